@@ -1,0 +1,44 @@
+# The two commands that a fresh machine needs: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ARGS   ?=
+DATA   ?= ../shared/data/pbc
+
+.PHONY: demo test check bench bundle clean
+
+demo: $(VENV)/demo.stamp  ## a simulated microscope, a broker and the page; ARGS="--seconds 30" ends it by itself
+	$(BIN)/fnrbc demo $(ARGS)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs device export training tests deploy
+
+bench: $(VENV)/demo.stamp
+	$(BIN)/fnrbc bench $(ARGS)
+
+bundle: $(VENV)/dev.stamp  ## trains and exports the default bundle again, from the real cells in DATA and painted ones
+	rm -rf build/simulated
+	$(BIN)/fnrbc simulate --out build/simulated --cells 1000 --seed 1
+	$(BIN)/fnrbc-train cut --data $(DATA) --simulated build/simulated --out build/crops.npz
+	$(BIN)/fnrbc-train fit --data build/crops.npz --out build/pnet.pt $(ARGS)
+	$(BIN)/fnrbc-export onnx build/pnet.pt --out device/fnrbc_device/bundles/default
+	$(BIN)/fnrbc-train evaluate --data $(DATA)
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable ".[desktop]"
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/demo.stamp
+	$(PIP) --editable ".[desktop,training,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,285 @@
+"""One frame's way from the picture to the count.
+
+No files, no threads, no network: the same frames give the same counts, live and replayed.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final
+
+import cv2
+
+from fnrbc_device.counting.counter import Counter
+from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.slidemap import SlideMap
+from fnrbc_device.counting.tally import TallyKeeper
+from fnrbc_device.errors import RegistrationError, UsageError
+from fnrbc_device.inference.classifier import Classifier
+from fnrbc_device.manifest import Manifest
+from fnrbc_device.records import (
+    INDETERMINATE,
+    BadFrame,
+    CountEvent,
+    Detection,
+    Field,
+    Frame,
+    Mark,
+    Pose,
+    Rejection,
+    Step,
+    Tally,
+)
+from fnrbc_device.vision.dust import Dust
+from fnrbc_device.vision.gate import FAST_SHARE, Gate
+from fnrbc_device.vision.preprocessing import crop
+from fnrbc_device.vision.reduction import Reduced, reduce
+from fnrbc_device.vision.registration import Placement, Registration
+from fnrbc_device.vision.segmentation import Segmenter
+
+_log = logging.getLogger(__name__)
+
+STAGES: Final = ("gate", "registration", "segmentation", "ledger", "classify")
+
+SMALLEST_PIXEL_UM: Final = 0.01
+LARGEST_PIXEL_UM: Final = 1.0
+"""Beyond it a nucleus of 5 um has fewer than five pixels, and no one can tell it from dirt."""
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Milliseconds spent in each stage of one frame."""
+
+    stages_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure a stage; what is entered twice adds up."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.stages_ms[name] += 1e3 * (perf_counter() - start)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """What the gate and registration say of a frame."""
+
+    reduced: Reduced
+    pose: Pose | None
+    reason: Rejection | None
+    sharpness: float
+    moved_px: float
+
+
+class Analyser:
+    """Counts the frames of one session, in their order.
+
+    Parameters
+    ----------
+    pixel_size_um
+        Size of the frames' pixels on the slide, um, 0.01..1.
+    classifier, manifest
+        The network and its description.
+    still
+        The session is one picture: nothing moves, so nothing is registered, and no view can be confirmed.
+
+    Raises
+    ------
+    UsageError
+        The pixel size cannot be that of a microscope on cells.
+    """
+
+    def __init__(
+        self, pixel_size_um: float, classifier: Classifier, manifest: Manifest, *, still: bool = False
+    ) -> None:
+        require_pixel_size(pixel_size_um)
+        self.pixel_size_um = pixel_size_um
+        self._classifier = classifier
+        self._manifest = manifest
+        self._still = still
+        self._gate = Gate()
+        self._registration = Registration()
+        self._segmenter = Segmenter(pixel_size_um)
+        self._dust = Dust(pixel_size_um)
+        self._tally = TallyKeeper()
+        self._shape: tuple[int, int] | None = None
+        self._ledger = Ledger(pixel_size_um, (0, 0))
+        self._counter = Counter(self._ledger, classifier, manifest, pixel_size_um)
+        self._last: tuple[Pose, float] | None = None
+        self._islands = 0
+        self.slide_map: SlideMap | None = None
+        """None before the first good frame."""
+
+    def analyse(self, frame: Frame | BadFrame) -> Step:
+        """Take the next frame in.
+
+        Parameters
+        ----------
+        frame
+            Frames of one session have one size; one of another size is rejected.
+
+        Returns
+        -------
+        Step
+            All that the frame changed.
+        """
+        watch = Stopwatch()
+        if isinstance(frame, BadFrame):
+            return self._rejected(frame, frame.reason, watch)
+        if not self._fits(frame):
+            return self._rejected(frame, "wrong_size", watch)
+        try:
+            return self._counted(frame, watch)
+        except (cv2.error, ArithmeticError, ValueError, IndexError) as error:
+            # A frame's failure costs a frame: one strange picture must not end a session.
+            _log.exception("frame %d failed: %s", frame.index, error)
+            return self._rejected(frame, "failed", watch)
+
+    def _counted(self, frame: Frame, watch: Stopwatch) -> Step:
+        look = self._look(frame, watch)
+        speed = self._speed(frame, look)
+        if look.reason is not None or look.pose is None:
+            return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
+        with watch.stage("segmentation"):
+            found = self._segmenter.segment_reduced(look.reduced)
+        with watch.stage("ledger"):
+            entry, pose = self._enter(found.detections, look.pose, frame)
+            self._keep_views(entry, found, frame, look.sharpness)
+            if self.slide_map is not None:
+                self.slide_map.paint(pose, frame.image)
+        with watch.stage("classify"):
+            seen = [sighting.cell for sighting in entry.sightings]
+            events = self._counter.follow(seen, entry.missed, pose)
+        return self._used(frame, pose, entry, events, look.sharpness, speed, watch)
+
+    def finish(self) -> list[CountEvent]:
+        """End the session: settle the cells that are still open."""
+        events = self._counter.finish()
+        for event in events:
+            self._tally.add_event(event)
+        return events
+
+    def cells(self) -> Iterator[Cell]:
+        """All counted cells, in the order of their numbers."""
+        return (cell for cell in self._ledger.cells() if cell.settled is not None)
+
+    def tally(self) -> Tally:
+        """State the counts so far."""
+        area = self.slide_map.unique_area_mm2 if self.slide_map else 0.0
+        return self._tally.tally(self._islands, area, self._counter.open)
+
+    def drop(self, frames: int) -> None:
+        """Note frames that the live view passed over."""
+        self._tally.dropped += frames
+
+    def _fits(self, frame: Frame) -> bool:
+        shape = (frame.image.shape[0], frame.image.shape[1])
+        if self._shape is None:
+            self._shape = shape
+            self._ledger = Ledger(self.pixel_size_um, shape)
+            self._counter = Counter(self._ledger, self._classifier, self._manifest, self.pixel_size_um)
+            self.slide_map = SlideMap(self.pixel_size_um, shape)
+        return shape == self._shape
+
+    def _look(self, frame: Frame, watch: Stopwatch) -> _Look:
+        """Gate and registration. A blurred frame is still registered: the next one builds on its place."""
+        with watch.stage("gate"):
+            reduced = reduce(frame.image, self.pixel_size_um)
+            judged = self._gate.judge(reduced)
+        if self._still:
+            exposed = judged.reason not in ("too_dark", "too_bright")
+            return _Look(reduced, Pose(0, 0.0, 0.0), None if exposed else judged.reason, judged.sharpness, 0.0)
+        if judged.reason in ("too_dark", "too_bright", "repeated"):
+            return _Look(reduced, None, judged.reason, judged.sharpness, 0.0)
+        with watch.stage("registration"):
+            placement = self._place(reduced)
+        if placement is None:
+            return _Look(reduced, None, "tracking_lost", judged.sharpness, 0.0)
+        reason = judged.reason
+        if reason == "blurred" and placement.moved_px > FAST_SHARE * frame.image.shape[1]:
+            reason = "too_fast"
+        return _Look(reduced, placement.pose, reason, judged.sharpness, placement.moved_px)
+
+    def _place(self, reduced: Reduced) -> Placement | None:
+        try:
+            return self._registration.place(reduced)
+        except RegistrationError:
+            return None
+
+    def _enter(self, detections: list[Detection], pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
+        self._islands = max(self._islands, pose.island + 1)
+        cells = detections if self._still else self._dust.without(detections, pose)
+        entry = self._ledger.enter(cells, pose, frame.index)
+        row, col = entry.correction_rc
+        self._registration.correct(row, col)
+        return entry, Pose(pose.island, pose.row_px + row, pose.col_px + col)
+
+    def _keep_views(self, entry: Entry, found: Field, frame: Frame, sharpness: float) -> None:
+        for sighting in entry.sightings:
+            cell, detection = sighting.cell, sighting.detection
+            if detection.whole and cell.settled is None and wants_view(cell, sharpness):
+                picture = crop(frame.image, detection, self.pixel_size_um, found.background_rgb)
+                keep_view(cell, View(sharpness, frame.index, picture))
+
+    def _speed(self, frame: Frame, look: _Look) -> float:
+        """How fast the slide moves, um/s; 0 where it is not known."""
+        before = self._last
+        if look.pose is None:
+            return 0.0
+        self._last = (look.pose, frame.captured_at_s)
+        if before is None or before[0].island != look.pose.island:
+            return 0.0
+        elapsed = frame.captured_at_s - before[1]
+        return look.moved_px * self.pixel_size_um / elapsed if elapsed > 0 else 0.0
+
+    def _rejected(
+        self,
+        frame: Frame | BadFrame,
+        reason: Rejection,
+        watch: Stopwatch,
+        look: _Look | None = None,
+        speed: float = 0.0,
+    ) -> Step:
+        self._tally.add_frame(reason)
+        pose, sharpness = (look.pose, look.sharpness) if look else (None, 1.0)
+        return Step(frame, pose, reason, [], [], self.tally(), speed, sharpness, watch.stages_ms)
+
+    def _used(
+        self,
+        frame: Frame,
+        pose: Pose,
+        entry: Entry,
+        events: list[CountEvent],
+        sharpness: float,
+        speed: float,
+        watch: Stopwatch,
+    ) -> Step:
+        self._tally.add_frame(None)
+        for event in events:
+            self._tally.add_event(event)
+        marks = [_mark(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
+        return Step(frame, pose, None, marks, events, self.tally(), speed, sharpness, watch.stages_ms)
+
+
+def require_pixel_size(pixel_size_um: float) -> None:
+    """Refuse a pixel size that no microscope on cells has."""
+    if not SMALLEST_PIXEL_UM <= pixel_size_um <= LARGEST_PIXEL_UM:
+        raise UsageError(
+            f"the pixel size is {pixel_size_um} um, outside {SMALLEST_PIXEL_UM}..{LARGEST_PIXEL_UM}; "
+            "divide the camera's pixel by the magnification, e.g. 3.45 um / 40 = 0.086"
+        )
+
+
+def _mark(cell: Cell, detection: Detection, pixel_size_um: float) -> Mark:
+    row, col = detection.centre_rc
+    radius = detection.diameter_um / 2 / pixel_size_um
+    counted = cell.settled
+    if counted is None:
+        return Mark(cell.number, "", "open", row, col, radius, 0.0)
+    verdict = counted.verdict
+    role = "indeterminate" if verdict.class_name == INDETERMINATE else verdict.role
+    return Mark(cell.number, verdict.class_name, role, row, col, radius, verdict.probability)

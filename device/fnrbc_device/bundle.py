@@ -1,0 +1,211 @@
+"""The model bundle: the network together with all that is needed to use it rightly, sealed by hashes.
+
+A folder, or the same as one zip: ``manifest.json``, ``model.onnx``, ``golden.npz``, ``seen.npy``,
+``MODEL_CARD.md``. What the device cannot prove whole it refuses.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from fnrbc_device.errors import BundleError
+from fnrbc_device.manifest import FORMAT, SEALED_FILES, Manifest
+from fnrbc_device.records import Image, Role
+from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID
+
+MANIFEST: Final = "manifest.json"
+
+MAX_FILE_BYTES: Final = 64 * 2**20
+"""A bundle of ours is below 5 MB; a larger file is something else, and is not read into memory."""
+
+SHIPPED: Final = Path(__file__).parent / "bundles" / "default"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A bundle that was proved whole. All in memory: what was proved is what is used."""
+
+    manifest: Manifest
+    model: bytes
+    """ONNX. Takes ``crops`` (N, 120, 120, 3) uint8 RGB, gives ``probabilities`` (N, classes) float32."""
+    golden_crops: Image
+    """(G, 120, 120, 3) uint8 RGB."""
+    golden_probabilities: NDArray[np.float32]
+    """(G, classes), the checkpoint's own."""
+    seen: NDArray[np.uint64]
+    """(S,) sorted; first 8 bytes of the sha256 of each picture that the network was fitted to or tuned on."""
+    model_card: str
+    """Markdown, for people."""
+
+    @property
+    def id(self) -> str:
+        """Names the bundle in every result."""
+        return self.manifest.bundle_id
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In the order of the probabilities' columns."""
+        return self.manifest.class_names
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """What each class means for the count."""
+        return {entry.name: entry.role for entry in self.manifest.classes}
+
+
+def load_bundle(path: Path | None) -> Bundle:
+    """Read a bundle and prove it whole.
+
+    Parameters
+    ----------
+    path
+        A bundle's folder or zip; None for the one that fnrbc ships.
+
+    Raises
+    ------
+    BundleError
+        It is missing, incomplete, altered, of another format or made for another preprocessing.
+    """
+    where = SHIPPED if path is None else path
+    read = _reader(where)
+    manifest = _manifest(read(MANIFEST), where)
+    _require_preprocessing(manifest, where)
+    contents = {name: read(name) for name in SEALED_FILES}
+    for name, content in contents.items():
+        _require_hash(name, content, manifest.files[name], where)
+    return _opened(manifest, contents, where)
+
+
+def _reader(where: Path) -> Callable[[str], bytes]:
+    if where.is_dir():
+        return lambda name: _read_from_folder(where, name)
+    if where.is_file():
+        return lambda name: _read_from_zip(where, name)
+    raise BundleError(f"there is no bundle at {where}; give a bundle's folder or zip")
+
+
+def _read_from_folder(where: Path, name: str) -> bytes:
+    try:
+        with (where / name).open("rb") as file:
+            return _bounded(file.read(MAX_FILE_BYTES + 1), where, name)
+    except OSError as error:
+        raise BundleError(_lacking(where, name, error.strerror or "unreadable")) from None
+
+
+def _read_from_zip(where: Path, name: str) -> bytes:
+    try:
+        with zipfile.ZipFile(where) as archive, archive.open(name) as file:
+            return _bounded(file.read(MAX_FILE_BYTES + 1), where, name)
+    except KeyError:
+        raise BundleError(_lacking(where, name, "not in the zip")) from None
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"the bundle {where} is no readable zip ({error}); copy it again") from None
+
+
+def _lacking(where: Path, name: str, reason: str) -> str:
+    needed = ", ".join((MANIFEST, *SEALED_FILES))
+    return f"the bundle {where} lacks {name} ({reason}); {needed} are needed, export it again"
+
+
+def _bounded(content: bytes, where: Path, name: str) -> bytes:
+    if len(content) > MAX_FILE_BYTES:
+        raise BundleError(
+            f"{name} of the bundle {where} is larger than {MAX_FILE_BYTES >> 20} MiB; "
+            "that is no P-net, export it again"
+        )
+    return content
+
+
+def _manifest(content: bytes, where: Path) -> Manifest:
+    _require_format(content, where)
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise BundleError(
+            f"{MANIFEST} of the bundle {where}: {first_error(error)}; export it again"
+        ) from None
+    if content != manifest.canonical() or manifest.bundle_id != manifest.identify():
+        raise BundleError(
+            f"{MANIFEST} of the bundle {where} was changed after it was sealed; export it again"
+        )
+    return manifest
+
+
+def _require_format(content: bytes, where: Path) -> None:
+    """Ask for the format first: of another format nothing else can be said."""
+    try:
+        found = json.loads(content)["format"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BundleError(
+            f"{MANIFEST} of the bundle {where} names no format; format {FORMAT} is needed, export it again"
+        ) from None
+    if found != FORMAT:
+        raise BundleError(
+            f"the bundle {where} has format {found!r}, this fnrbc reads format {FORMAT}; "
+            "export it again, or use the fnrbc that it was exported for"
+        )
+
+
+def first_error(error: ValidationError) -> str:
+    """Say the first of pydantic's complaints, with the field that it is about."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{field}: {first['msg']}" if field else first["msg"]
+
+
+def _require_preprocessing(manifest: Manifest, where: Path) -> None:
+    theirs = (manifest.preprocessing_id, manifest.crop_px, manifest.pixel_size_um)
+    ours = (PREPROCESSING_ID, CROP_PX, CROP_PIXEL_SIZE_UM)
+    if theirs != ours:
+        raise BundleError(
+            f"the bundle {where} was trained on crops {_recipe(*theirs)}, this fnrbc cuts {_recipe(*ours)}; "
+            "train and export it again with this fnrbc"
+        )
+
+
+def _recipe(name: str, side_px: int, pixel_size_um: float) -> str:
+    return f"{name!r} ({side_px} px of {pixel_size_um:g} um)"
+
+
+def _require_hash(name: str, content: bytes, wanted: str, where: Path) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != wanted:
+        raise BundleError(
+            f"{name} of the bundle {where} has sha256 {found[:12]}, "
+            f"its manifest says {wanted[:12]}; copy it again"
+        )
+
+
+def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bundle:
+    try:
+        with np.load(io.BytesIO(contents["golden.npz"]), allow_pickle=False) as golden:
+            crops, probabilities = golden["crops"], golden["probabilities"]
+        seen = np.load(io.BytesIO(contents["seen.npy"]), allow_pickle=False)
+        card = contents["MODEL_CARD.md"].decode()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(
+            f"the bundle {where} was sealed with a broken file ({error}); export it again"
+        ) from None
+    count = len(crops)
+    _require_array("golden crops", crops, (count, CROP_PX, CROP_PX, 3), np.uint8, where)
+    _require_array("golden probabilities", probabilities, (count, len(manifest.classes)), np.float32, where)
+    _require_array("seen pictures", seen, (len(seen),), np.uint64, where)
+    return Bundle(manifest, contents["model.onnx"], crops, probabilities, seen, card)
+
+
+def _require_array(what: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type, where: Path) -> None:
+    if array.shape != shape or array.dtype != dtype or not len(array):
+        raise BundleError(
+            f"{what} of the bundle {where} are {array.shape} {array.dtype}; "
+            f"{shape} {np.dtype(dtype)} and at least one are needed, export it again"
+        )

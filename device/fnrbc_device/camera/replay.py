@@ -1,0 +1,278 @@
+"""Replays recorded pictures as if a camera delivered them: a folder of frames, a video, or one image.
+
+Decoding runs ahead in one background thread, so that counting and decoding overlap.
+"""
+
+from collections.abc import Callable, Iterator
+from math import isfinite
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.camera.pictures import PICTURE_SUFFIXES, PictureReader, UnreadablePictureError
+from fnrbc_device.errors import SourceError, UsageError
+from fnrbc_device.records import BadFrame, Frame, Image
+
+SMALLEST_SIDE_PX: Final = 64
+"""Half a crop: a frame below that cannot show a cell."""
+NOMINAL_FPS: Final = 30.0
+"""A folder does not say how fast it was recorded; the cameras meant here deliver 30 frames/s."""
+DECODE_AHEAD: Final = 3
+"""Frames decoded before they are asked for: enough to even out, and at 108 Mpx a frame still under 1.5 GB."""
+READ_TIMEOUT_S: Final = 60.0
+"""A picture of 108 Mpx decodes in about 2 s; a drive that is silent for a minute is gone."""
+JOIN_TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.1
+
+Delivery = Frame | BadFrame
+
+
+def open_source(path: Path | str, pixel_size_um: float | None) -> "ReplaySource":
+    """Open recorded frames.
+
+    Parameters
+    ----------
+    path
+        A folder of pictures in the order of their names, a video file, or one image of any size.
+    pixel_size_um
+        Size of a pixel on the slide, um, > 0; None where nobody knows.
+
+    Returns
+    -------
+    ReplaySource
+        Delivers each frame once, as fast as it is read. Its ``read`` raises ``SourceError`` at the end if
+        there was no good frame at all.
+
+    Raises
+    ------
+    UsageError
+        The path does not exist, or the pixel size is not above 0.
+    SourceError
+        The folder holds no picture, the image cannot be read, or the file is neither picture nor video.
+    """
+    path = Path(path)
+    if pixel_size_um is not None and not (isfinite(pixel_size_um) and pixel_size_um > 0):
+        raise UsageError(f"pixel size {pixel_size_um} um must be above 0; give what a pixel spans on the slide")
+    # OpenCV logs each damaged file in lines of its own; what is wrong is said here, in one sentence.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if path.is_dir():
+        return _open_folder(path, pixel_size_um)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; give a folder of frames, a video file, or one image")
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return _open_image(path, pixel_size_um)
+    return _open_video(path, pixel_size_um)
+
+
+class ReplaySource:
+    """Frames that a background thread decodes a few ahead of the reader.
+
+    Parameters
+    ----------
+    name
+        For people.
+    deliveries
+        Makes the frames, in order; runs in the background thread from the first ``read`` on.
+    frames
+        How many there will be, where that is known.
+    pixel_size_um
+        um, > 0, or None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        deliveries: Callable[[], Iterator[Delivery]],
+        frames: int | None,
+        pixel_size_um: float | None,
+    ) -> None:
+        self.name = name
+        self.pixel_size_um = pixel_size_um
+        self.frames = frames
+        """How many frames there will be; None where the file does not say."""
+        self._deliveries = deliveries
+        self._queue: Queue[Delivery | Exception | None] = Queue(DECODE_AHEAD)
+        self._stop = Event()
+        self._thread: Thread | None = None
+        self._ended = False
+        self._good = 0
+        self._first_fault = ""
+
+    def read(self) -> Frame | BadFrame | None:
+        """Next frame; a frame that is owed but broken; None at the end and after ``close``.
+
+        Raises
+        ------
+        SourceError
+            Not one frame was good, or none came within 60 s.
+        """
+        if self._ended or self._stop.is_set():
+            return None
+        if self._thread is None:
+            self._thread = Thread(target=self._decode_all, name="decode", daemon=True)
+            self._thread.start()
+        try:
+            delivery = self._queue.get(timeout=READ_TIMEOUT_S)
+        except Empty:
+            raise SourceError(
+                f"{self.name} gave no frame within {READ_TIMEOUT_S:.0f} s; check the drive it lies on"
+            ) from None
+        return self._taken(delivery)
+
+    def close(self) -> None:
+        """Stop decoding and wait for the thread. Safe to call twice."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_TIMEOUT_S)
+
+    def _taken(self, delivery: Delivery | Exception | None) -> Delivery | None:
+        """Hand on what the thread left, and keep account of it."""
+        if isinstance(delivery, Frame):
+            self._good += 1
+            return delivery
+        if isinstance(delivery, BadFrame):
+            self._first_fault = self._first_fault or delivery.detail
+            return delivery
+        self._ended = True
+        if isinstance(delivery, Exception):
+            raise delivery
+        if self._good == 0:
+            raise SourceError(f"{self.name} holds no frame that can be used: {self._first_fault}")
+        return None
+
+    def _decode_all(self) -> None:
+        end: Exception | None = None
+        try:
+            for delivery in self._deliveries():
+                if not self._put(delivery):
+                    return
+        except Exception as error:  # noqa: BLE001  it is the reader's to judge, and reaches it through the queue
+            end = error
+        self._put(end)
+
+    def _put(self, delivery: Delivery | Exception | None) -> bool:
+        """Queue it; False if the source was closed meanwhile."""
+        while not self._stop.is_set():
+            try:
+                self._queue.put(delivery, timeout=POLL_S)
+            except Full:
+                continue
+            return True
+        return False
+
+
+def _open_folder(folder: Path, pixel_size_um: float | None) -> ReplaySource:
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and not entry.is_dir()]
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be listed ({error.strerror}); check its permissions") from error
+    pictures = sorted(
+        (entry for entry in entries if entry.suffix.lower() in PICTURE_SUFFIXES), key=lambda entry: entry.name
+    )
+    if not pictures:
+        raise SourceError(
+            f"{folder} holds {len(entries)} files and no picture among them; "
+            f"put frames there that end in {', '.join(PICTURE_SUFFIXES)}"
+        )
+    return ReplaySource(str(folder), lambda: _frames_of(pictures), len(pictures), pixel_size_um)
+
+
+def _frames_of(pictures: list[Path]) -> Iterator[Delivery]:
+    """Frames of a folder. The first good frame's size counts; one of another size is no frame of this pan."""
+    reader = PictureReader()
+    shape: tuple[int, ...] | None = None
+    for index, path in enumerate(pictures):
+        at_s = index / NOMINAL_FPS
+        try:
+            image = reader.read(path)
+        except UnreadablePictureError as error:
+            yield BadFrame(index, at_s, "unreadable", str(error), path.name)
+            continue
+        fault = _size_fault(image, path.name, shape)
+        if fault:
+            yield BadFrame(index, at_s, "wrong_size", fault, path.name)
+            continue
+        shape = image.shape
+        yield Frame(index, at_s, image, path.name)
+
+
+def _size_fault(image: Image, name: str, shape: tuple[int, ...] | None) -> str:
+    """One sentence, or nothing where the size is right."""
+    height, width = image.shape[:2]
+    if min(height, width) < SMALLEST_SIDE_PX:
+        return f"{name} is {width}x{height} px, below the limit of {SMALLEST_SIDE_PX} px a side; leave it out"
+    if shape is not None and image.shape != shape:
+        return (
+            f"{name} is {width}x{height} px where the frames before it are {shape[1]}x{shape[0]}; "
+            "keep one folder to one size"
+        )
+    return ""
+
+
+def _open_image(path: Path, pixel_size_um: float | None) -> ReplaySource:
+    image = PictureReader().read(path)
+    fault = _size_fault(image, path.name, None)
+    if fault:
+        raise SourceError(fault)
+    return ReplaySource(str(path), lambda: iter([Frame(0, 0.0, image, path.name)]), 1, pixel_size_um)
+
+
+def _open_video(path: Path, pixel_size_um: float | None) -> ReplaySource:
+    capture = _capture(path)
+    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    read, first = capture.read()
+    capture.release()
+    # Some files open as a video and hold none: the first frame is the proof.
+    if not read:
+        raise SourceError(_no_video(path))
+    fault = _size_fault(_as_rgb(first), path.name, None)
+    if fault:
+        raise SourceError(fault)
+    known = frames if frames > 0 else None
+    return ReplaySource(str(path), lambda: _frames_of_video(path, known), known, pixel_size_um)
+
+
+def _capture(path: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        capture.release()
+        raise SourceError(_no_video(path))
+    return capture
+
+
+def _no_video(path: Path) -> str:
+    return (
+        f"{path.name} is no picture ({', '.join(PICTURE_SUFFIXES)}) and no video that can be opened; "
+        "give a folder of frames, a video file, or one image"
+    )
+
+
+def _as_rgb(picture: NDArray[np.generic]) -> Image:
+    """From a video's frame (BGR) to an image, read-only."""
+    image: Image = cv2.cvtColor(picture.astype(np.uint8, copy=False), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    image.setflags(write=False)
+    return image
+
+
+def _frames_of_video(path: Path, expected: int | None) -> Iterator[Delivery]:
+    """Frames of a video. One that ends before it should owes its reader a frame, and says so."""
+    capture = _capture(path)
+    fps = capture.get(cv2.CAP_PROP_FPS) or NOMINAL_FPS
+    index = 0
+    try:
+        while True:
+            read, picture = capture.read()
+            if not read:
+                break
+            yield Frame(index, index / fps, _as_rgb(picture), f"{path.name}#{index}")
+            index += 1
+    finally:
+        capture.release()
+    if expected is not None and index < expected - max(2, expected // 50):
+        detail = f"{path.name} breaks off after {index} of {expected} frames; copy it again"
+        yield BadFrame(index, index / fps, "unreadable", detail, f"{path.name}#{index}")

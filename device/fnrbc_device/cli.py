@@ -1,0 +1,159 @@
+"""The command ``fnrbc``."""
+
+import json
+import sys
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+import fnrbc_device
+from fnrbc_device import command
+from fnrbc_device.allocation import keep_large_buffers
+from fnrbc_device.wording import RESEARCH_USE_ONLY
+
+
+class Look(Enum):
+    """Stains of the simulated slide."""
+
+    giemsa = "giemsa"
+    he = "he"
+
+
+
+# Modules with heavy imports are imported by the command that needs them: `fnrbc --help` stays quick.
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=f"Counts fetal nucleated red blood cells under a microscope. {RESEARCH_USE_ONLY}",
+)
+
+PixelSize = Annotated[
+    float | None,
+    typer.Option("--pixel-size-um", help="Size of a pixel on the slide, um: camera pixel over magnification."),
+]
+BundlePath = Annotated[
+    Path | None, typer.Option("--bundle", help="Model bundle, a folder or a zip. [default: the one shipped]")
+]
+ConfigPath = Annotated[Path | None, typer.Option("--config", help="TOML file. [default: /etc/fnrbc/fnrbc.toml]")]
+
+
+@app.command()
+def count(
+    source: Annotated[Path, typer.Argument(help="A folder of frames in name order, a video, or one image.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for summary.json, cells.csv, poses.csv, report.html.")],
+    bundle: BundlePath = None,
+    pixel_size_um: PixelSize = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Count recorded frames of a panned slide, each cell once."""
+    from fnrbc_device import count as counting
+    from fnrbc_device.analysis import require_pixel_size
+    from fnrbc_device.bundle import load_bundle
+    from fnrbc_device.camera.replay import open_source
+
+    if pixel_size_um is not None:
+        require_pixel_size(pixel_size_um)
+    counting.require_writable(out)
+    frames = open_source(source, pixel_size_um)
+    pixel_um = counting.require_known_pixel_size(pixel_size_um, frames)
+    model = load_bundle(bundle)
+    progress = _progress(frames.frames)
+    counted = counting.count(frames, model, pixel_um, still=frames.frames == 1, progress=progress)
+    counting.write(counted, out, frames.name, model)
+    print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted.summary, out))
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float | None, typer.Option(min=1, help="End by itself after this time.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 for any free one.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated slide and hand.")] = 0,
+    look: Annotated[Look, typer.Option(help="Stain of the simulated slide.")] = Look.giemsa,
+    fps: Annotated[float, typer.Option(min=1, max=120, help="Frames a second.")] = 30.0,
+) -> None:
+    """Watch it count: a simulated microscope, a broker and the page, nothing to install or set."""
+    from fnrbc_device.demo import run_demo
+
+    run_demo(seconds=seconds, port=port, seed=seed, look=look.value, fps=fps)
+
+
+@app.command()
+def run(config: ConfigPath = None) -> None:
+    """Count live: camera to MQTT, until stopped."""
+    from fnrbc_device.config import load_config
+    from fnrbc_device.service import run_service
+
+    run_service(load_config(config))
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", help="An empty or new folder.")],
+    cells: Annotated[int, typer.Option(min=1, help="Nucleated cells on the slide, or single-cell crops.")] = 500,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    pan: Annotated[bool, typer.Option("--pan", help="Frames of a pan with truth, instead of single cells.")] = False,
+    look: Annotated[Look, typer.Option(help="Of a pan: the stain.")] = Look.giemsa,
+    frames: Annotated[int | None, typer.Option(min=1, help="Of a pan: how many. [default: the whole slide]")] = None,
+) -> None:
+    """Write simulated pictures with exact truth: single cells to train on, or a pan to count."""
+    from fnrbc_device.camera.simulated import SimulatedMicroscope
+    from fnrbc_device.camera.simulated_files import write_dataset, write_frames
+    from fnrbc_device.camera.simulated_slide import SimulatedSlide
+
+    if not pan:
+        written = write_dataset(out, cells, seed)
+        print(", ".join(f"{number} {name}" for name, number in written.items()), "->", out)
+        return
+    microscope = SimulatedMicroscope(SimulatedSlide.make(seed, look.value, cells), seed=seed)
+    number = write_frames(out, microscope, frames=frames)
+    print(f"{number} frames at {microscope.pixel_size_um} um a pixel -> {out}")
+
+
+@app.command()
+def bench(
+    source: Annotated[Path | None, typer.Argument(help="Frames. [default: simulated ones]")] = None,
+    pixel_size_um: PixelSize = None,
+    bundle: BundlePath = None,
+    frames: Annotated[int, typer.Option(min=2, help="How many at most.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, help="Of OpenCV.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure each stage's cost a frame, beside the least that any count must do, in one run."""
+    from fnrbc_device import bench as benching
+
+    result = benching.bench(source, pixel_size_um, bundle, frames, threads)
+    print(json.dumps(result, indent=2) if as_json else benching.as_table(result))
+
+
+@app.command()
+def version() -> None:
+    """Say which version this is."""
+    print(fnrbc_device.__version__)
+
+
+def _progress(total: int | None) -> Callable[[int], None]:
+    """A line on a terminal that says how far it is; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        return lambda done: None
+
+    def show(done: int) -> None:
+        if done % 10 == 0 or done == total:
+            end = "\n" if done == total else ""
+            print(f"\r{done} of {total or '?'} frames", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def main() -> NoReturn:
+    """Run the command line; exit 0 done, 1 failed, 2 wrong usage, 78 wrong configuration."""
+    keep_large_buffers()
+    command.run(app)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The clocks: monotonic inside, UTC outside, and whether UTC can be believed."""
+
+import ctypes
+import sys
+import time
+from datetime import datetime, timezone
+from typing import Final, Protocol
+
+TIMEX_BYTES: Final = 512
+"""More than ``struct timex`` takes on any Linux (208 bytes on 64 bits)."""
+
+TIME_ERROR: Final = 5
+"""What adjtimex(2) answers while the kernel's clock is not synchronised."""
+
+
+class Clock(Protocol):
+    """Where times come from. Passed in, so that a test can step it."""
+
+    def utc(self) -> datetime:
+        """Time of day, aware, UTC."""
+
+    def monotonic_s(self) -> float:
+        """Seconds since some moment that does not move."""
+
+    def synchronised(self) -> bool:
+        """Whether the time of day is held by a time server."""
+
+
+class SystemClock:
+    """The clocks of this machine."""
+
+    def utc(self) -> datetime:
+        """Time of day, aware, UTC."""
+        return datetime.now(timezone.utc)
+
+    def monotonic_s(self) -> float:
+        """Seconds since this machine started."""
+        return time.monotonic()
+
+    def synchronised(self) -> bool:
+        """Whether the kernel says that a time server holds the clock. False where it cannot be known."""
+        if not sys.platform.startswith("linux"):
+            return False
+        # All zero means "only tell": it changes nothing and needs no right.
+        answer = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)))
+        return 0 <= answer < TIME_ERROR
+
+
+def iso_utc(moment: datetime) -> str:
+    """Write a moment as ISO 8601 in UTC with milliseconds, e.g. ``2026-03-01T09:30:00.125Z``."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,112 @@
+"""What the configuration file says: one TOML, every field with its unit in the name, unknown ones refused."""
+
+import difflib
+import hashlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fnrbc_device.errors import ConfigError
+from fnrbc_device.publishing.settings import MqttSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_PATH: Final = Path("/etc/fnrbc/fnrbc.toml")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CameraSettings(_Part):
+    """Where frames come from."""
+
+    kind: Literal["simulated", "replay"] = "simulated"
+    path: Path | None = None
+    """Of ``replay``: a folder of frames, a video file or one image."""
+    pixel_size_um: Annotated[float, Field(ge=0.01, le=1.0)] | None = None
+    """Size of a camera pixel on the slide; None where the source itself knows it."""
+    fps: Annotated[float, Field(ge=0.5, le=500)] = 30.0
+    """Pace of the simulated camera, frames a second."""
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    """Of the simulated slide and hand."""
+
+
+class WebSettings(_Part):
+    """The page at the microscope."""
+
+    enabled: bool = True
+    host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
+    """Loopback only: beyond it the page would need a login."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8350
+    """0 for any free port."""
+
+
+class Config(_Part):
+    """The whole file."""
+
+    state_dir: Path = Path("/var/lib/fnrbc")
+    """Where the journal lives. Must survive a restart."""
+    bundle: Path | None = None
+    """Model bundle, a folder or a zip; None for the one that fnrbc ships."""
+    camera: CameraSettings = CameraSettings()
+    mqtt: MqttSettings = MqttSettings()
+    web: WebSettings = WebSettings()
+
+    def fingerprint(self) -> str:
+        """sha256 of all values, which goes on every result."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a configuration file.
+
+    Parameters
+    ----------
+    path
+        The file; None for ``/etc/fnrbc/fnrbc.toml``, or the defaults where there is none.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is no TOML, or a value in it is wrong or unknown.
+    """
+    where = path or DEFAULT_PATH
+    if path is None and not where.exists():
+        return Config()
+    try:
+        values = tomllib.loads(where.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read ({error.strerror}); give an existing file with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where} is no TOML: {error}; mend that line") from error
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_fault(error)}") from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first thing wrong, as a sentence with the cure."""
+    fault = error.errors()[0]
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{name} is unknown; {_nearest(fault['loc'])}"
+    return f"{name} is {fault['input']!r}, but {fault['msg'].lower()}; mend the value"
+
+
+def _nearest(loc: tuple[Any, ...]) -> str:
+    model: type[BaseModel] = Config
+    for part in loc[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

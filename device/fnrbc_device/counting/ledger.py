@@ -1,0 +1,286 @@
+"""The cells of a slide, each once. A cell's identity is its place.
+
+A detection that falls on a known cell is one more view of it; one that falls on none is a new cell. Nothing is
+counted here: the ledger says which cells are known, and how often each was seen and missed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.records import CountEvent, Detection, Image, Pose
+
+SAME_CELL_UM: Final = 3.0
+"""Farthest a detection may lie from the cell it is a view of: less than half the distance of two touching small
+lymphocytes' centres (5 um), more than a lobe's flicker (2 um)."""
+
+FRAGMENT_SHARE: Final = 0.5
+"""A detection inside a known cell, within this share of its diameter from its centre, is a part of it."""
+
+CORRECTION_LEAST: Final = 3
+"""Known cells that must agree before they correct a frame's pose."""
+
+CORRECTION_PRIOR: Final = 6.0
+"""Weight of the picture's own registration, in cells: one centroid wanders 0.5 px, the picture's shift 0.2 px."""
+
+MARGIN_UM: Final = 1.2
+"""A cell is entered, and later missed, only where its nucleus lies this far inside the frame: what is whole from
+0.7 um on is certainly seen there. Were cells entered where they cannot be missed, dirt at the border would stay."""
+
+BUCKET_UM: Final = 15.0
+"""Side of the spatial index' squares."""
+
+BEST_VIEWS: Final = 3
+"""Views that are kept to be classified."""
+
+POSITION_MEMORY: Final = 30
+"""A cell's place is the mean of about this many views: it follows what the map does, and forgets no landmark."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One whole, sharp sight of a cell."""
+
+    quality: float
+    frame: int
+    crop: Image
+    """(120, 120, 3) uint8."""
+
+
+@dataclass(slots=True, eq=False)
+class Cell:
+    """One physical cell on the slide; changes as it is seen again."""
+
+    number: int
+    island: int
+    row_px: float
+    col_px: float
+    """Slide coordinates of the nucleus."""
+    diameter_um: float
+    nucleus_ratio: float
+    reach_px: float
+    """Farthest point of the nucleus from its centre."""
+    first_rc: tuple[float, float]
+    """Where in the camera's field it was first seen."""
+    views: int = 0
+    misses: int = 0
+    """Used frames that showed its place whole, without it."""
+    span_px: float = 0.0
+    """How far it has wandered through the camera's field; dust stays where it is."""
+    best: list[View] = field(default_factory=list)
+    """Up to ``BEST_VIEWS``, best first."""
+    settled: CountEvent | None = None
+    """The event that counted it."""
+    last_index: int = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """A detection and the cell it is a view of."""
+
+    detection: Detection
+    cell: Cell
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """What one frame told the ledger."""
+
+    sightings: list[Sighting]
+    missed: list[Cell]
+    correction_rc: tuple[float, float]
+    """By how much the known cells moved the frame's pose, px."""
+    waiting: list[Detection]
+    """Detections of no known cell that touch the frame's border, or lie inside a known cell."""
+
+
+class Ledger:
+    """Knows the cells of one session, found by their place in constant time.
+
+    Parameters
+    ----------
+    pixel_size_um
+        Size of the frames' pixels, um.
+    frame_shape
+        (height, width) of the frames, px.
+    """
+
+    def __init__(self, pixel_size_um: float, frame_shape: tuple[int, int]) -> None:
+        self._um = pixel_size_um
+        self._shape = frame_shape
+        self._bucket_px = BUCKET_UM / pixel_size_um
+        self._buckets: dict[tuple[int, int, int], list[Cell]] = {}
+        self._next = 1
+
+    def __len__(self) -> int:
+        return sum(len(bucket) for bucket in self._buckets.values())
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells, in the order of their numbers."""
+        return iter(sorted((cell for bucket in self._buckets.values() for cell in bucket), key=lambda c: c.number))
+
+    def enter(self, detections: list[Detection], pose: Pose, frame_index: int) -> Entry:
+        """Enter the detections of one frame.
+
+        Parameters
+        ----------
+        detections
+            Of one frame, dust taken out.
+        pose
+            Where registration placed the frame.
+        frame_index
+            The frame's number, kept with the views.
+        """
+        known = list(self._near(pose))
+        places = np.array([[cell.row_px - pose.row_px, cell.col_px - pose.col_px] for cell in known]).reshape(-1, 2)
+        seen = np.array([detection.centre_rc for detection in detections]).reshape(-1, 2)
+        radius_px = SAME_CELL_UM / self._um
+        correction = _agreement(seen, places, radius_px, [cell.views >= 2 for cell in known])
+        places = places - correction
+        pairs = _matched(seen, places, radius_px)
+        corrected = Pose(pose.island, pose.row_px + correction[0], pose.col_px + correction[1])
+        sightings = [self._again(detections[i], known[j], corrected, frame_index) for i, j in pairs.items()]
+        missed = self._missed(known, places, set(pairs.values()))
+        rest = [index for index in range(len(detections)) if index not in pairs]
+        waiting: list[Detection] = []
+        for index in rest:
+            detection = detections[index]
+            well_inside = self._well_inside(detection.centre_rc, _reach_px(detection))
+            if not (detection.whole and well_inside) or self._inside_known(detection, known, places):
+                waiting.append(detection)
+            else:
+                sightings.append(self._new(detection, corrected, frame_index))
+        return Entry(sightings, missed, (float(correction[0]), float(correction[1])), waiting)
+
+    def forget(self, cell: Cell) -> None:
+        """Take out what turned out to be no cell."""
+        self._bucket(cell).remove(cell)
+
+    def shows(self, cell: Cell, pose: Pose) -> bool:
+        """Whether a frame at this pose shows any of the cell's place."""
+        if cell.island != pose.island:
+            return False
+        row, col = cell.row_px - pose.row_px, cell.col_px - pose.col_px
+        return 0 <= row < self._shape[0] and 0 <= col < self._shape[1]
+
+    def _near(self, pose: Pose) -> Iterator[Cell]:
+        """Cells whose place lies in the frame or a little beyond, in the order of their numbers."""
+        beyond = SAME_CELL_UM / self._um
+        rows = self._buckets_along(pose.row_px - beyond, pose.row_px + self._shape[0] + beyond)
+        cols = self._buckets_along(pose.col_px - beyond, pose.col_px + self._shape[1] + beyond)
+        found = [
+            cell for row in rows for col in cols for cell in self._buckets.get((pose.island, row, col), ())
+        ]
+        return iter(sorted(found, key=lambda cell: cell.number))
+
+    def _buckets_along(self, start_px: float, end_px: float) -> range:
+        return range(int(start_px // self._bucket_px), int(end_px // self._bucket_px) + 1)
+
+    def _again(self, detection: Detection, cell: Cell, pose: Pose, frame_index: int) -> Sighting:
+        cell.last_index = frame_index
+        row, col = detection.centre_rc
+        cell.span_px = max(cell.span_px, float(np.hypot(row - cell.first_rc[0], col - cell.first_rc[1])))
+        if detection.whole:
+            cell.views += 1
+            self._move(cell, row + pose.row_px, col + pose.col_px, 1.0 / min(cell.views, POSITION_MEMORY))
+            share = 1.0 / min(cell.views, POSITION_MEMORY)
+            cell.diameter_um += share * (detection.diameter_um - cell.diameter_um)
+            cell.nucleus_ratio += share * (detection.nucleus_ratio - cell.nucleus_ratio)
+        return Sighting(detection, cell)
+
+    def _new(self, detection: Detection, pose: Pose, frame_index: int) -> Sighting:
+        row, col = detection.centre_rc
+        cell = Cell(
+            number=self._next,
+            island=pose.island,
+            row_px=row + pose.row_px,
+            col_px=col + pose.col_px,
+            diameter_um=detection.diameter_um,
+            nucleus_ratio=detection.nucleus_ratio,
+            reach_px=_reach_px(detection),
+            first_rc=(row, col),
+            views=1,
+            last_index=frame_index,
+        )
+        self._next += 1
+        self._bucket(cell).append(cell)
+        return Sighting(detection, cell)
+
+    def _move(self, cell: Cell, row_px: float, col_px: float, weight: float) -> None:
+        before = self._bucket(cell)
+        cell.row_px += weight * (row_px - cell.row_px)
+        cell.col_px += weight * (col_px - cell.col_px)
+        after = self._bucket(cell)
+        if after is not before:
+            before.remove(cell)
+            after.append(cell)
+
+    def _bucket(self, cell: Cell) -> list[Cell]:
+        key = (cell.island, int(cell.row_px // self._bucket_px), int(cell.col_px // self._bucket_px))
+        return self._buckets.setdefault(key, [])
+
+    def _missed(self, known: list[Cell], places: NDArray[np.float64], matched: set[int]) -> list[Cell]:
+        missed = []
+        for index, cell in enumerate(known):
+            if index not in matched and self._well_inside(places[index], cell.reach_px):
+                cell.misses += 1
+                missed.append(cell)
+        return missed
+
+    def _well_inside(self, centre_rc: Sequence[float] | NDArray[np.float64], reach_px: float) -> bool:
+        border = reach_px + MARGIN_UM / self._um
+        row, col = centre_rc
+        return bool(border <= row <= self._shape[0] - border and border <= col <= self._shape[1] - border)
+
+    def _inside_known(self, detection: Detection, known: list[Cell], places: NDArray[np.float64]) -> bool:
+        if not known:
+            return False
+        reach = np.array([FRAGMENT_SHARE * cell.diameter_um / self._um for cell in known])
+        apart = np.hypot(*(places - np.array(detection.centre_rc)).T)
+        return bool((apart < reach).any())
+
+
+def _reach_px(detection: Detection) -> float:
+    return float(np.abs(detection.outline_xy - np.array(detection.centre_rc)[::-1]).max())
+
+
+def keep_view(cell: Cell, view: View) -> None:
+    """Keep a view if it is among the cell's best."""
+    cell.best.append(view)
+    cell.best.sort(key=lambda kept: -kept.quality)
+    del cell.best[BEST_VIEWS:]
+
+
+def wants_view(cell: Cell, quality: float) -> bool:
+    """Whether a view of this quality would be kept."""
+    return len(cell.best) < BEST_VIEWS or quality > cell.best[-1].quality
+
+
+def _matched(seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: float) -> dict[int, int]:
+    """Pairs (detection, known cell) that are each other's nearest within the radius."""
+    if not len(seen) or not len(places):
+        return {}
+    apart = np.hypot(seen[:, None, 0] - places[None, :, 0], seen[:, None, 1] - places[None, :, 1])
+    nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)
+    return {
+        int(i): int(j)
+        for i, j in enumerate(nearest)
+        if back[j] == i and apart[i, j] <= radius_px
+    }
+
+
+def _agreement(
+    seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: float, reliable: list[bool]
+) -> NDArray[np.float64]:
+    """By how much (row, col px) the pose is off, as the known cells say; drawn towards 0 where they are few.
+
+    A cell seen up-left of its place says that the frame lies further down-right than thought.
+    """
+    pairs = [(i, j) for i, j in _matched(seen, places, radius_px).items() if reliable[j]]
+    if len(pairs) < CORRECTION_LEAST:
+        return np.zeros(2)
+    residuals = np.array([places[j] - seen[i] for i, j in pairs])
+    return np.asarray(np.median(residuals, axis=0) * len(pairs) / (len(pairs) + CORRECTION_PRIOR))

@@ -1,0 +1,220 @@
+"""The tables of the journal, and opening its file: one SQLite database a device."""
+
+import secrets
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+from fnrbc_device.errors import JournalError
+from fnrbc_device.records import CountEvent, Verdict
+
+SCHEMA_VERSION: Final = 1
+"""Counts up with every change of the tables. A file of another version is refused, never guessed at."""
+
+BUSY_S: Final = 5.0
+"""How long one writer waits for the other. Neither holds the file while it waits for anything else; the
+longest transaction measured (20 acknowledgements) takes 1 ms."""
+
+WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""The write-ahead file is cut back to this after a burst."""
+
+TABLES: Final = """
+CREATE TABLE journal (
+    epoch TEXT NOT NULL,
+    last_seq INTEGER NOT NULL
+) STRICT;
+CREATE TABLE sessions (
+    session TEXT PRIMARY KEY,
+    started_utc TEXT NOT NULL,
+    ended_utc TEXT,
+    complete INTEGER,
+    meta TEXT NOT NULL
+) STRICT;
+CREATE TABLE frames (
+    session TEXT NOT NULL REFERENCES sessions,
+    frame INTEGER NOT NULL,
+    captured_at_s REAL NOT NULL,
+    name TEXT NOT NULL,
+    island INTEGER,
+    row_px REAL,
+    col_px REAL,
+    used INTEGER NOT NULL,
+    reason TEXT,
+    detail TEXT,
+    PRIMARY KEY (session, frame)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    session TEXT NOT NULL REFERENCES sessions,
+    frame INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    cell INTEGER NOT NULL,
+    class_name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    probability REAL NOT NULL,
+    target_probability REAL NOT NULL,
+    island INTEGER NOT NULL,
+    row_px REAL NOT NULL,
+    col_px REAL NOT NULL,
+    x_um REAL NOT NULL,
+    y_um REAL NOT NULL,
+    diameter_um REAL NOT NULL,
+    nucleus_ratio REAL NOT NULL,
+    views INTEGER NOT NULL,
+    best_frame INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_of_session ON events (session, seq);
+CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'an event is never changed: correct it by a new one'); END;
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'acked', 'refused')),
+    reason TEXT NOT NULL DEFAULT '',
+    settled_utc TEXT
+) STRICT;
+CREATE INDEX outbox_pending ON outbox (seq) WHERE state = 'pending';
+"""
+"""An event's ``seq`` is that of its log message: the journal and the log can be laid side by side."""
+
+
+EVENT_COLUMNS: Final = (
+    "event, cell, class_name, role, probability, target_probability, island, row_px, col_px, x_um, y_um,"
+    " diameter_um, nucleus_ratio, views, best_frame, reason"
+)
+"""The columns of ``events`` that are the event itself, in the order of ``event_row`` and ``event_of``."""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open the journal's file, making it where there is none.
+
+    Write-ahead log with ``synchronous=FULL``: what was committed survives a power cut. The connection is
+    bound to the thread that opened it and begins no transaction by itself.
+
+    Parameters
+    ----------
+    path
+        The file. Its folder is made where it is missing.
+
+    Raises
+    ------
+    JournalError
+        The file cannot be opened, is no journal, or one of another version.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise journal_error(path, error) from error
+    try:
+        _prepare(connection, path)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise journal_error(path, error) from error
+        raise
+    return connection
+
+
+def event_row(event: CountEvent) -> tuple[Any, ...]:
+    """Write an event as its columns. Numbers are made plain here: SQLite takes no numpy scalars."""
+    verdict = event.verdict
+    return (
+        event.event,
+        int(event.cell),
+        verdict.class_name,
+        verdict.role,
+        float(verdict.probability),
+        float(verdict.target_probability),
+        int(event.island),
+        float(event.row_px),
+        float(event.col_px),
+        float(event.x_um),
+        float(event.y_um),
+        float(event.diameter_um),
+        float(event.nucleus_ratio),
+        int(event.views),
+        int(event.best_frame),
+        event.reason,
+    )
+
+
+def event_of(row: tuple[Any, ...]) -> CountEvent:
+    """Read an event from its columns."""
+    event, cell, class_name, role, probability, target_probability, *rest = row
+    return CountEvent(event, cell, Verdict(class_name, role, probability, target_probability), *rest)
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo what was begun. After a full disk SQLite has done so already, and a ROLLBACK would hide why."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def journal_error(path: Path, error: Exception) -> JournalError:
+    """Say what SQLite or the system refused, with the cure that fits."""
+    return JournalError(f"the journal {path} cannot be used: {error}; {_cure(path, str(error))}")
+
+
+def _cure(path: Path, words: str) -> str:
+    if "full" in words or "disk I/O" in words or "No space" in words:
+        return f"{_free_mb(path)} MB are free there: free some, or set the state folder on a larger disk"
+    if "readonly" in words or "unable to open" in words or "denied" in words or "Read-only" in words:
+        return "let this user write to the file and its folder, or choose another state folder"
+    if "not a database" in words or "malformed" in words:
+        return "the file is damaged or something else: move it away, and a new one is made"
+    if "locked" in words:
+        return f"another process has held it for {BUSY_S:.0f} s: end it"
+    return "check the file and the disk below it"
+
+
+def _free_mb(path: Path) -> int:
+    try:
+        return shutil.disk_usage(path.parent).free // 1_000_000
+    except OSError:
+        return 0
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _make_or_check(connection, path)
+        connection.execute("COMMIT")
+    finally:
+        roll_back(connection)
+
+
+def _make_or_check(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == SCHEMA_VERSION:
+        return
+    if version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise JournalError(
+            f"the journal {path} has version {version}, this software writes {SCHEMA_VERSION}; "
+            "run the software that wrote it, or choose another state folder"
+        )
+    for statement in _statements(TABLES):
+        connection.execute(statement)
+    connection.execute("INSERT INTO journal VALUES (?, 0)", (secrets.token_hex(8),))
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script where SQLite says that a statement is complete: a trigger holds semicolons of its own.
+
+    ``executescript`` would commit half-way, and a power cut could leave half a journal.
+    """
+    statements, pending = [], ""
+    for line in script.splitlines():
+        pending += line + "\n"
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements

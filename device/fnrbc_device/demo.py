@@ -1,0 +1,106 @@
+"""``fnrbc demo``: the daemon's real code over a simulated microscope, with a broker that comes with pip."""
+
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from fnrbc_device.bundle import load_bundle
+from fnrbc_device.camera.simulated import SimulatedMicroscope
+from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated_stain import LookName
+from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.publishing.broker import EmbeddedBroker
+from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.records import Tally
+from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.server import WebServer
+from fnrbc_device.wording import RESEARCH_USE_ONLY
+
+DEMO_CELLS: Final = 600
+"""Nucleated cells on the demo's slide: the hand pans it for some minutes."""
+
+
+def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps: float) -> None:
+    """Run the demo until its time is up, its slide is panned, or Ctrl-C.
+
+    Parameters
+    ----------
+    seconds
+        None for as long as the slide lasts.
+    port
+        Of the page; 0 for any free one.
+    seed
+        Of slide and hand.
+    look
+        Stain of the slide.
+    fps
+        The camera's pace.
+    """
+    print("making a slide ...", flush=True)
+    slide = SimulatedSlide.make(seed, look, DEMO_CELLS)
+    live = LiveView()
+    stop = threading.Event()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fnrbc-demo-")))
+        broker = stack.enter_context(EmbeddedBroker())
+        page = WebServer(live, port=port)
+        page.start()
+        stack.callback(page.stop)
+        stack.enter_context(stopped_by_signal(stop))
+        setup = Setup(
+            source=SimulatedMicroscope(slide, seed=seed, fps=fps),
+            bundle=load_bundle(None),
+            pixel_size_um=slide.pixel_size_um,
+            journal_path=folder / "journal.sqlite",
+            mqtt=MqttSettings(host=broker.host, port=broker.port, site="demo", device="simulated"),
+            live=live,
+            simulated=True,
+        )
+        if seconds is not None:
+            timer = threading.Timer(seconds, stop.set)
+            timer.daemon = True
+            timer.start()
+            stack.callback(timer.cancel)
+        tally = Daemon(setup).run(stop, lambda: _announce(page.url, broker))
+    _sum_up(tally)
+
+
+@contextmanager
+def stopped_by_signal(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM set the event, so that a session ends in an orderly way; a second Ctrl-C ends at once."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def _announce(url: str, broker: EmbeddedBroker) -> None:
+    print(f"page:  {url}")
+    print(f"MQTT:  mosquitto_sub -V 5 -h {broker.host} -p {broker.port} -t 'fnrbc/v1/demo/simulated/#' -v")
+    print(f"Ctrl-C ends it. {RESEARCH_USE_ONLY}", flush=True)
+
+
+def _sum_up(tally: Tally) -> None:
+    rate = tally.fnrbc_per_100_leukocytes
+    share = f"{rate.value:.1f} per 100 leukocytes ({rate.low:.1f} to {rate.high:.1f})" if rate else "no leukocyte yet"
+    print(
+        f"counted {tally.cells} cells: {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes, {tally.other} other, "
+        f"{tally.indeterminate} indeterminate; {share}"
+    )
+    print(
+        f"{tally.frames_used} of {tally.frames} frames used, {tally.frames_dropped} dropped, "
+        f"{tally.unique_area_mm2:.3f} mm2 seen. {RESEARCH_USE_ONLY}"
+    )

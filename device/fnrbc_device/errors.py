@@ -1,0 +1,49 @@
+"""Everything that fnrbc refuses, as one tree.
+
+Each message is one sentence that names the value, the limit and the cure. A command prints it without
+a traceback and ends with the error's exit code.
+"""
+
+from typing import ClassVar
+
+
+class FnrbcError(Exception):
+    """Anything that stopped a command, said in words that a person can act on."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(FnrbcError):
+    """What was asked for cannot be done: a missing folder, a pixel size of zero, an unknown option."""
+
+    exit_code = 2
+
+
+class ConfigError(FnrbcError):
+    """The configuration is wrong; starting again without mending it cannot help."""
+
+    exit_code = 78
+
+
+class SourceError(FnrbcError):
+    """The source of frames gives none: it is empty, not a picture, or the camera is gone."""
+
+
+class BundleError(FnrbcError):
+    """The model bundle is incomplete, altered or of an unknown format."""
+
+
+class ParityError(BundleError):
+    """The network here does not reproduce the probabilities of the checkpoint on the golden crops."""
+
+
+class RegistrationError(FnrbcError):
+    """Two frames cannot be laid on each other: too little overlap, or nothing to hold on to."""
+
+
+class JournalError(FnrbcError):
+    """The record on disk cannot be written or read."""
+
+
+class PublishError(FnrbcError):
+    """The broker refused, or cannot be reached in the time allowed."""

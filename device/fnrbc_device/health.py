@@ -1,0 +1,147 @@
+"""How well the counting goes, in words from a closed list, each with what to do about it."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from fnrbc_device.records import HealthState, Step
+
+HELD_S: Final = 2.0
+"""A reason stays this long after it was last true, so that a person can read it."""
+
+FPS_WINDOW: Final = 60
+"""Frames over which the frame rate is averaged: two seconds."""
+
+CURES: Final = {
+    "pan_too_fast": "Panning too fast: slow down, or cells pass unseen.",
+    "focus_lost": "Out of focus: turn the fine focus until edges are crisp.",
+    "tracking_lost": "Lost the place on the slide: go back to where cells are, and pan on slowly.",
+    "exposure_drift": "Too dark or too bright: set the lamp and the camera's exposure.",
+    "camera_frozen": "The camera repeats its picture: check its cable.",
+    "camera_lost": "The camera is gone: plug it in again.",
+    "broker_refused": "The broker refuses messages: counting goes on, tell whoever keeps the broker.",
+    "broker_away": "The broker cannot be reached: counting goes on, and messages wait.",
+    "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
+}
+"""Every reason, and its cure in one sentence."""
+
+_OF_REJECTION: Final = {
+    "too_fast": "pan_too_fast",
+    "blurred": "focus_lost",
+    "tracking_lost": "tracking_lost",
+    "too_dark": "exposure_drift",
+    "too_bright": "exposure_drift",
+    "unreadable": "camera_lost",
+}
+
+FAST_SHARE_A_S: Final = 3.0
+"""A pan of this many fields a second leaves each cell fewer than ten frames in view at 30 frames/s; the gate
+rejects frames for blur from about five on, so the operator is told before cells are lost."""
+
+REPEATS: Final = 15
+"""Repeated frames in a row that say the camera is frozen: half a second at 30 frames/s."""
+
+DROPPED_SHARE: Final = 0.2
+"""Share of the frames dropped, over the window, that the operator is told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A snapshot."""
+
+    state: HealthState
+    reasons: tuple[str, ...]
+    fps: float
+    """Frames analysed a second."""
+    pan_um_s: float
+    sharpness: float
+    """0..1 of the session's sharpest."""
+    latency_ms_p50: float | None
+    latency_ms_p95: float | None
+    """From the camera to the tally."""
+
+
+class HealthMonitor:
+    """Watches the steps of a session."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+        self._times: deque[float] = deque(maxlen=FPS_WINDOW)
+        self._latencies_ms: deque[float] = deque(maxlen=10 * FPS_WINDOW)
+        self._dropped: deque[int] = deque(maxlen=FPS_WINDOW)
+        self._island = 0
+        self._repeats = 0
+        self._speed = 0.0
+        self._sharpness = 1.0
+        self._speed_limit_um_s = float("inf")
+
+    def watch(self, step: Step, arrived_s: float, now_s: float, frame_width_um: float, dropped: int) -> None:
+        """Take a step in.
+
+        Parameters
+        ----------
+        step
+            The newest.
+        arrived_s
+            Monotonic clock, when the camera handed the frame over.
+        now_s
+            Monotonic clock, when its analysis was done.
+        frame_width_um
+            Width of the field.
+        dropped
+            Frames dropped since the step before.
+        """
+        self._times.append(now_s)
+        self._latencies_ms.append(1e3 * (now_s - arrived_s))
+        self._dropped.append(dropped)
+        self._speed, self._sharpness = step.speed_um_s, min(max(step.sharpness, 0.0), 1.0)
+        if frame_width_um > 0:
+            self._speed_limit_um_s = FAST_SHARE_A_S * frame_width_um
+        for reason in self._reasons_of(step):
+            self._until[reason] = now_s + HELD_S
+
+    def note(self, reason: str, now_s: float) -> None:
+        """Add a reason that no frame shows, such as the broker's absence."""
+        self._until[reason] = now_s + HELD_S
+
+    def snapshot(self, state: HealthState, now_s: float) -> Health:
+        """State the health; ``counting`` becomes ``degraded`` while there is a reason."""
+        reasons = tuple(sorted(reason for reason, until in self._until.items() if until > now_s))
+        if state == "counting" and reasons:
+            state = "degraded"
+        latencies = sorted(self._latencies_ms)
+        return Health(
+            state,
+            reasons,
+            self._fps(),
+            self._speed,
+            self._sharpness,
+            _quantile(latencies, 0.5),
+            _quantile(latencies, 0.95),
+        )
+
+    def _reasons_of(self, step: Step) -> list[str]:
+        reasons = []
+        if step.reason in _OF_REJECTION:
+            reasons.append(_OF_REJECTION[step.reason])
+        if step.pose is not None and step.pose.island != self._island:
+            self._island = step.pose.island
+            reasons.append("tracking_lost")
+        if step.speed_um_s > self._speed_limit_um_s:
+            reasons.append("pan_too_fast")
+        self._repeats = self._repeats + 1 if step.reason == "repeated" else 0
+        if self._repeats >= REPEATS:
+            reasons.append("camera_frozen")
+        seen, dropped = len(self._dropped), sum(self._dropped)
+        if seen == FPS_WINDOW and dropped > DROPPED_SHARE * (seen + dropped):
+            reasons.append("frames_dropped")
+        return reasons
+
+    def _fps(self) -> float:
+        if len(self._times) < 2 or self._times[-1] <= self._times[0]:
+            return 0.0
+        return (len(self._times) - 1) / (self._times[-1] - self._times[0])
+
+
+def _quantile(ordered: list[float], share: float) -> float | None:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None

@@ -1,0 +1,1 @@
+"""Running P-net, and proving that it is the network the bundle claims."""

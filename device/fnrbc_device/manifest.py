@@ -1,0 +1,165 @@
+"""The description of a model bundle: what the network takes, what it gives, what it was measured to do.
+
+Strict on purpose. A network fed in another way than it was trained still gives probabilities, only wrong
+ones; so no field has a default, and none may be unknown.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from fnrbc_device.records import Role
+
+FORMAT: Final = 1
+"""Raised when a bundle of the new kind would be misread by an older device."""
+
+SEALED_FILES: Final = ("model.onnx", "golden.npz", "seen.npy", "MODEL_CARD.md")
+"""Everything but the manifest, which holds their hashes."""
+
+UNDECIDED: Final = -1
+"""Stands for *indeterminate* among columns."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    """No field may be missing, none may be unknown, none changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ClassEntry(_Part):
+    """One column of the probabilities."""
+
+    name: Text
+    role: Role
+
+
+class Figure(_Part):
+    """A measured share and its exact 95 % interval."""
+
+    value: Share
+    low: Share
+    high: Share
+
+
+class Metrics(_Part):
+    """What the network was measured to do, with *indeterminate* counted as wrong."""
+
+    accuracy: Figure
+    sensitivity: Figure
+    specificity: Figure
+    ece: Share
+    """Expected calibration error of the target's probability, 15 bins."""
+    n: Annotated[int, Field(ge=1)]
+    indeterminate: Annotated[int, Field(ge=0)]
+    measured_on: Text
+    """Which cells, and how they were kept apart from the training."""
+
+
+class Parity(_Part):
+    """How closely the model reproduces its checkpoint."""
+
+    largest_difference: Share
+    """Of a probability, over all crops of the proof at export."""
+    tolerance: Annotated[float, Field(gt=0, le=0.1)]
+    """What the device accepts on the golden crops."""
+    crops: Annotated[int, Field(ge=1)]
+
+
+class TrainingData(_Part):
+    """What the network learned from."""
+
+    sha256: Sha256
+    """Over the crops and their labels."""
+    crops: Annotated[int, Field(ge=1)]
+    sources: Annotated[tuple[Text, ...], Field(min_length=1)]
+    licences: Text
+    """What using the data obliges to."""
+
+
+class Manifest(_Part):
+    """The bundle's description. Written canonically, so that not a byte of it can change unnoticed."""
+
+    format: Literal[1]
+    bundle_id: Sha256
+    """sha256 over this manifest without its id; the manifest holds the hashes of the files."""
+    created: AwareDatetime
+    software_version: Text
+    preprocessing_id: Text
+    crop_px: Annotated[int, Field(ge=1)]
+    pixel_size_um: Annotated[float, Field(gt=0)]
+    """Of a crop."""
+    classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2)]
+    """In the order of the probabilities' columns."""
+    threshold: Share
+    """The target's calibrated probability above which a cell rather is one than not."""
+    indeterminate: tuple[Share, Share]
+    """From the first up to the second probability of the target the network does not decide."""
+    temperature: Annotated[float, Field(gt=0)]
+    """The logits' divisor that calibrated the probabilities; it is inside the graph already."""
+    network: Text
+    metrics: Metrics
+    parity: Parity
+    training_data: TrainingData
+    files: dict[Text, Sha256]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        roles = [entry.role for entry in self.classes]
+        if roles.count("target") != 1 or "denominator" not in roles:
+            raise ValueError(f"roles are {roles}; one target and a denominator are needed")
+        if len({entry.name for entry in self.classes}) != len(roles):
+            raise ValueError("two classes have one name; each needs its own")
+        low, high = self.indeterminate
+        if not low <= self.threshold <= high:
+            raise ValueError(f"threshold {self.threshold} is outside the indeterminate band {low}..{high}")
+        if set(self.files) != set(SEALED_FILES):
+            raise ValueError(f"files are {sorted(self.files)}; {sorted(SEALED_FILES)} are needed")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the probabilities' columns."""
+        return tuple(entry.name for entry in self.classes)
+
+    @property
+    def target(self) -> int:
+        """Column of the class that is counted as fNRBC."""
+        return next(i for i, entry in enumerate(self.classes) if entry.role == "target")
+
+    def canonical(self) -> bytes:
+        """Write this manifest in the one way there is: JSON, indented, fields in the order above."""
+        return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+
+    def identify(self) -> str:
+        """Hash the manifest without its id; it holds the hashes of the files, so this covers all."""
+        return hashlib.sha256(self.model_copy(update={"bundle_id": ""}).canonical()).hexdigest()
+
+    def decide(self, probabilities: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """Column of the class decided for, by row; -1 where the network does not decide.
+
+        Parameters
+        ----------
+        probabilities
+            (N, classes), calibrated.
+        """
+        return decide(probabilities, self.target, self.indeterminate)
+
+
+def decide(
+    probabilities: NDArray[np.floating[Any]], target: int, indeterminate: tuple[float, float]
+) -> NDArray[np.int64]:
+    """Decide as ``Manifest.decide`` does, for who has no manifest yet."""
+    low, high = indeterminate
+    others = probabilities.copy()
+    others[:, target] = -1.0
+    likeliest = others.argmax(axis=1)
+    wanted = probabilities[:, target]
+    return np.where(wanted >= high, target, np.where(wanted >= low, UNDECIDED, likeliest))

@@ -1,0 +1,1 @@
+"""Telling the lab: payloads, the outbox that loses nothing, and MQTT 5."""

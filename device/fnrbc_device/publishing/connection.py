@@ -1,0 +1,256 @@
+"""One MQTT 5 connection, driven by the thread that opened it: no thread of paho's, no queue of paho's."""
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from fnrbc_device.errors import PublishError
+from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.publishing.topics import AVAILABILITY, PRESENCE, Delivery, Topics
+
+CONNECT_TIMEOUT_S: Final = 5.0
+"""For the TCP connection, and again for the broker's answer to it."""
+
+WINDOW: Final = 20
+"""Messages on their way at once. The broker may ask for fewer."""
+
+ACK_TIMEOUT_S: Final = 20.0
+"""A broker that answers later than this is taken for gone; the keep-alive alone notices no stalled one."""
+
+TAKEN_OVER: Final = 0x8E
+"""MQTT 5 reason: another client came with our id. Mosquitto 2.0.11 closes the connection without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the broker said to one message."""
+
+    message_id: int
+    refused: bool
+    reason: str
+
+
+class Connection:
+    """A connection from ``open`` to ``close``, which never comes back: after a loss, make another.
+
+    A fresh paho client each time carries nothing over. Paho would send again, after a reconnect, the states
+    that were on their way, *behind* newer ones, and an old tally would stay retained.
+    """
+
+    def __init__(self, settings: MqttSettings, wake: socket.socket) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.site, settings.device)
+        self._wake = wake
+        self._client = self._make_client()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(wake, selectors.EVENT_READ)
+        self._window = 0
+        self._sent_at_s: dict[int, float] = {}
+        self._answers: list[Answer] = []
+        self._lost: str | None = None
+        self.taken_over = False
+
+    def open(self, cancelled: Callable[[], bool]) -> None:
+        """Connect, and wait for the broker's welcome.
+
+        Raises
+        ------
+        PublishError
+            The broker is away, refuses us, or says nothing in time; or ``cancelled`` came true.
+        """
+        where = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self._client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
+        except (OSError, ValueError) as error:
+            raise PublishError(
+                f"the broker at {where} cannot be reached ({error}); start it, or mend host and port"
+            ) from error
+        connected = self._client.socket()
+        if connected is not None:
+            self._selector.register(connected, selectors.EVENT_READ)
+        deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
+        while not self._window and not cancelled():
+            if time.monotonic() > deadline_s:
+                raise PublishError(
+                    f"the broker at {where} has not answered within {CONNECT_TIMEOUT_S:.0f} s; "
+                    "see whether MQTT 5 is spoken there"
+                )
+            self.poll(0.2)
+        if cancelled():
+            raise PublishError(f"connecting to {where} was given up, for the publisher stops; start it again")
+
+    @property
+    def in_flight(self) -> int:
+        """Messages sent and not yet answered."""
+        return len(self._sent_at_s)
+
+    @property
+    def room(self) -> int:
+        """Messages that may be sent before an answer is due."""
+        return max(0, self._window - self.in_flight)
+
+    def publish(self, suffix: str, payload: str, delivery: Delivery) -> int:
+        """Send one message; returns the id that its answer will carry (quality of service 0: none comes).
+
+        Raises
+        ------
+        PublishError
+            The connection is gone.
+        """
+        info = self._client.publish(
+            self._topics.full(suffix), payload, delivery.qos, delivery.retain, _expiry(delivery)
+        )
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise PublishError(
+                self._lost or f"the message to {suffix} was not sent ({paho.error_string(info.rc)})"
+            )
+        if delivery.qos:
+            self._sent_at_s[info.mid] = time.monotonic()
+        return info.mid
+
+    def poll(self, wait_s: float) -> list[Answer]:
+        """Read and write what can be; returns the broker's answers since the last call.
+
+        Waits at most ``wait_s``, less where something comes in or the wake socket is written to.
+
+        Raises
+        ------
+        PublishError
+            The connection was lost. Answers that had come before are handed out first.
+        """
+        if not self._lost:
+            self._turn(wait_s)
+        answers, self._answers = self._answers, []
+        if answers:
+            return answers
+        if self._lost:
+            raise PublishError(self._lost)
+        self._require_answers_in_time()
+        return []
+
+    def close(self) -> None:
+        """Leave without a word where the connection is lost, else say goodbye. Safe to call twice."""
+        self._client.disconnect()
+        self._client.on_connect = self._client.on_publish = self._client.on_disconnect = None
+        self._client.loop_write()
+        self._client.loop_misc()
+        connected = self._client.socket()
+        if connected is not None:
+            connected.close()
+        self._selector.close()
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            self._settings.client_id(),
+            protocol=paho.MQTTv5,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(0)  # the window is kept here, where it is known what waits
+        client.will_set(self._topics.full(AVAILABILITY), "offline", PRESENCE.qos, PRESENCE.retain)
+        if self._settings.username is not None:
+            client.username_pw_set(self._settings.username, self._settings.password())
+        client.on_connect = self._on_connect
+        client.on_publish = self._on_publish
+        client.on_disconnect = self._on_disconnect
+        return client
+
+    def _turn(self, wait_s: float) -> None:
+        """Wait for the socket or the wake, then let paho read, write and keep the connection alive."""
+        connected = self._client.socket()
+        if connected is None:
+            raise PublishError("the connection to the broker is closed; it is made anew")
+        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._client.want_write() else 0)
+        self._selector.modify(connected, interest)
+        for key, _ in self._selector.select(wait_s):
+            if key.fileobj is self._wake:
+                drain(self._wake)
+            else:
+                self._client.loop_read()
+        if self._client.want_write():
+            self._client.loop_write()
+        self._client.loop_misc()
+
+    def _require_answers_in_time(self) -> None:
+        oldest_s = min(self._sent_at_s.values(), default=None)
+        if oldest_s is not None and time.monotonic() - oldest_s > ACK_TIMEOUT_S:
+            raise PublishError(
+                f"the broker has not answered for {ACK_TIMEOUT_S:.0f} s; the connection is made anew"
+            )
+
+    def _on_connect(
+        self,
+        _client: paho.Client,
+        _user: Any,
+        _flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        offered: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._lost = (
+                f"the broker at {self._settings.host}:{self._settings.port} refused us ({reason}); "
+                "mend username, password or its access list"
+            )
+        else:
+            self._window = min(WINDOW, getattr(offered, "ReceiveMaximum", WINDOW))
+
+    def _on_publish(
+        self, _client: paho.Client, _user: Any, mid: int, reason: ReasonCode, _properties: Properties
+    ) -> None:
+        if self._sent_at_s.pop(mid, None) is not None:
+            self._answers.append(Answer(mid, reason.is_failure, str(reason) if reason.is_failure else ""))
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _user: Any,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if self._lost:
+            return
+        self.taken_over = reason.value == TAKEN_OVER
+        self._lost = (
+            f"another client with the id {self._settings.client_id()} took the connection over; "
+            "run one daemon a device name and machine"
+            if self.taken_over
+            else f"the connection to the broker was lost ({reason}); it is made anew; if that goes on, "
+            f"see whether another client has the id {self._settings.client_id()}"
+        )
+
+
+def drain(wake: socket.socket) -> None:
+    """Empty the wake socket: many wakes are one."""
+    try:
+        while wake.recv(4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _expiry(delivery: Delivery) -> Properties | None:
+    if delivery.expiry_s is None:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's is untyped
+    properties.MessageExpiryInterval = delivery.expiry_s
+    return properties

@@ -1,0 +1,235 @@
+"""What the messages say: flat JSON objects of scalars, one fixed schema a topic.
+
+*Records* go to the log, each once, with a ``seq`` that has no gap. *States* are retained, newest value only,
+and carry ``log_seq``, the last record they include, so that anyone can check a tally against the log.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from fnrbc_device.records import CountEvent, EventName, HealthState, Role, SessionState, Tally
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Text = Annotated[str, Field(max_length=256)]
+
+
+class Payload(BaseModel):
+    """Any message. Frozen; an unknown field, a NaN or a value out of bounds is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to_json(self) -> str:
+        """Write the message as it goes out."""
+        return self.model_dump_json(by_alias=True)
+
+
+def _schema(name: str) -> Any:
+    """Field that names the message's schema and its version; ``schema`` itself is taken by pydantic."""
+    return Field(
+        default=name, serialization_alias="schema", validation_alias=AliasChoices("schema", "schema_")
+    )
+
+
+class Record(Payload):
+    """What every record of the log carries. (device, epoch, seq) names it for ever."""
+
+    device: Text
+    epoch: Text
+    """Random, made with the database: a new journal starts a new count of ``seq``."""
+    seq: Annotated[int, Field(ge=1)]
+    ts: Text
+    """UTC, ISO 8601 with milliseconds."""
+    ts_sync: bool
+    """Whether a time server held the clock."""
+    mono_ms: Count
+    """Monotonic clock: orders the records of one start of the machine even where ``ts`` jumped."""
+    session: Text
+    replayed: bool = False
+    """Sent again on request."""
+
+
+class CellRecord(Record):
+    """``log/cell``: one step of the count."""
+
+    schema_: Literal["cell/1"] = _schema("cell/1")
+    cell_id: Annotated[int, Field(ge=1)]
+    """Number of the cell within its session."""
+    event: EventName
+    class_name: Text = Field(
+        serialization_alias="class", validation_alias=AliasChoices("class", "class_name")
+    )
+    role: Role
+    probability: Share
+    target_probability: Share
+    x_um: float
+    y_um: float
+    diameter_um: NotNegative
+    views: Count
+    island: Count
+    bundle: Text
+    review: Literal["unverified", "confirmed", "rejected"]
+    """A machine's count is unverified until a person has looked."""
+    reason: Text
+
+
+class SessionRecord(Record):
+    """``log/session``: a session started or finished, with what it rests on; the counts at its end."""
+
+    schema_: Literal["session_log/1"] = _schema("session_log/1")
+    event: Literal["started", "finished"]
+    software: Text
+    bundle: Text
+    source: Text
+    pixel_size_um: Positive
+    cells: Count | None = None
+    fnrbc: Count | None = None
+    leukocytes: Count | None = None
+    other: Count | None = None
+    indeterminate: Count | None = None
+    frames: Count | None = None
+    frames_used: Count | None = None
+    complete: bool | None = None
+
+
+class State(Payload):
+    """What every state carries."""
+
+    device: Text
+    ts: Text
+    log_seq: Count
+    """``seq`` of the last record that this state includes; 0 before the first."""
+    ruo: Literal[True] = True
+    """For research use only. Not for use in diagnostic procedures."""
+
+
+class StatusNow(State):
+    """``status``: who speaks."""
+
+    schema_: Literal["status/1"] = _schema("status/1")
+    software: Text
+    bundle: Text
+    camera: Text
+    boot_id: Text
+    epoch: Text
+    backlog: Count
+    clock_sync: bool
+    cert_days_left: int | None = None
+
+
+class SessionNow(State):
+    """``session``: what the device is doing."""
+
+    schema_: Literal["session/1"] = _schema("session/1")
+    session: Text
+    state: SessionState
+    started: Text | None = None
+    """UTC, ISO 8601; null while idle."""
+
+
+class Counts(State):
+    """The figures that ``tally`` and ``summary`` share."""
+
+    session: Text
+    fnrbc: Count
+    leukocytes: Count
+    other: Count
+    indeterminate: Count
+    cells: Count
+    fnrbc_per_100_leukocytes: NotNegative | None
+    """Null until a leukocyte was counted."""
+    ci95_low: NotNegative | None
+    ci95_high: NotNegative | None
+    verified: bool
+    """True when a person has reviewed the candidates."""
+    frames: Count
+    frames_used: Count
+    frames_rejected: Count
+    frames_dropped: Count
+    islands: Count
+    area_mm2: NotNegative
+    elapsed_s: NotNegative
+
+
+class TallyNow(Counts):
+    """``tally``: the live counts."""
+
+    schema_: Literal["tally/1"] = _schema("tally/1")
+    state: SessionState
+
+
+class SummaryNow(Counts):
+    """``summary``: the last finished session."""
+
+    schema_: Literal["summary/1"] = _schema("summary/1")
+    bundle: Text
+    software: Text
+    started: Text
+    finished: Text
+    complete: bool
+    """Nothing is left open: no cell unsettled, no island unjoined."""
+
+
+class HealthNow(State):
+    """``health``: how well it goes. What a machine cannot measure is null."""
+
+    schema_: Literal["health/1"] = _schema("health/1")
+    state: HealthState
+    reasons: Text
+    """From the closed list of reasons, separated by commas; empty where all is well."""
+    fps: NotNegative
+    latency_ms_p50: NotNegative | None = None
+    latency_ms_p95: NotNegative | None = None
+    sharpness: Share | None = None
+    exposure_ms: NotNegative | None = None
+    pan_um_s: NotNegative | None = None
+    gpu_temp_c: float | None = None
+    cpu_temp_c: float | None = None
+    throttled: bool | None = None
+    mem_used_mb: NotNegative | None = None
+    disk_free_mb: NotNegative | None = None
+    backlog: Count = 0
+
+
+def cell_fields(event: CountEvent) -> dict[str, Any]:
+    """Fields of ``log/cell`` that come from the event itself, rounded to what the optics can mean."""
+    verdict = event.verdict
+    return {
+        "cell_id": int(event.cell),
+        "event": event.event,
+        "class_name": verdict.class_name,
+        "role": verdict.role,
+        "probability": round(float(verdict.probability), 4),
+        "target_probability": round(float(verdict.target_probability), 4),
+        "x_um": round(float(event.x_um), 2),
+        "y_um": round(float(event.y_um), 2),
+        "diameter_um": round(float(event.diameter_um), 2),
+        "views": int(event.views),
+        "island": int(event.island),
+        "review": event.event if event.event in ("confirmed", "rejected") else "unverified",
+        "reason": event.reason,
+    }
+
+
+def count_fields(tally: Tally) -> dict[str, Any]:
+    """Fields of ``tally`` and ``summary`` that come from the tally itself."""
+    rate = tally.fnrbc_per_100_leukocytes
+    return {
+        "fnrbc": tally.fnrbc,
+        "leukocytes": tally.leukocytes,
+        "other": tally.other,
+        "indeterminate": tally.indeterminate,
+        "cells": tally.cells,
+        "fnrbc_per_100_leukocytes": None if rate is None else round(rate.value, 4),
+        "ci95_low": None if rate is None else round(rate.low, 4),
+        "ci95_high": None if rate is None else round(rate.high, 4),
+        "frames": tally.frames,
+        "frames_used": tally.frames_used,
+        "frames_rejected": sum(tally.frames_rejected.values()),
+        "frames_dropped": tally.frames_dropped,
+        "islands": tally.islands,
+        "area_mm2": round(tally.unique_area_mm2, 4),
+    }

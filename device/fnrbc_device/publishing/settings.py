@@ -1,0 +1,77 @@
+"""What the configuration says about MQTT."""
+
+import hashlib
+import socket
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from fnrbc_device.errors import ConfigError
+from fnrbc_device.publishing.topics import SEGMENT_PATTERN
+
+MACHINE_ID: Final = Path("/etc/machine-id")
+
+MAX_PASSWORD_BYTES: Final = 4096
+"""A password file longer than this is some other file."""
+
+Segment = Annotated[str, StringConstraints(pattern=SEGMENT_PATTERN)]
+
+
+class MqttSettings(BaseModel):
+    """How to reach the broker, and who to be there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    """False: count without a broker; the outbox keeps what would have been sent."""
+    host: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    site: Segment = "lab"
+    device: Segment = "fnrbc"
+    """Unique within the site: two devices of one name would throw each other out."""
+    username: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    password_file: Path | None = None
+    """A file that holds the password alone, so that no password stands in the configuration."""
+    keepalive_s: Annotated[int, Field(ge=5, le=600)] = 15
+    """The broker says ``offline`` for us when it has heard nothing for 1.5 times as long."""
+
+    def password(self) -> str | None:
+        """Read the password; None where there is none.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read, is empty or far too long.
+        """
+        if self.password_file is None:
+            return None
+        try:
+            secret = self.password_file.read_bytes()[: MAX_PASSWORD_BYTES + 1].strip()
+        except OSError as error:
+            raise ConfigError(
+                f"password_file {self.password_file} cannot be read ({error.strerror}); "
+                "give its path and let the daemon's user read it"
+            ) from error
+        if not 0 < len(secret) <= MAX_PASSWORD_BYTES:
+            raise ConfigError(
+                f"password_file {self.password_file} has {len(secret)} bytes, not 1 to {MAX_PASSWORD_BYTES}; "
+                "write the password alone into it"
+            )
+        return secret.decode("utf-8", errors="strict")
+
+    def client_id(self) -> str:
+        """Name this client: product, device and a trace of the machine, the same at every start.
+
+        A second machine with the same device name is another client: both stay connected and their records
+        differ in ``epoch``. The same machine twice is one client, and the broker says so by a takeover.
+        """
+        return f"fnrbc-{self.device}-{hashlib.sha256(_machine()).hexdigest()[:8]}"
+
+
+def _machine() -> bytes:
+    """Something that stays with this machine. Hashed before it is shown: the id itself is private."""
+    try:
+        return MACHINE_ID.read_bytes().strip()
+    except OSError:
+        return socket.gethostname().encode()

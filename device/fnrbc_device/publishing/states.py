@@ -1,0 +1,113 @@
+"""The retained states: newest value only, never queued, none more often than its topic allows."""
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from fnrbc_device.errors import PublishError
+from fnrbc_device.publishing.payloads import State, TallyNow
+from fnrbc_device.publishing.topics import STATES, Delivery
+
+NEVER: Final = float("-inf")
+
+
+@dataclass(slots=True)
+class _Entry:
+    message: State
+    version: int
+    sent_version: int = 0
+    sent_at_s: float = NEVER
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DueState:
+    """A state to be sent now."""
+
+    suffix: str
+    version: int
+    payload: str
+    delivery: Delivery
+
+
+class StateBoard:
+    """The newest value of each state. Written by the counting thread, read by the sending one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+
+    def put(self, suffix: str, message: State) -> None:
+        """Set the newest value. Never blocks on the broker.
+
+        Raises
+        ------
+        PublishError
+            No such state in the contract.
+        """
+        if suffix not in STATES:
+            raise PublishError(f"{suffix!r} is no state; choose one of {', '.join(STATES)}")
+        with self._lock:
+            entry = self._entries.get(suffix)
+            if entry is None:
+                self._entries[suffix] = _Entry(message, version=1)
+            elif entry.message != message:
+                entry.message = message
+                entry.version += 1
+
+    def due(self, now_s: float, urgent: bool) -> list[DueState]:
+        """States to be sent now, in the order of the contract.
+
+        Parameters
+        ----------
+        now_s
+            Monotonic clock, s.
+        urgent
+            Send what is new without waiting for its interval: at the end, and when someone flushes.
+        """
+        with self._lock:
+            found = [
+                (suffix, self._entries[suffix].version, self._entries[suffix].message)
+                for suffix, delivery in STATES.items()
+                if suffix in self._entries and _due(self._entries[suffix], delivery, now_s, urgent)
+            ]
+        return [
+            DueState(suffix, version, message.to_json(), STATES[suffix]) for suffix, version, message in found
+        ]
+
+    def wait_s(self, now_s: float, at_most_s: float) -> float:
+        """How long until something new may be sent, s."""
+        with self._lock:
+            waits = [
+                entry.sent_at_s + STATES[suffix].min_interval_s - now_s
+                for suffix, entry in self._entries.items()
+                if entry.version != entry.sent_version and not entry.parked
+            ]
+        return min([at_most_s, *(max(0.0, wait) for wait in waits)])
+
+    def sent(self, due: DueState, now_s: float) -> None:
+        """Note that a state is on its way."""
+        with self._lock:
+            entry = self._entries[due.suffix]
+            entry.sent_version, entry.sent_at_s = due.version, now_s
+
+    def park(self, suffix: str) -> None:
+        """Send a state no more: the broker refuses its topic, and would drop the connection each time."""
+        with self._lock:
+            self._entries[suffix].parked = True
+
+    def forget_sent(self) -> None:
+        """Take everything as unsent: a new connection, perhaps to a broker that lost all."""
+        with self._lock:
+            for entry in self._entries.values():
+                entry.sent_version, entry.sent_at_s = 0, NEVER
+
+
+def _due(entry: _Entry, delivery: Delivery, now_s: float, urgent: bool) -> bool:
+    if entry.parked:
+        return False
+    waited_s = now_s - entry.sent_at_s
+    if entry.version != entry.sent_version:
+        return urgent or waited_s >= delivery.min_interval_s
+    counting = isinstance(entry.message, TallyNow) and entry.message.state == "running"
+    return counting and delivery.heartbeat_s is not None and waited_s >= delivery.heartbeat_s

@@ -1,0 +1,144 @@
+"""What the daemon says of itself: the retained states, built from the count and handed to the publisher."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import fnrbc_device
+from fnrbc_device.clock import Clock, iso_utc
+from fnrbc_device.health import Health
+from fnrbc_device.publishing.mqtt import Publisher
+from fnrbc_device.publishing.payloads import (
+    HealthNow,
+    SessionNow,
+    StatusNow,
+    SummaryNow,
+    TallyNow,
+    count_fields,
+)
+from fnrbc_device.publishing.topics import HEALTH, SESSION, STATUS, SUMMARY, TALLY
+from fnrbc_device.records import SessionState, Tally
+
+HEALTH_EVERY_S: Final = 5.0
+"""The contract's interval."""
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Voice:
+    """Speaks for one session.
+
+    Parameters
+    ----------
+    publisher
+        None where nothing is published.
+    device, bundle, camera
+        Names that stand in the messages.
+    clock
+        UTC for the messages, monotonic for the intervals.
+    """
+
+    def __init__(
+        self, publisher: Publisher | None, device: str, bundle: str, camera: str, clock: Clock
+    ) -> None:
+        self._publisher = publisher
+        self._device, self._bundle, self._camera = device, bundle, camera[:256]
+        self._clock = clock
+        self._session = ""
+        self._started_utc = ""
+        self._started_s = 0.0
+        self._health_s = float("-inf")
+
+    def begin(self, session_id: str, started: datetime, epoch: str, log_seq: int) -> None:
+        """Say who speaks and that a session runs."""
+        self._session, self._started_utc = session_id, iso_utc(started)
+        self._started_s = self._clock.monotonic_s()
+        if self._publisher is None:
+            return
+        status = StatusNow(
+            **self._common(log_seq),
+            software=f"fnrbc {fnrbc_device.__version__}",
+            bundle=self._bundle,
+            camera=self._camera,
+            boot_id=_boot_id(),
+            epoch=epoch,
+            backlog=self._publisher.status.backlog,
+            clock_sync=self._clock.synchronised(),
+        )
+        self._publisher.set_state(STATUS, status)
+        self._say_session("running", log_seq)
+
+    def tell(self, tally: Tally, log_seq: int, health: Health) -> None:
+        """Say the counts; and how well it goes, every five seconds."""
+        if self._publisher is None:
+            return
+        self._publisher.set_state(TALLY, TallyNow(**self._counts(tally, log_seq), state="running"))
+        now = self._clock.monotonic_s()
+        if now - self._health_s >= HEALTH_EVERY_S:
+            self._health_s = now
+            self._say_health(health, log_seq)
+
+    def end(self, tally: Tally, log_seq: int, ended: datetime, complete: bool) -> None:
+        """Say the last counts, and that the session is finished."""
+        if self._publisher is None:
+            return
+        counts = self._counts(tally, log_seq)
+        self._publisher.set_state(TALLY, TallyNow(**counts, state="finished"))
+        summary = SummaryNow(
+            **counts,
+            bundle=self._bundle,
+            software=f"fnrbc {fnrbc_device.__version__}",
+            started=self._started_utc,
+            finished=iso_utc(ended),
+            complete=complete,
+        )
+        self._publisher.set_state(SUMMARY, summary)
+        self._say_session("finished", log_seq)
+
+    def _say_session(self, state: SessionState, log_seq: int) -> None:
+        assert self._publisher is not None
+        now = SessionNow(
+            **self._common(log_seq), session=self._session, state=state, started=self._started_utc
+        )
+        self._publisher.set_state(SESSION, now)
+
+    def _say_health(self, health: Health, log_seq: int) -> None:
+        assert self._publisher is not None
+        now = HealthNow(
+            **self._common(log_seq),
+            state=health.state,
+            reasons=",".join(health.reasons),
+            fps=round(health.fps, 2),
+            latency_ms_p50=_rounded(health.latency_ms_p50),
+            latency_ms_p95=_rounded(health.latency_ms_p95),
+            sharpness=round(health.sharpness, 3),
+            pan_um_s=round(health.pan_um_s, 1),
+            backlog=self._publisher.status.backlog,
+        )
+        self._publisher.set_state(HEALTH, now)
+
+    def _counts(self, tally: Tally, log_seq: int) -> dict[str, Any]:
+        elapsed = round(self._clock.monotonic_s() - self._started_s, 1)
+        return (
+            self._common(log_seq)
+            | count_fields(tally)
+            | {
+                "session": self._session,
+                "verified": False,
+                "elapsed_s": elapsed,
+            }
+        )
+
+    def _common(self, log_seq: int) -> dict[str, Any]:
+        return {"device": self._device, "ts": iso_utc(self._clock.utc()), "log_seq": log_seq}
+
+
+def _boot_id() -> str:
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(max(value, 0.0), 1)

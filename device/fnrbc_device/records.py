@@ -1,0 +1,211 @@
+"""The records that stages hand to each other. Frozen: what a stage has said stays said.
+
+Coordinates: *frame coordinates* are pixels from a frame's top-left corner; *slide coordinates* are pixels
+(or um) from the top-left corner of an island's first frame. Order is (row, col), as ``_rc``; ``_xy`` appears
+only at OpenCV's, the files' and the browser's door.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""(H, W, 3) uint8, RGB."""
+
+Role = Literal["target", "denominator", "ignored"]
+"""What a class means for the count: fNRBC are the target, leukocytes the denominator."""
+
+EventName = Literal["counted", "retracted", "confirmed", "rejected"]
+
+Rejection = Literal[
+    "unreadable",
+    "wrong_size",
+    "repeated",
+    "too_dark",
+    "too_bright",
+    "blurred",
+    "too_fast",
+    "tracking_lost",
+    "failed",
+]
+"""Why a frame was not used. A closed list: dashboards count on it."""
+
+SessionState = Literal["idle", "starting", "running", "paused", "stopping", "finished"]
+
+HealthState = Literal[
+    "starting", "building_engine", "ready", "counting", "paused", "degraded", "fault", "stopping"
+]
+
+INDETERMINATE = "indeterminate"
+"""The class name of a verdict that the views do not settle."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture from the camera."""
+
+    index: int
+    """Counts every frame the camera delivered, so gaps show dropped frames."""
+    captured_at_s: float
+    """Monotonic clock, seconds."""
+    image: Image
+    """(H, W, 3) RGB. Read-only: stages share it without copying."""
+    name: str = ""
+    """The file it came from, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadFrame:
+    """A frame that the source owes but cannot show; it is counted as rejected."""
+
+    index: int
+    captured_at_s: float
+    reason: Rejection
+    detail: str
+    """One sentence that names the file or the camera and what is wrong with it."""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where a frame's top-left corner lies on the slide."""
+
+    island: int
+    """Frames are registered to each other within one island only."""
+    row_px: float
+    col_px: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """One nucleated cell (or what looks like one) seen in one frame."""
+
+    centre_rc: tuple[float, float]
+    """Centroid of the nucleus' convex hull, px in the frame."""
+    outline_xy: NDArray[np.int32]
+    """(N, 2) px in the frame: the outline of the nucleus (all its lobes), for drawing and measuring."""
+    diameter_um: float
+    """Diameter of the circle with the whole cell's area."""
+    nucleus_diameter_um: float
+    """Diameter of the circle with the nucleus' area."""
+    nucleus_ratio: float
+    """Area of the nucleus over area of the whole cell, 0..1."""
+    off_centre_um: float
+    """Distance between the nucleus' centroid and the whole cell's."""
+    density: float
+    """Mean optical density of the nucleus, -log10(light / background)."""
+    whole: bool
+    """False where the cell touches the frame's border: it waits for a frame that shows it whole."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """What segmentation found in one frame."""
+
+    detections: list[Detection]
+    background_rgb: tuple[float, float, float]
+    """Colour of empty glass in this frame, 0..255."""
+    threshold: float
+    """Grey value below which a pixel is nucleus, 0..255 of the flattened picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The appliance's decision on one cell."""
+
+    class_name: str
+    """A class of the bundle, or ``indeterminate``."""
+    role: Role
+    probability: float
+    """Of the target class where it is the target's or indeterminate, else of the named class. 0..1."""
+    target_probability: float
+    """Calibrated probability that the cell is an fNRBC, fused over its views. 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountEvent:
+    """One explicit step of the count. The tally is nothing but the sum of these."""
+
+    event: EventName
+    cell: int
+    """Number of the cell in its session, from 1; never used again."""
+    verdict: Verdict
+    island: int
+    row_px: float
+    col_px: float
+    """Slide coordinates within the island."""
+    x_um: float
+    y_um: float
+    diameter_um: float
+    nucleus_ratio: float
+    views: int
+    """How many whole, sharp views the cell had by then."""
+    best_frame: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The counts of a session so far, with what they rest on."""
+
+    cells: int = 0
+    fnrbc: int = 0
+    leukocytes: int = 0
+    other: int = 0
+    indeterminate: int = 0
+    fnrbc_per_100_leukocytes: Interval | None = None
+    """None until a leukocyte was counted."""
+    frames: int = 0
+    frames_used: int = 0
+    frames_rejected: dict[str, int] = field(default_factory=dict)
+    """Number of frames not used, by reason."""
+    frames_dropped: int = 0
+    """Frames the camera delivered and the live view passed over for newer ones."""
+    islands: int = 0
+    unique_area_mm2: float = 0.0
+    cells_open: int = 0
+    """Cells seen and not yet settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One detection as the live page draws it."""
+
+    cell: int
+    class_name: str
+    """A class of the bundle, ``indeterminate``, or ``""`` while the cell is not settled yet."""
+    role: Role | Literal["indeterminate", "open"]
+    row_px: float
+    col_px: float
+    """Centre in the frame."""
+    radius_px: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """All that one frame changed: what the journal records and the page shows."""
+
+    frame: Frame | BadFrame
+    pose: Pose | None
+    """None where the frame could not be placed."""
+    reason: Rejection | None
+    """None if the frame was used."""
+    marks: list[Mark]
+    events: list[CountEvent]
+    tally: Tally
+    speed_um_s: float
+    sharpness: float
+    """0..1 against the session's sharpest; 1 where not measured."""
+    stages_ms: dict[str, float]

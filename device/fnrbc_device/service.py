@@ -1,0 +1,68 @@
+"""``fnrbc run``: puts together what the configuration names, and counts until stopped."""
+
+import threading
+from contextlib import ExitStack
+
+from fnrbc_device.bundle import load_bundle
+from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.config import CameraSettings, Config
+from fnrbc_device.count import require_known_pixel_size
+from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.demo import DEMO_CELLS, stopped_by_signal
+from fnrbc_device.errors import ConfigError
+from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.server import WebServer
+
+
+def run_service(config: Config) -> None:
+    """Count until the source ends, or SIGTERM or Ctrl-C.
+
+    Raises
+    ------
+    ConfigError
+        The state folder cannot be made, or the camera's settings lack something.
+    """
+    live = LiveView()
+    stop = threading.Event()
+    with ExitStack() as stack:
+        stack.enter_context(stopped_by_signal(stop))
+        source = _open_camera(config.camera)
+        stack.callback(source.close)
+        try:
+            config.state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"state_dir {config.state_dir} cannot be made ({error.strerror}); choose one that can"
+            ) from error
+        page = None
+        if config.web.enabled:
+            page = WebServer(live, config.web.host, config.web.port)
+            page.start()
+            stack.callback(page.stop)
+        setup = Setup(
+            source=source,
+            bundle=load_bundle(config.bundle),
+            pixel_size_um=require_known_pixel_size(config.camera.pixel_size_um, source),
+            journal_path=config.state_dir / "journal.sqlite",
+            mqtt=config.mqtt,
+            live=live,
+            config_hash=config.fingerprint(),
+            simulated=config.camera.kind == "simulated",
+        )
+        started = f"counting; page: {page.url}" if page else "counting"
+        tally = Daemon(setup).run(stop, lambda: print(started, flush=True))
+    print(f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes")
+
+
+def _open_camera(settings: CameraSettings) -> FrameSource:
+    if settings.kind == "simulated":
+        from fnrbc_device.camera.simulated import SimulatedMicroscope
+        from fnrbc_device.camera.simulated_slide import SimulatedSlide
+
+        slide = SimulatedSlide.make(settings.seed, "giemsa", DEMO_CELLS)
+        return SimulatedMicroscope(slide, seed=settings.seed, fps=settings.fps)
+    from fnrbc_device.camera.replay import open_source
+
+    if settings.path is None:
+        raise ConfigError("camera.kind is replay, but camera.path is missing; name a folder, a video or an image")
+    return open_source(settings.path, settings.pixel_size_um)

@@ -1,0 +1,1 @@
+"""Seeing: pictures in, records out. No files, no threads, no network."""

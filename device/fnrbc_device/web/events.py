@@ -1,0 +1,176 @@
+"""From a snapshot to the server-sent events that the page draws. Runs in the web's own thread."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from fnrbc_device import __version__
+from fnrbc_device.counting.slidemap import Mosaic, SlideMap
+from fnrbc_device.health import FAST_SHARE_A_S, Health
+from fnrbc_device.records import BadFrame, Image, Mark, Pose, Step, Tally
+from fnrbc_device.web.live import Shown
+from fnrbc_device.wording import HEALTH_STATES, SESSION_STATES, health_reason, rejection
+
+LIVE_WIDTH_PX: Final = 960
+"""The picture's place on the page at 1280x800 is about 870 px wide: more is sent for nothing."""
+
+JPEG_QUALITY: Final = 80
+"""960x720 of a smear: 82 kB, 3.8 ms with the shrinking; at 90 half as large again, and no better to see."""
+
+MAP_PX: Final = 512
+"""Longest side of the map that is sent; its place on the page is about 360 px wide."""
+
+MAX_MARKS: Final = 1000
+"""Bound on one event. A frame holds 15-25 cells, an image of a whole slide may hold thousands."""
+
+MAX_PATH_POINTS: Final = 400
+"""Bound on the path that is sent with each map."""
+
+MARK_ORDER: Final = ("target", "indeterminate", "denominator", "ignored", "open")
+"""What is left out first, where there are too many marks, stands last."""
+
+
+def event(name: str, fields: dict[str, Any]) -> bytes:
+    """Write one server-sent event."""
+    return f"event: {name}\ndata: {json.dumps(fields, separators=(',', ':'))}\n\n".encode()
+
+
+def frame_event(shown: Shown) -> bytes:
+    """Picture, marks and figures of one moment in one event, so that outlines fit their picture."""
+    fields = describe(shown)
+    step = shown.snapshot.step
+    fields["picture"] = _picture(step)
+    marks = sorted(step.marks, key=lambda mark: MARK_ORDER.index(mark.role)) if step else []
+    fields["marks"] = [_mark(mark) for mark in marks[:MAX_MARKS]]
+    fields["marks_left_out"] = max(len(marks) - MAX_MARKS, 0)
+    return event("frame", fields)
+
+
+def map_event(slide_map: SlideMap | None, pose: Pose | None) -> bytes | None:
+    """Map of the island that the field is on; the newest island where the field's place is not known."""
+    islands = slide_map.islands if slide_map else ()
+    if slide_map is None or not islands:
+        return None
+    island = pose.island if pose and pose.island in islands else islands[-1]
+    mosaic = slide_map.mosaic(island, MAP_PX)
+    if mosaic is None:
+        return None
+    path = slide_map.path(island)
+    thinned = path[:: max(1, -(-len(path) // MAX_PATH_POINTS))]
+    return event(
+        "map",
+        {
+            "png": _png(mosaic),
+            "island": island,
+            "islands": len(islands),
+            "width": mosaic.image.shape[1],
+            "height": mosaic.image.shape[0],
+            "um_per_px": mosaic.um_per_px,
+            "origin_rc_um": mosaic.origin_rc_um,
+            "path_rc_um": np.rint(thinned).astype(int).tolist(),
+            "full": slide_map.full,
+        },
+    )
+
+
+def describe(shown: Shown) -> dict[str, Any]:
+    """All figures and words of one moment, without pictures: what ``/api/state`` answers."""
+    snapshot, step = shown.snapshot, shown.snapshot.step
+    return {
+        "seq": shown.seq,
+        "version": __version__,
+        "session": snapshot.session_id,
+        "state": snapshot.state,
+        "state_words": SESSION_STATES[snapshot.state],
+        "health": _health(snapshot.health),
+        "simulated": snapshot.simulated,
+        "bundle": snapshot.bundle,
+        "broker": asdict(snapshot.broker) if snapshot.broker else None,
+        "verified": False,
+        "fps": round(snapshot.health.fps, 1),
+        "pixel_size_um": snapshot.pixel_size_um,
+        "tally": _tally(step.tally if step else Tally()),
+        "frame": _frame(step, snapshot.pixel_size_um, snapshot.slide_map) if step else None,
+    }
+
+
+def _health(health: Health) -> dict[str, Any]:
+    reasons = [{"code": code, "sentence": health_reason(code)} for code in health.reasons]
+    return {"state": health.state, "words": HEALTH_STATES[health.state], "reasons": reasons}
+
+
+def _tally(tally: Tally) -> dict[str, Any]:
+    fields = asdict(tally)
+    worst_first = sorted(tally.frames_rejected.items(), key=lambda item: -item[1])
+    fields["frames_rejected"] = [
+        {"code": code, "words": rejection(code).words, "frames": frames}
+        for code, frames in worst_first
+        if frames
+    ]
+    return fields
+
+
+def _frame(step: Step, pixel_size_um: float, slide_map: SlideMap | None) -> dict[str, Any]:
+    place = None
+    if step.pose is not None and slide_map is not None:
+        corner = (step.pose.row_px * pixel_size_um, step.pose.col_px * pixel_size_um)
+        place = {"island": step.pose.island, "corner_rc_um": corner, "size_rc_um": slide_map.frame_um}
+    return {
+        "index": step.frame.index,
+        "used": step.reason is None,
+        "reason": None if step.reason is None else {"code": step.reason, **asdict(rejection(step.reason))},
+        "detail": step.frame.detail if isinstance(step.frame, BadFrame) else "",
+        "speed_um_s": round(step.speed_um_s, 1),
+        "speed_limit_um_s": _speed_limit_um_s(step, pixel_size_um),
+        "sharpness": round(step.sharpness, 3),
+        "place": place,
+    }
+
+
+def _speed_limit_um_s(step: Step, pixel_size_um: float) -> float | None:
+    """Speed from which health calls a pan too fast."""
+    if isinstance(step.frame, BadFrame):
+        return None
+    width_um = float(step.frame.image.shape[1] * pixel_size_um)
+    return round(FAST_SHARE_A_S * width_um, 1)
+
+
+def _mark(mark: Mark) -> Sequence[object]:
+    """[cell, role, class, row, col, radius, probability], px in the frame: short, for there are many."""
+    at = [round(value, 1) for value in (mark.row_px, mark.col_px, mark.radius_px)]
+    return [mark.cell, mark.role, mark.class_name, *at, round(mark.probability, 3)]
+
+
+def _picture(step: Step | None) -> dict[str, Any] | None:
+    """JPEG with the size of the frame that the marks are given in; None where there is no picture."""
+    if step is None or isinstance(step.frame, BadFrame):
+        return None
+    height, width = step.frame.image.shape[:2]
+    return {"jpeg": _base64(_jpeg(step.frame.image)), "width": width, "height": height}
+
+
+def _jpeg(image: Image) -> bytes:
+    height, width = image.shape[:2]
+    shrink = LIVE_WIDTH_PX / max(width, height)
+    if shrink < 1:
+        # Averaging matters only where pixels would be skipped, and costs three times as much.
+        how = cv2.INTER_AREA if shrink < 0.5 else cv2.INTER_LINEAR
+        size = (max(round(width * shrink), 1), max(round(height * shrink), 1))
+        image = cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
+
+
+def _png(mosaic: Mosaic) -> str:
+    """See-through where nothing was seen."""
+    bgra = np.dstack([mosaic.image[..., ::-1], mosaic.coverage])
+    return _base64(cv2.imencode(".png", bgra, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

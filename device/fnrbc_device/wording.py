@@ -1,0 +1,71 @@
+"""The words that people read on the page and in the report: kept together, so that both say the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fnrbc_device.health import CURES
+from fnrbc_device.records import HealthState, Rejection, SessionState
+
+RESEARCH_USE_ONLY: Final = "For research use only. Not for use in diagnostic procedures."
+
+UNVERIFIED: Final = "Machine count, unverified by a person."
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is the matter, and what to do about it."""
+
+    words: str
+    cure: str = ""
+
+
+REJECTIONS: Final[Mapping[Rejection, Advice]] = {
+    "unreadable": Advice(
+        "unreadable", "The picture could not be read; check the camera's cable or the file."
+    ),
+    "wrong_size": Advice("wrong size", "The picture differs in size from the first; keep one camera mode."),
+    "repeated": Advice("repeated", "The camera sent the same picture again."),
+    "too_dark": Advice("too dark", "Turn the lamp up or open the aperture."),
+    "too_bright": Advice("too bright", "Turn the lamp down or shorten the exposure."),
+    "blurred": Advice("blurred", "Bring the slide into focus."),
+    "too_fast": Advice("too fast", "Pan more slowly."),
+    "tracking_lost": Advice("place lost", "Pan back a little, until cells seen before are in view."),
+    "failed": Advice("failed", "This frame could not be analysed; the log says why."),
+}
+
+HEALTH_STATES: Final[Mapping[HealthState, str]] = {
+    "starting": "Starting",
+    "building_engine": "Preparing the network for this machine",
+    "ready": "Ready",
+    "counting": "Counting",
+    "paused": "Paused",
+    "degraded": "Counting, with trouble",
+    "fault": "Not counting",
+    "stopping": "Stopping",
+}
+
+SESSION_STATES: Final[Mapping[SessionState, str]] = {
+    "idle": "no session",
+    "starting": "starting",
+    "running": "running",
+    "paused": "paused",
+    "stopping": "stopping",
+    "finished": "finished",
+}
+
+
+def rejection(reason: str) -> Advice:
+    """Find the words for a reason why frames were not used; a reason without words stays readable."""
+    known = {str(code): advice for code, advice in REJECTIONS.items()}
+    return known.get(reason) or Advice(reason.replace("_", " "), "The log says more.")
+
+
+def health_reason(reason: str) -> str:
+    """Find the sentence for a reason of the health state; one without a sentence stays readable."""
+    return CURES.get(reason) or f"{reason.replace('_', ' ').capitalize()}: the log says more."
+
+
+def number(count: int) -> str:
+    """Write a count with thin spaces between thousands, e.g. ``12 345``."""
+    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -1,0 +1,109 @@
+"""Seals a bundle and puts it in its place in one step. Torch-free: a device may re-seal, too."""
+
+import hashlib
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from fnrbc_device.bundle import MANIFEST, first_error
+from fnrbc_device.errors import BundleError
+from fnrbc_device.manifest import FORMAT, SEALED_FILES, Manifest
+from fnrbc_device.records import Image
+
+_UNNAMED: Final = "0" * 64
+"""Holds the id's place until the rest is known."""
+
+
+def seal(fields: dict[str, Any], contents: dict[str, bytes]) -> dict[str, bytes]:
+    """Complete a manifest with the hashes and the id.
+
+    Parameters
+    ----------
+    fields
+        All of ``Manifest`` but ``format``, ``bundle_id`` and ``files``, as JSON would hold them.
+    contents
+        All of ``SEALED_FILES``, by name.
+
+    Returns
+    -------
+    dict[str, bytes]
+        All files of the bundle, by name.
+
+    Raises
+    ------
+    BundleError
+        A field is missing, unknown or out of its range.
+    """
+    hashes = {name: hashlib.sha256(contents[name]).hexdigest() for name in SEALED_FILES}
+    draft = {"format": FORMAT, "bundle_id": _UNNAMED, **fields, "files": hashes}
+    try:
+        manifest = Manifest.model_validate_json(json.dumps(draft))
+    except ValidationError as error:
+        raise BundleError(f"the manifest cannot be sealed, {first_error(error)}; mend that field") from None
+    named = manifest.model_copy(update={"bundle_id": manifest.identify()})
+    return {MANIFEST: named.canonical(), **{name: contents[name] for name in SEALED_FILES}}
+
+
+def write_bundle(out: Path, files: dict[str, bytes], prove: Callable[[Path], object]) -> None:
+    """Write a bundle, prove it, then put it where it belongs.
+
+    A reader sees the old bundle or the new one, never a mixture; a failed proof leaves the old one.
+
+    Parameters
+    ----------
+    out
+        A folder, or a zip if the name ends so. What is there is replaced.
+    files
+        As ``seal`` gives them.
+    prove
+        Called with the bundle before it is in place; raises to stop it.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        fresh = Path(scratch) / ("new.zip" if out.suffix == ".zip" else "new")
+        (_write_zip if out.suffix == ".zip" else _write_folder)(fresh, files)
+        prove(fresh)
+        if out.exists():
+            _require_bundle(out)
+            out.rename(Path(scratch) / "old")
+        fresh.rename(out)
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """Serialise an array as a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def golden_bytes(crops: Image, probabilities: NDArray[np.float32]) -> bytes:
+    """Serialise golden crops and their probabilities as a golden.npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, crops=crops, probabilities=probabilities)
+    return buffer.getvalue()
+
+
+def _write_folder(out: Path, files: dict[str, bytes]) -> None:
+    out.mkdir()
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+
+
+def _write_zip(out: Path, files: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+def _require_bundle(out: Path) -> None:
+    """Replace nothing that is no bundle: a slip of the hand must not cost a folder."""
+    if out.is_dir() and not (out / MANIFEST).exists() and any(out.iterdir()):
+        raise BundleError(f"{out} is a folder with other things in it; give a new name or a bundle to replace")

@@ -1,0 +1,35 @@
+"""The device's self-test by hand. Torch-free: it runs where the bundle is used."""
+
+from pathlib import Path
+
+from fnrbc_device.bundle import Bundle, load_bundle
+from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.inference.selftest import prove
+
+
+def verify(path: Path) -> tuple[Bundle, float]:
+    """Prove a bundle whole, and its model the one that was trained.
+
+    Parameters
+    ----------
+    path
+        A bundle's folder or zip.
+
+    Returns
+    -------
+    tuple[Bundle, float]
+        The bundle, and the largest difference of a probability on its golden crops.
+
+    Raises
+    ------
+    BundleError
+        It is missing, incomplete or altered.
+    ParityError
+        Its model gives other probabilities than its checkpoint gave.
+    """
+    bundle = load_bundle(path)
+    classifier = OnnxClassifier(bundle)
+    try:
+        return bundle, prove(classifier, bundle)
+    finally:
+        classifier.close()

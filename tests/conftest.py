@@ -1,0 +1,275 @@
+"""What all tests share: nothing may be left running, and real MQTT brokers to speak to, on loopback only."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from fnrbc_device.publishing.broker import EmbeddedBroker
+
+LEFTOVER_GRACE_S = 3.0
+"""A thread that was told to end may still be on its way out when the test function returns."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Fail a test that leaves a thread, a child process or a listening socket behind."""
+    before = _running()
+    yield
+    deadline = time.monotonic() + LEFTOVER_GRACE_S
+    while (left := _running() - before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left, f"left running: {', '.join(sorted(left))}"
+
+
+def _running() -> set[str]:
+    threads = {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    return threads | _children() | _listening()
+
+
+def _children() -> set[str]:
+    """Child processes of this one, zombies included. Empty where the system does not tell."""
+    found = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        try:
+            pids = task.read_text().split()
+        except OSError:  # the thread ended while we looked
+            continue
+        found |= {f"process {pid} ({_name(pid)})" for pid in pids}
+    return found
+
+
+def _name(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "gone"
+
+
+def _listening() -> set[str]:
+    """TCP sockets of this process that listen. Empty where the system does not tell."""
+    ours = set()
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        try:
+            ours.add(str(descriptor.readlink()))
+        except OSError:  # closed while we looked
+            continue
+    found = set()
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
+        if Path(table).exists():
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+            found |= {f"listener {row[1]}" for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in ours}
+    return found
+
+
+@pytest.fixture(name="free_port")
+def a_free_port() -> int:
+    """A port on loopback on which nothing listens."""
+    return free_port()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Broker(Protocol):
+    """What the tests ask of a broker."""
+
+    @property
+    def port(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Mosquitto:
+    """A mosquitto of our own: a child process on loopback, with a folder of its own."""
+
+    def __init__(self, folder: Path, acl: str = "") -> None:
+        folder.chmod(0o755)
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            "allow_anonymous true",
+            # What survives a kill -9: stock settings write to disk every half an hour.
+            "persistence true",
+            f"persistence_location {folder}/",
+            "autosave_on_changes true",
+            "autosave_interval 1",
+            f"log_dest file {folder}/log",
+            f"user {_user()}",
+        ]
+        if acl:
+            (folder / "acl").write_text(acl)
+            lines.append(f"acl_file {folder}/acl")
+        (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [_mosquitto(), "-c", str(self._folder / "mosquitto.conf")], stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self._process.poll() is None, (self._folder / "log").read_text()
+            time.sleep(0.02)
+        raise AssertionError("mosquitto does not listen")
+
+    def pause(self) -> None:
+        """Hold it as a stalled machine would: connections stay open and nothing comes."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, by: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(by)
+            self._process.wait(10)
+            self._process = None
+
+
+def _user() -> str:
+    """Root's mosquitto would give up its rights, and with them the test's folder."""
+    return "root" if os.geteuid() == 0 else ""
+
+
+def _mosquitto() -> str:
+    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip("mosquitto is not installed")
+    return found
+
+
+@pytest.fixture
+def make_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Start mosquittos, with an access list where one is given."""
+    brokers: list[Mosquitto] = []
+
+    def make(acl: str = "") -> Mosquitto:
+        _mosquitto()
+        folder = tmp_path / f"mosquitto-{len(brokers)}"
+        folder.mkdir()
+        brokers.append(Mosquitto(folder, acl))
+        brokers[-1].start()
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        broker.stop()
+
+
+@pytest.fixture
+def mosquitto(make_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
+    return make_mosquitto()
+
+
+@pytest.fixture
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    pytest.importorskip("iotcore", reason="the embedded broker's package iotcore is not installed")
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(params=["mosquitto", "embedded_broker"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each of the brokers that the appliance is promised to work with."""
+    found: Broker = request.getfixturevalue(request.param)
+    return found
+
+
+@dataclass(frozen=True)
+class Heard:
+    topic: str
+    payload: str
+    retained: bool
+
+    @property
+    def fields(self) -> dict[str, object]:
+        found = json.loads(self.payload)
+        assert isinstance(found, dict)
+        return found
+
+
+class Listener:
+    """An independent client: subscribes, keeps what it hears, comes back when the broker does."""
+
+    def __init__(self, port: int, topic: str = "#", client_id: str = "listener") -> None:
+        self.heard: list[Heard] = []
+        self._topic = topic
+        self._subscribed = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = self._on_connect
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = lambda _client, _user, message: self.heard.append(
+            Heard(message.topic, message.payload.decode(), message.retain)
+        )
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's is untyped
+        properties.SessionExpiryInterval = 3600
+        self._client.connect("127.0.0.1", port, clean_start=False, properties=properties)
+        self._client.loop_start()
+        assert self._subscribed.wait(5)
+
+    def _on_connect(self, *_: object) -> None:
+        self._client.subscribe(self._topic, qos=1)
+
+    def wait_for(self, what: Callable[[list[Heard]], bool], timeout_s: float = 15.0) -> list[Heard]:
+        deadline = time.monotonic() + timeout_s
+        while not what(self.heard):
+            assert time.monotonic() < deadline, f"heard only {self.heard[-10:]} ({len(self.heard)} in all)"
+            time.sleep(0.02)
+        return list(self.heard)
+
+    def on(self, suffix: str) -> list[Heard]:
+        return [one for one in list(self.heard) if one.topic.endswith(f"/{suffix}")]
+
+    def log(self) -> list[Heard]:
+        return [one for one in list(self.heard) if "/log/" in one.topic]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._client.on_connect = self._client.on_subscribe = self._client.on_message = None
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listener]]:
+    listeners: list[Listener] = []
+
+    def make(port: int, topic: str = "#", client_id: str = "listener") -> Listener:
+        listeners.append(Listener(port, topic, client_id))
+        return listeners[-1]
+
+    yield make
+    for listener in listeners:
+        listener.close()

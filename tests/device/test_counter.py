@@ -1,0 +1,250 @@
+"""The counter: a cell is counted once, on enough evidence, and every step is said with its reason."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fnrbc_device.bundle import load_bundle
+from fnrbc_device.counting.counter import CELLS_A_FRAME, GIVE_UP, RETRACT_MISSES, SPAN_UM, Counter, fuse
+from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View, keep_view, wants_view
+from fnrbc_device.manifest import Manifest
+from fnrbc_device.records import INDETERMINATE, CountEvent, Detection, Image, Pose
+
+UM = 0.125
+SHAPE = (480, 640)
+FNRBC, LEUKOCYTE, OTHER = (np.full((120, 120, 3), level, np.uint8) for level in (0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    return load_bundle(None).manifest
+
+
+class ByTheMiddle:
+    """Says the class that the crop's middle pixel names, and counts what it is asked."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.classes = manifest.class_names
+        self.asked = 0
+
+    def probabilities(self, crops: Image) -> NDArray[np.float32]:
+        self.asked += len(crops)
+        certain = np.eye(len(self.classes), dtype=np.float32)[crops[:, 60, 60, 0]]
+        return 0.97 * certain + np.float32(0.03 / len(self.classes))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Bench:
+    """A ledger and a counter that are shown detections, as the analysis does it."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.classifier = ByTheMiddle(manifest)
+        self.ledger = Ledger(UM, SHAPE)
+        self.counter = Counter(self.ledger, self.classifier, manifest, UM)
+        self.events: list[CountEvent] = []
+        self._index = 0
+
+    def show(self, cells: list[tuple[float, float]], corner: tuple[float, float] = (0, 0), crop: Image = FNRBC) -> None:
+        """One frame at a corner, with cells at these places on the slide."""
+        pose = Pose(0, *corner)
+        seen = [detection(row - corner[0], col - corner[1]) for row, col in cells]
+        entry = self.ledger.enter(seen, pose, self._index)
+        for sighting in entry.sightings:
+            if sighting.cell.settled is None and wants_view(sighting.cell, 1.0):
+                keep_view(sighting.cell, View(1.0, self._index, crop))
+        self.events += self.counter.follow([s.cell for s in entry.sightings], entry.missed, pose)
+        self._index += 1
+
+    def finish(self) -> None:
+        self.events += self.counter.finish()
+
+
+def detection(row: float, col: float) -> Detection:
+    outline = np.rint([[col - 24, row], [col, row - 24], [col + 24, row], [col, row + 24]]).astype(np.int32)
+    return Detection((row, col), outline, 8.0, 6.0, 0.4, 0.5, 0.8, True)
+
+
+@pytest.fixture
+def bench(manifest: Manifest) -> Bench:
+    return Bench(manifest)
+
+
+STEP = 1.1 * SPAN_UM / UM
+
+
+def test_a_cell_is_counted_after_three_views_from_more_than_one_place(bench: Bench) -> None:
+    for frame in range(3):
+        assert bench.events == []
+        bench.show([(240.0, 320.0)], (0.0, frame * STEP))
+
+    (event,) = bench.events
+    assert (event.event, event.cell, event.views, event.reason) == ("counted", 1, 3, "evidence complete")
+    assert (event.verdict.role, bench.counter.open) == ("target", 0)
+
+
+def test_a_cell_is_counted_once_however_often_it_is_seen(bench: Bench) -> None:
+    for frame in range(40):
+        bench.show([(240.0, 320.0)], (0.0, STEP * (frame % 5)))
+    bench.finish()
+
+    assert [event.event for event in bench.events] == ["counted"]
+    assert bench.classifier.asked <= BEST_VIEWS
+
+
+def test_a_cell_that_does_not_move_through_the_field_is_not_counted_yet(bench: Bench) -> None:
+    for _ in range(20):
+        bench.show([(240.0, 320.0)])
+
+    assert bench.events == []
+    assert bench.counter.open == 1
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_a_cell_with_few_views_is_counted_when_it_leaves_the_field(bench: Bench, views: int) -> None:
+    for frame in range(views):
+        bench.show([(240.0, 320.0)], (0.0, frame * STEP))
+    bench.show([], (600.0, 0.0))
+
+    assert [(event.event, event.views) for event in bench.events] == [("counted", views)]
+
+
+def test_what_is_still_open_at_the_end_is_counted_then(bench: Bench) -> None:
+    bench.show([(240.0, 320.0)])
+    bench.finish()
+
+    assert [(event.event, event.reason) for event in bench.events] == [("counted", "session ended")]
+    assert bench.counter.open == 0
+
+
+def test_what_flickers_is_dropped_and_never_counted(bench: Bench) -> None:
+    bench.show([(240.0, 320.0)])
+    for frame in range(GIVE_UP + 1):
+        bench.show([], (0.0, frame * STEP))
+    bench.finish()
+
+    assert bench.events == []
+    assert len(bench.ledger) == 0
+
+
+def test_a_counted_cell_missed_more_often_than_seen_is_retracted_with_its_reason(bench: Bench) -> None:
+    for frame in range(3):
+        bench.show([(240.0, 320.0)], (0.0, frame * STEP))
+    for frame in range(RETRACT_MISSES):
+        assert len(bench.events) == 1
+        bench.show([], (0.0, frame * STEP))
+    bench.show([], (0.0, 0.0))
+
+    counted, retracted = bench.events
+    assert (retracted.event, retracted.cell, retracted.verdict) == ("retracted", counted.cell, counted.verdict)
+    assert retracted.reason == "seen in 3 frames, missed in 5 that showed its place"
+    assert len(bench.ledger) == 0
+
+
+def test_a_counted_cell_missed_now_and_then_stays_counted(bench: Bench) -> None:
+    for frame in range(60):
+        bench.show([(240.0, 320.0)] if frame % 5 else [], (0.0, STEP * (frame % 4)))
+
+    assert [event.event for event in bench.events] == ["counted"]
+
+
+def test_a_full_field_is_settled_over_several_frames_and_nobody_is_left_out(bench: Bench) -> None:
+    crowd = [(80.0 + 100 * row, 100.0 + 100 * col) for row in range(4) for col in range(5)]
+    settled = []
+    for frame in range(8):
+        before = len(bench.events)
+        bench.show(crowd, (0.0, (frame % 3) * STEP))
+        settled.append(len(bench.events) - before)
+
+    assert max(settled) <= CELLS_A_FRAME
+    assert sorted(event.cell for event in bench.events) == list(range(1, 21))
+    assert bench.classifier.asked == BEST_VIEWS * len(crowd)
+
+
+def test_an_event_says_where_the_cell_lies(bench: Bench) -> None:
+    bench.show([(240.0, 320.0)])
+    bench.finish()
+
+    (event,) = bench.events
+    assert (event.row_px, event.col_px) == (240.0, 320.0)
+    assert (event.x_um, event.y_um) == (320.0 * UM, 240.0 * UM)
+    assert (event.island, event.best_frame, event.diameter_um) == (0, 0, 8.0)
+
+
+@pytest.mark.parametrize(("crop", "kept"), [(FNRBC, 1), (LEUKOCYTE, 0), (OTHER, 0)])
+def test_pictures_are_kept_of_candidates_only(bench: Bench, crop: Image, kept: int) -> None:
+    bench.show([(240.0, 320.0)], crop=crop)
+    bench.finish()
+
+    (cell,) = bench.ledger.cells()
+    assert len(cell.best) == kept
+
+
+def views(*targets: float) -> NDArray[np.float32]:
+    """Probabilities of fNRBC; what is left goes to leukocytes, but for a hundredth."""
+    return np.array([[share, 0.99 * (1 - share), 0.01 * (1 - share)] for share in targets], np.float32)
+
+
+def test_views_that_agree_are_fused_to_their_class(manifest: Manifest) -> None:
+    verdict, disagreed = fuse(views(0.97, 0.99, 0.95), manifest)
+
+    assert (verdict.class_name, verdict.role, disagreed) == ("fnrbc", "target", False)
+    assert 0.95 <= verdict.probability <= 0.99
+    assert verdict.target_probability == verdict.probability
+
+
+def test_a_leukocyte_carries_its_own_probability_and_the_targets(manifest: Manifest) -> None:
+    verdict, _ = fuse(views(0.01, 0.02), manifest)
+
+    assert verdict.role == "denominator"
+    assert verdict.probability == pytest.approx(0.975, abs=0.01)
+    assert verdict.target_probability == pytest.approx(0.014, abs=0.003)
+
+
+@pytest.mark.parametrize("targets", [(0.99, 0.01), (0.99, 0.98, 0.02), (0.02, 0.9, 0.03)])
+def test_views_that_disagree_are_indeterminate(manifest: Manifest, targets: tuple[float, ...]) -> None:
+    verdict, disagreed = fuse(views(*targets), manifest)
+
+    assert disagreed
+    assert verdict.class_name == INDETERMINATE
+    assert verdict.probability == verdict.target_probability
+
+
+def test_a_cell_whose_views_disagree_says_so_in_its_event(bench: Bench) -> None:
+    bench.show([(240.0, 320.0)], crop=FNRBC)
+    bench.show([(240.0, 320.0)], (0.0, STEP), crop=LEUKOCYTE)
+    bench.finish()
+
+    (event,) = bench.events
+    assert (event.verdict.class_name, event.reason) == (INDETERMINATE, "views disagree")
+
+
+def test_what_lies_in_the_band_where_the_network_does_not_decide_is_indeterminate(manifest: Manifest) -> None:
+    wide = manifest.model_copy(update={"indeterminate": (0.2, 0.6), "threshold": 0.4})
+
+    verdict, disagreed = fuse(views(0.4, 0.5), wide)
+
+    assert (verdict.class_name, disagreed) == (INDETERMINATE, False)
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+def test_the_same_view_several_times_is_no_more_evidence_than_once(manifest: Manifest, copies: int) -> None:
+    once, _ = fuse(views(0.8), manifest)
+    often, _ = fuse(views(*[0.8] * copies), manifest)
+
+    assert often.probability == pytest.approx(once.probability, abs=1e-6)
+
+
+def test_a_view_of_certainty_is_no_infinity(manifest: Manifest) -> None:
+    certain = np.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]], np.float32)
+
+    assert fuse(certain, manifest)[0].probability == pytest.approx(1.0)
+
+
+def test_settling_leaves_a_cell_its_verdict(bench: Bench) -> None:
+    bench.show([(240.0, 320.0)])
+    bench.finish()
+
+    settled: list[Cell] = [cell for cell in bench.ledger.cells() if cell.settled is bench.events[0]]
+    assert len(settled) == 1

@@ -1,0 +1,155 @@
+"""The gate: fresh, exposed and sharp frames pass, and each other has its reason."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.records import Image
+from fnrbc_device.vision.gate import LEAST_SHARPNESS, Gate, Judgement, fine_to_coarse
+from fnrbc_device.vision.reduction import reduce
+
+UM = 0.125
+SHAPE = (480, 640)
+
+
+@pytest.fixture(scope="module", params=["giemsa", "he"])
+def slide(request: pytest.FixtureRequest) -> Image:
+    return SimulatedSlide.make(6, request.param, 60, UM).image
+
+
+def seen(slide: Image, row: int = 300, col: int = 400, noise_seed: int = 0) -> Image:
+    """A field of the slide through a sensor."""
+    return with_noise(slide[row : row + SHAPE[0], col : col + SHAPE[1]], noise_seed)
+
+
+def with_noise(field: Image, seed: int = 0) -> Image:
+    noise = np.random.default_rng(seed).normal(0, 2.0, field.shape)
+    return np.clip(np.rint(field + noise), 0, 255).astype(np.uint8)
+
+
+def judge(gate: Gate, image: Image) -> Judgement:
+    return gate.judge(reduce(image, UM))
+
+
+def blurred(slide: Image, kernel: np.ndarray, noise_seed: int = 1) -> Image:
+    return with_noise(cv2.filter2D(slide[300 : 300 + SHAPE[0], 400 : 400 + SHAPE[1]], -1, kernel), noise_seed)
+
+
+def out_of_focus(sigma_px: float) -> np.ndarray:
+    line = cv2.getGaussianKernel(2 * int(4 * sigma_px) + 1, sigma_px)
+    return line @ line.T
+
+
+def smear(length_px: int, down: bool) -> np.ndarray:
+    line = np.full((length_px, 1), 1 / length_px)
+    return line if down else line.T
+
+
+def test_a_sharp_fresh_exposed_frame_passes(slide: Image) -> None:
+    judged = judge(Gate(), seen(slide))
+
+    assert judged.reason is None
+    assert judged.sharpness == 1.0
+
+
+def test_the_same_picture_again_is_repeated_and_a_new_one_of_the_same_place_is_not(slide: Image) -> None:
+    gate, image = Gate(), seen(slide)
+
+    reasons = [judge(gate, frame).reason for frame in (image, image.copy(), seen(slide, noise_seed=1), image)]
+
+    assert reasons == [None, "repeated", None, None]
+
+
+@pytest.mark.parametrize(("light", "reason"), [(0.1, "too_dark"), (0.14, "too_dark"), (0.4, None), (1.0, None)])
+def test_glass_too_dark_for_nuclei_to_stand_out_is_too_dark(slide: Image, light: float, reason: str | None) -> None:
+    assert judge(Gate(), np.rint(seen(slide) * light).astype(np.uint8)).reason == reason
+
+
+def test_a_saturated_field_is_too_bright(slide: Image) -> None:
+    flooded = np.clip(seen(slide) * 3.0, 0, 255).astype(np.uint8)
+    flooded[:, :-20] = 255
+
+    assert judge(Gate(), flooded).reason == "too_bright"
+
+
+@pytest.mark.parametrize("level", [0, 20])
+def test_the_lamp_is_off(level: int) -> None:
+    assert judge(Gate(), np.full((*SHAPE, 3), level, np.uint8)).reason == "too_dark"
+
+
+@pytest.mark.parametrize("sigma_px", [8.0, 12.0])
+def test_a_field_out_of_focus_is_blurred(slide: Image, sigma_px: float) -> None:
+    gate = Gate()
+    judge(gate, seen(slide))
+
+    judged = judge(gate, blurred(slide, out_of_focus(sigma_px)))
+
+    assert judged.reason == "blurred"
+    assert judged.sharpness < LEAST_SHARPNESS
+
+
+@pytest.mark.parametrize("length_px", [25, 40])
+@pytest.mark.parametrize("down", [False, True])
+def test_motion_in_one_direction_is_blur_too(slide: Image, length_px: int, down: bool) -> None:
+    gate = Gate()
+    judge(gate, seen(slide))
+
+    assert judge(gate, blurred(slide, smear(length_px, down))).reason == "blurred"
+
+
+@pytest.mark.parametrize("kernel", [out_of_focus(1.0), smear(3, False), smear(3, True)])
+def test_the_blur_that_cells_can_still_be_told_by_passes(slide: Image, kernel: np.ndarray) -> None:
+    gate = Gate()
+    judge(gate, seen(slide))
+
+    assert judge(gate, blurred(slide, kernel)).reason is None
+
+
+def test_more_blur_is_less_sharp(slide: Image) -> None:
+    gate = Gate()
+    judge(gate, seen(slide))
+
+    for kernels in ([out_of_focus(sigma) for sigma in (1, 2, 4, 8)], [smear(n, True) for n in (3, 9, 17, 33)]):
+        sharpness = [judge(gate, blurred(slide, kernel)).sharpness for kernel in kernels]
+        assert (np.diff(sharpness) < 0).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_crowded_field_is_no_sharper_than_a_sparse_one(seed: int) -> None:
+    measured = []
+    for red_cells in (300.0, 1500.0, 4700.0, 9000.0):
+        field = SimulatedSlide.make(seed, "giemsa", 12, UM, red_cells_per_mm2=red_cells).image[: 2 * SHAPE[0]]
+        measured.append(fine_to_coarse(reduce(with_noise(field), UM).green))
+
+    assert min(measured) > 0.72 * max(measured)  # or the crowded one would make the sparse one blurred
+
+
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_a_field_too_empty_to_judge_is_not_called_blurred(slide: Image, noise: float) -> None:
+    gate = Gate()
+    judge(gate, seen(slide))
+    empty = np.random.default_rng(0).normal(235, noise, (*SHAPE, 3)).astype(np.uint8)
+
+    judged = judge(gate, empty)
+
+    assert judged.reason is None
+    assert judged.sharpness == 1.0
+
+
+def test_a_lasting_loss_of_focus_is_accepted_after_minutes_not_seconds(slide: Image) -> None:
+    gate = Gate()
+    judge(gate, seen(slide))
+    pictures = [reduce(blurred(slide, out_of_focus(6.0), seed), UM) for seed in (1, 2)]
+
+    reasons = [gate.judge(pictures[index % 2]).reason for index in range(3600)]
+
+    assert set(reasons[:150]) == {"blurred"}  # five seconds at 30 frames/s
+    assert reasons[-1] is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 700), (15, 15), (33, 40)])
+def test_a_picture_too_small_to_judge_ends_nothing(shape: tuple[int, int]) -> None:
+    stamp = np.random.default_rng(0).integers(100, 200, (*shape, 3), dtype=np.uint8)
+
+    assert judge(Gate(), stamp).reason is None

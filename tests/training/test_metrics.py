@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from fnrbc_training.baseline import area_under_curve, background_auc
+from fnrbc_training.metrics import (
+    choose_band,
+    choose_temperature,
+    choose_threshold,
+    expected_calibration_error,
+    measure,
+    softmax,
+)
+
+CLASSES = ("fnrbc", "leukocyte", "other")
+
+
+def certain(columns):
+    return np.eye(3)[columns] * 0.98 + 0.01 * (1 - np.eye(3)[columns])
+
+
+def test_figures_are_those_of_a_table_counted_by_hand():
+    labels = np.array([0] * 10 + [1] * 20 + [2] * 5)
+    decided = labels.copy()
+    decided[0] = 1  # one fNRBC missed
+    decided[10:12] = 0  # two leukocytes taken for fNRBC
+    decided[12] = 2  # a leukocyte taken for other: no fNRBC, so right
+    probabilities = certain(decided)
+    probabilities[13] = [0.5, 0.5, 0.0]  # one leukocyte left undecided: wrong
+
+    found = measure(probabilities, labels, np.array(CLASSES)[labels], CLASSES, 0, (0.3, 0.7))
+
+    assert found.n == 35
+    assert found.indeterminate == 1
+    assert found.sensitivity.value == 9 / 10
+    assert found.specificity.value == 22 / 25
+    assert found.accuracy.value == 31 / 35
+    assert found.accuracy.low < 31 / 35 < found.accuracy.high
+    assert found.confusion["leukocyte"] == {"fnrbc": 2, "leukocyte": 16, "other": 1, "indeterminate": 1}
+
+
+def test_an_undecided_fnrbc_is_a_missed_one():
+    probabilities = np.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0]])
+    found = measure(probabilities, np.array([0, 0]), ["e", "e"], CLASSES, 0, (0.3, 0.7))
+    assert found.sensitivity.value == 0.5
+
+
+def test_promises_that_are_kept_have_no_calibration_error():
+    rng = np.random.default_rng(3)
+    promised = rng.random(200_000)
+    assert expected_calibration_error(promised, rng.random(200_000) < promised) < 0.01
+
+
+def test_overconfidence_shows_as_calibration_error():
+    promised = np.full(1000, 0.99)
+    truth = np.arange(1000) < 700
+    assert expected_calibration_error(promised, truth) == pytest.approx(0.29)
+
+
+def test_the_temperature_that_spoiled_the_logits_is_found_again():
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 2, (20_000, 3))
+    drawn = np.array([rng.choice(3, p=p) for p in softmax(logits, 1.0)])
+    assert choose_temperature(logits * 2.5, drawn) == pytest.approx(2.5, rel=0.05)
+
+
+def test_a_tuning_set_without_an_error_does_not_call_for_certainty():
+    labels = np.repeat([0, 1, 2], 100)
+    logits = 4.0 * np.eye(3)[labels]
+    sure = softmax(logits, choose_temperature(logits, labels)).max(axis=1)
+    assert 0.98 < sure.mean() < 0.995
+
+
+def test_the_threshold_lies_in_the_middle_of_the_gap():
+    probabilities = np.array([0.01, 0.02, 0.1, 0.9, 0.98, 0.99])
+    assert choose_threshold(probabilities, probabilities > 0.5) == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_threshold_follows_where_the_classes_part():
+    probabilities = np.concatenate([np.linspace(0.01, 0.2, 50), np.linspace(0.4, 0.99, 50)])
+    assert 0.2 < choose_threshold(probabilities, probabilities > 0.3) < 0.4
+
+
+def test_one_odd_crop_does_not_drag_the_threshold_to_itself():
+    probabilities = np.concatenate([np.linspace(0.01, 0.2, 50), np.linspace(0.8, 0.99, 50), [0.03]])
+    positive = np.append(probabilities[:-1] > 0.5, True)
+    assert choose_threshold(probabilities, positive) == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_band_holds_no_more_tuning_crops_than_allowed():
+    rng = np.random.default_rng(11)
+    probabilities = rng.beta(0.2, 0.2, 4000)
+    low, high = choose_band(probabilities, 0.5)
+    inside = np.count_nonzero((probabilities >= low) & (probabilities < high))
+    assert low < 0.5 < high
+    assert inside <= 0.0025 * 4000
+
+
+def test_the_band_stays_within_its_limits_where_nothing_is_near():
+    assert choose_band(np.array([0.0001, 0.9999] * 50), 0.5) == (0.3, 0.7)
+
+
+def test_area_under_the_curve_counts_pairs_and_halves_ties():
+    positive = np.array([True, True, False, False])
+    assert area_under_curve(np.array([3.0, 1.0, 2.0, 0.0]), positive) == 0.75
+    assert area_under_curve(np.zeros(4), positive) == 0.5
+
+
+def test_a_background_that_tells_nothing_reaches_chance_and_one_that_tells_all_reaches_one(painted):
+    rings = np.zeros_like(painted.rings)
+    assert background_auc(replaced(painted, rings))[0] == 0.5
+    rings[:, 0] = painted.labels == 0
+    assert background_auc(replaced(painted, rings))[0] == 1.0
+
+
+def replaced(crops, rings):
+    import dataclasses
+
+    return dataclasses.replace(crops, rings=rings)

@@ -1,0 +1,152 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from fnrbc_device.errors import FnrbcError, UsageError
+from fnrbc_training import checkpoint, train
+from fnrbc_training.pnet import PNet, build, parameters
+from fnrbc_training.train import Recipe, fit
+
+RECIPE = Recipe("pnet", epochs=3, augmentation="symmetries", seed=1)
+
+
+class Killed(Exception):
+    """Stands for kill -9 in the middle."""
+
+
+def silent(what, done, total):
+    pass
+
+
+def weights(path):
+    state = checkpoint.load(path).state
+    return np.concatenate([value.numpy().ravel() for value in state.values()])
+
+
+@pytest.fixture(scope="module")
+def finished(painted, tmp_path_factory):
+    out = tmp_path_factory.mktemp("fit") / "net.pt"
+    return out, fit(painted, RECIPE, out, silent)
+
+
+def test_pnet_is_small_enough_and_net1_smaller_still():
+    assert parameters(build("net1", 3)) < parameters(build("pnet", 3)) <= 500_000
+
+
+@pytest.mark.parametrize("net", ["pnet", "net1"])
+def test_a_network_takes_bytes_and_gives_a_logit_a_class(net):
+    crops = torch.randint(0, 256, (5, 120, 120, 3), dtype=torch.uint8)
+    assert build(net, 3)(crops).shape == (5, 3)
+
+
+def test_the_input_image_reaches_the_later_blocks_of_pnet_only():
+    """With nothing coming out of the first block, P-net still sees the picture, and Net1 does not."""
+    crops = torch.randint(0, 256, (2, 120, 120, 3), dtype=torch.uint8)
+    for net, sees in (("pnet", True), ("net1", False)):
+        network = build(net, 3).eval()
+        torch.nn.init.zeros_(network.block1.convolution.weight)
+        first, second = network(crops)
+        assert (not torch.allclose(first, second)) is sees
+
+
+def test_empty_glass_beyond_the_border_looks_like_white_not_like_black():
+    white = torch.full((1, 120, 120, 3), 255, dtype=torch.uint8)
+    network = PNet(3).eval()
+    features = network.block1.convolution((255.0 - white.permute(0, 3, 1, 2)) / 255)
+    assert float(features.detach().abs().max()) == 0.0
+
+
+def test_easy_cells_are_learned(painted, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "BATCH", 12)  # so few crops else make too few steps
+    performance = fit(painted, dataclasses.replace(RECIPE, epochs=16), tmp_path / "net.pt", silent)
+    assert performance.n == 24
+    assert performance.accuracy.value >= 0.9
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(painted, finished, tmp_path):
+    out, _ = finished
+    fit(painted, RECIPE, tmp_path / "same.pt", silent)
+    fit(painted, dataclasses.replace(RECIPE, seed=2), tmp_path / "other.pt", silent)
+
+    assert np.array_equal(weights(tmp_path / "same.pt"), weights(out))
+    assert not np.array_equal(weights(tmp_path / "other.pt"), weights(out))
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_never_was(painted, finished, tmp_path):
+    def kill_after_two(what, done, total):
+        if done == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(painted, RECIPE, tmp_path / "net.pt", kill_after_two)
+    epochs = []
+    fit(painted, RECIPE, tmp_path / "net.pt", lambda what, done, total: epochs.append(done))
+
+    assert epochs == [3]
+    assert np.array_equal(weights(tmp_path / "net.pt"), weights(finished[0]))
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_another_recipe_does_not_go_on_from_this_one(painted, tmp_path):
+    def kill(what, done, total):
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(painted, RECIPE, tmp_path / "net.pt", kill)
+    with pytest.raises(UsageError, match="another recipe or other data; delete it"):
+        fit(painted, dataclasses.replace(RECIPE, seed=9), tmp_path / "net.pt", silent)
+
+
+def test_an_unfinished_training_cannot_be_exported(painted, tmp_path):
+    def kill(what, done, total):
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(painted, RECIPE, tmp_path / "net.pt", kill)
+    with pytest.raises(UsageError, match="no finished training"):
+        checkpoint.load(tmp_path / "net.pt.unfinished")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path, monkeypatch):
+    out = tmp_path / "net.pt"
+    checkpoint.write({"epoch": 1}, out)
+
+    def full(content, file):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FnrbcError, match=r"No space left on device.*goes on where it was"):
+        checkpoint.write({"epoch": 2}, out)
+
+    assert checkpoint.read(out) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_the_checkpoint_knows_what_it_saw_and_brings_only_crops_that_it_did_not(painted, finished):
+    found = checkpoint.load(finished[0])
+    learned = painted.where(painted.parts != "heldout")
+
+    assert set(found.seen.tolist()) == set(learned.digests.tolist())
+    assert np.array_equal(found.proof_crops, painted.part("heldout").crops)
+    assert found.about["training_data"]["crops"] == len(learned)
+    assert found.about["metrics"]["n"] == len(painted.part("heldout"))
+
+
+def test_the_card_states_the_figures_and_the_limits_of_use(finished):
+    card = checkpoint.load(finished[0]).card
+    for needed in ("For research use only", "sensitivity", "95 %", "| leukocyte |", "blocks", "the tests"):
+        assert needed in card
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing():
+    network = build("pnet", 3)
+    optimiser = torch.optim.AdamW(network.parameters())
+    rates = []
+    for done in (0.0, 0.05, 0.1, 0.5, 0.99):
+        train._set_rate(optimiser, done)
+        rates.append(optimiser.param_groups[0]["lr"])
+    assert rates[0] < rates[1] < rates[2] == pytest.approx(train.LEARNING_RATE)
+    assert rates[2] > rates[3] > rates[4] > 0

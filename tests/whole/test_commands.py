@@ -1,0 +1,246 @@
+"""The commands as a person types them: what they write, what they refuse, how they end."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fnrbc_device.camera.simulated import SimulatedMicroscope
+from fnrbc_device.camera.simulated_files import write_frames
+from fnrbc_device.camera.simulated_slide import SimulatedSlide
+
+PIXEL = ("--pixel-size-um", "0.125")
+
+
+def fnrbc(*arguments, timeout_s=120):
+    command = [sys.executable, "-m", "fnrbc_device.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+@pytest.fixture(scope="module")
+def pan(tmp_path_factory):
+    """A recorded pan of a small simulated slide."""
+    folder = tmp_path_factory.mktemp("pan") / "slide"
+    slide = SimulatedSlide.make(31, "giemsa", 12)
+    write_frames(folder, SimulatedMicroscope(slide, seed=31), frames=60)
+    return folder / "frames"
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_count_writes_what_the_contract_says(pan, tmp_path):
+    out = tmp_path / "out"
+
+    done = fnrbc("count", pan, "--out", out, *PIXEL, "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no progress in a pipe
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary == json.loads(done.stdout)
+    assert set(summary) >= {
+        "frames", "frames_used", "frames_rejected", "islands", "cells", "fnrbc", "leukocytes", "other",
+        "indeterminate", "fnrbc_per_100_leukocytes", "unique_area_mm2", "complete", "bundle", "version", "seconds",
+        "fps",
+    }  # fmt: skip
+    cells = rows(out / "cells.csv")
+    assert list(cells[0]) == [
+        "cell", "island", "x_px", "y_px", "x_um", "y_um", "class", "probability", "views", "diameter_um",
+        "nucleus_ratio", "best_frame",
+    ]  # fmt: skip
+    assert len(cells) == summary["cells"] > 0
+    assert sum(cell["class"] == "fnrbc" for cell in cells) == summary["fnrbc"]
+    poses = rows(out / "poses.csv")
+    assert list(poses[0]) == ["frame", "island", "x_px", "y_px", "used", "reason"]
+    assert [int(pose["frame"]) for pose in poses] == list(range(60))
+    assert sum(int(pose["used"]) for pose in poses) == summary["frames_used"]
+    assert summary["complete"] is True
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "For research use only. Not for use in diagnostic procedures." in report
+    assert "src=\"http" not in report
+
+
+def test_two_counts_of_the_same_frames_write_identical_files(pan, tmp_path):
+    for name in ("a", "b"):
+        assert fnrbc("count", pan, "--out", tmp_path / name, *PIXEL).returncode == 0
+
+    for name in ("cells.csv", "poses.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_bad_frame_costs_that_frame_only(pan, tmp_path):
+    folder = tmp_path / "frames"
+    shutil.copytree(pan, folder)
+    torn = folder / "000007.jpg"
+    torn.write_bytes(torn.read_bytes()[:20000])
+    (folder / "000011.jpg").write_bytes(b"no picture")
+    small = cv2.imread(str(folder / "000012.jpg"))[:500]
+    cv2.imwrite(str(folder / "000012.jpg"), small)
+    shutil.copy(folder / "000020.jpg", folder / "000021.jpg")
+
+    done = fnrbc("count", folder, "--out", tmp_path / "out", *PIXEL)
+
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames"] == 60
+    assert summary["frames_rejected"] == {"repeated": 1, "unreadable": 2, "wrong_size": 1}
+    assert summary["frames_used"] == 56
+    assert {pose["frame"]: pose["reason"] for pose in rows(tmp_path / "out" / "poses.csv") if pose["reason"]} == {
+        "7": "unreadable", "11": "unreadable", "12": "wrong_size", "21": "repeated",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["grey", "sixteen_bit", "alpha"])
+def test_other_kinds_of_picture_count_alike(pan, tmp_path, kind):
+    picture = cv2.imread(str(pan / "000000.jpg"))
+    if kind == "grey":
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    elif kind == "sixteen_bit":
+        picture = picture.astype(np.uint16) * 257
+    else:
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA)
+    cv2.imwrite(str(tmp_path / "one.png"), picture)
+
+    done = fnrbc("count", tmp_path / "one.png", "--out", tmp_path / "out", *PIXEL, "--json")
+
+    assert done.returncode == 0, done.stderr
+    plain = fnrbc("count", pan / "000000.jpg", "--out", tmp_path / "plain", *PIXEL, "--json")
+    assert abs(json.loads(done.stdout)["cells"] - json.loads(plain.stdout)["cells"]) <= 1
+
+
+def test_one_large_image_is_one_frame(tmp_path):
+    slide = SimulatedSlide.make(32, "giemsa", 40)
+    cv2.imwrite(str(tmp_path / "slide.png"), slide.image[..., ::-1])
+
+    done = fnrbc("count", tmp_path / "slide.png", "--out", tmp_path / "out", *PIXEL, "--json")
+
+    summary = json.loads(done.stdout)
+    assert (summary["frames"], summary["frames_used"], summary["islands"]) == (1, 1, 1)
+    assert 36 <= summary["cells"] <= 44  # some lie at the border
+    assert summary["complete"] is True
+
+
+def broken_bundle(folder):
+    import fnrbc_device
+
+    shipped = Path(fnrbc_device.__file__).parent / "bundles" / "default"
+    shutil.copytree(shipped, folder)
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+    return folder
+
+
+BAD_INPUT = {
+    "missing folder": (lambda f, pan: (f / "nowhere", *PIXEL), 2, "does not exist"),
+    "empty folder": (lambda f, pan: (f / "empty", *PIXEL), 1, "0 files"),
+    "text called png": (lambda f, pan: (f / "text.png", *PIXEL), 1, "no picture"),
+    "one pixel": (lambda f, pan: (f / "one_pixel.png", *PIXEL), 1, "1x1"),
+    "no bundle": (lambda f, pan: (pan, *PIXEL, "--bundle", f / "nobundle"), 1, "no bundle"),
+    "altered bundle": (lambda f, pan: (pan, *PIXEL, "--bundle", broken_bundle(f / "broken")), 1, "sha256"),
+    "pixel size zero": (lambda f, pan: (pan, "--pixel-size-um", "0"), 2, "0.0 um"),
+    "pixel size absent": (lambda f, pan: (pan,), 2, "--pixel-size-um"),
+    "pixel size a word": (lambda f, pan: (pan, "--pixel-size-um", "small"), 2, "--pixel-size-um"),
+    "out is a file": (lambda f, pan: (pan, *PIXEL, "--out", f / "text.png"), 2, "is a file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_gets_one_sentence_and_its_exit_code(pan, tmp_path, case):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("this is text")
+    cv2.imwrite(str(tmp_path / "one_pixel.png"), np.zeros((1, 1, 3), np.uint8))
+    arguments, exit_code, words = BAD_INPUT[case]
+
+    done = fnrbc("count", *arguments(tmp_path, pan), *([] if case == "out is a file" else ["--out", tmp_path / "o"]))
+
+    assert done.returncode == exit_code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "o" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("camra = 1", "did you mean camera?"),
+        ("[camera]\npixel_size_um = 0", "camera.pixel_size_um is 0"),
+        ("[camera", "no TOML"),
+        ('[camera]\nkind = "replay"', "camera.path is missing"),
+        ('[web]\nhost = "0.0.0.0"', "web.host"),
+    ],
+)
+def test_a_wrong_configuration_ends_with_78(tmp_path, toml, words):
+    (tmp_path / "fnrbc.toml").write_text(toml)
+
+    done = fnrbc("run", "--config", tmp_path / "fnrbc.toml")
+
+    assert done.returncode == 78, done.stderr
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_run_counts_what_its_configuration_names(pan, tmp_path):
+    (tmp_path / "fnrbc.toml").write_text(
+        f"""
+state_dir = "{tmp_path}/state"
+[camera]
+kind = "replay"
+path = "{pan}"
+pixel_size_um = 0.125
+[mqtt]
+enabled = false
+[web]
+port = 0
+"""
+    )
+
+    done = fnrbc("run", "--config", tmp_path / "fnrbc.toml")
+
+    assert done.returncode == 0, done.stderr
+    assert "session ended" in done.stdout
+    assert (tmp_path / "state" / "journal.sqlite").exists()
+
+
+def test_demo_ends_by_itself_after_its_seconds_and_tells_how_to_listen():
+    done = fnrbc("demo", "--seconds", "4", timeout_s=60)
+
+    assert done.returncode == 0, done.stderr
+    assert "http://127.0.0.1:" in done.stdout
+    assert "mosquitto_sub -V 5 -h 127.0.0.1 -p " in done.stdout
+    assert "counted " in done.stdout
+
+
+def test_ctrl_c_ends_the_demo_cleanly():
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "fnrbc_device.cli", "demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as demo:
+        while "Ctrl-C ends it" not in (line := demo.stdout.readline()):
+            assert line, demo.stderr.read()
+        time.sleep(2)
+        demo.send_signal(signal.SIGINT)
+        output, errors = demo.communicate(timeout=30)
+
+    assert demo.returncode == 0, errors
+    assert errors == ""
+    assert "counted " in output
+
+
+def test_bench_states_ratios_to_the_floor(pan):
+    done = fnrbc("bench", pan, *PIXEL, "--frames", "10", "--json")
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert set(result) >= {"stages_ms", "floor_ms", "ratio", "fps", "frame_px", "cells_per_frame", "threads"}
+    assert set(result["stages_ms"]) == {"gate", "registration", "segmentation", "ledger", "classify"}

@@ -1,0 +1,113 @@
+"""The whole way: a simulated camera, the daemon, a real broker, and an independent client that listens."""
+
+import sqlite3
+import threading
+from contextlib import closing
+
+import numpy as np
+
+from fnrbc_device.bundle import load_bundle
+from fnrbc_device.camera.simulated import SimulatedMicroscope
+from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.counting.journal import Journal
+from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.web.live import LiveView
+from truth import held_against, offset_of
+
+B = "fnrbc/v1/lab/bench"
+
+
+def run_daemon(slide, microscope, port, folder, stop=None):
+    setup = Setup(
+        source=microscope,
+        bundle=load_bundle(None),
+        pixel_size_um=slide.pixel_size_um,
+        journal_path=folder / "journal.sqlite",
+        mqtt=MqttSettings(port=port, site="lab", device="bench"),
+        live=LiveView(),
+        simulated=True,
+    )
+    daemon = Daemon(setup)
+    return daemon, daemon.run(stop or threading.Event())
+
+
+def test_tally_log_and_journal_agree_and_hold_the_truth(broker, listen, tmp_path):
+    listener = listen(broker.port)
+    slide = SimulatedSlide.make(21, "giemsa", 24)
+    microscope = SimulatedMicroscope(slide, seed=21, fps=30)
+
+    daemon, tally = run_daemon(slide, microscope, broker.port, tmp_path)
+    heard = listener.wait_for(lambda heard: heard and heard[-1].payload == "offline")
+
+    # The log: every record once it is deduplicated, without a gap.
+    records = [one.fields for one in heard if "/log/" in one.topic]
+    seqs = sorted({record["seq"] for record in records})
+    assert seqs == list(range(1, len(seqs) + 1))
+    cells = [one.fields for one in heard if one.topic == f"{B}/log/cell"]
+    counted = {cell["cell_id"]: cell for cell in cells}
+    assert len(cells) == len(counted) == tally.cells
+
+    # The last tally said is the one returned, and the one that the journal adds up to.
+    said = [one.fields for one in heard if one.topic == f"{B}/tally"]
+    with Journal.open(tmp_path / "journal.sqlite", "bench") as journal:
+        recorded = journal.tally(daemon.session_id)
+        assert journal.unfinished() == []
+    for name in ("cells", "fnrbc", "leukocytes", "other", "indeterminate", "frames", "frames_used"):
+        assert getattr(tally, name) == getattr(recorded, name) == said[-1][name], name
+    assert said[-1]["state"] == "finished"
+    assert said[-1]["log_seq"] == seqs[-1]
+    rising = [one["cells"] for one in said]
+    assert rising == sorted(rising)
+    assert len(set(rising)) > 3
+
+    # The order of a life: online only after the state that it stands for, offline last.
+    order = [one.topic.removeprefix(f"{B}/") for one in heard]
+    assert order.index("status") < order.index("availability")
+    assert [one.payload for one in heard if one.topic == f"{B}/availability"] == ["online", "offline"]
+    assert next(one.fields for one in heard if one.topic == f"{B}/summary")["cells"] == tally.cells
+
+    # And the truth: who was seen whole and sharp three times is counted, nobody twice.
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as database:
+        rows = database.execute("SELECT frame, row_px, col_px FROM frames WHERE row_px IS NOT NULL").fetchall()
+    true = [microscope.pose(frame) for frame, _, _ in rows]
+    offset = offset_of([row[1:] for row in rows], [(pose.row_px, pose.col_px) for pose in true])
+    um = slide.pixel_size_um
+    places = np.array([(cell["y_um"] / um, cell["x_um"] / um) for cell in counted.values()]) - offset
+    truth = np.array([(cell.row_px, cell.col_px) for cell in slide.truth])
+    held = held_against(truth, microscope.times_sharp() >= 3, places, um)
+    assert held.twice == []
+    # Frames that a busy machine dropped may take a cell's only views.
+    assert held.found >= held.wanted - (1 if tally.frames_dropped else 0)
+
+
+def test_a_late_client_learns_who_speaks_and_how_the_count_stands(broker, listen, tmp_path):
+    slide = SimulatedSlide.make(22, "he", 10)
+    microscope = SimulatedMicroscope(slide, seed=22, fps=30)
+    stop = threading.Event()
+    timer = threading.Timer(3.0, stop.set)
+    timer.start()
+
+    _, tally = run_daemon(slide, microscope, broker.port, tmp_path, stop)
+    timer.join()
+
+    heard = {one.topic: one for one in listen(broker.port, f"{B}/#", "late").wait_for(lambda heard: len(heard) >= 4)}
+    assert heard[f"{B}/availability"].payload == "offline"
+    assert heard[f"{B}/tally"].fields["cells"] == tally.cells
+    assert all(one.retained for one in heard.values())
+
+
+def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, tmp_path):
+    slide = SimulatedSlide.make(23, "giemsa", 10)
+    microscope = SimulatedMicroscope(slide, seed=23, fps=30)
+    stop = threading.Event()
+    timer = threading.Timer(3.0, stop.set)
+    timer.start()
+
+    daemon, tally = run_daemon(slide, microscope, free_port, tmp_path, stop)
+    timer.join()
+
+    assert tally.cells > 0
+    with Journal.open(tmp_path / "journal.sqlite", "bench") as journal:
+        assert journal.last_seq == tally.cells + 2  # a record for each cell, one for the start, one for the end
+        assert journal.tally(daemon.session_id).cells == tally.cells

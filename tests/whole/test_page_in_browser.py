@@ -1,0 +1,451 @@
+"""The live page and the report in a real Chromium, as a person sees them."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fnrbc_device.counting.slidemap import SlideMap
+from fnrbc_device.health import Health
+from fnrbc_device.records import Frame, Interval, Mark, Pose, Step, Tally
+from fnrbc_device.report import GalleryItem, Report, write_report
+from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
+from fnrbc_device.web.server import WebServer
+
+ANSWER_S = 30.0
+
+
+class Chromium:
+    """A headless browser on its debugging pipe: JSON messages that end with a zero byte."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        command_out, self._write = os.pipe()
+        self._read, answer_in = os.pipe()
+        flags = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+            "--disable-background-networking --disable-component-update --disable-sync "
+            "--disable-dev-shm-usage --remote-debugging-pipe"
+        )
+        # The browser wants its pipe at the descriptors 3 and 4.
+        pipe = f"3<&{command_out} 4>&{answer_in}"
+        command = f'exec "{program}" {flags} --user-data-dir="{profile}" about:blank {pipe}'
+        self._process = subprocess.Popen(
+            ["bash", "-c", command], pass_fds=(command_out, answer_in), stderr=subprocess.DEVNULL
+        )
+        os.close(command_out)
+        os.close(answer_in)
+        self._sent = 0
+        self._rest = b""
+        self.noticed: list[dict[str, Any]] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.on_page(f"{domain}.enable")
+
+    def call(self, method: str, session: str = "", **fields: object) -> Any:
+        self._sent += 1
+        message = {
+            "id": self._sent,
+            "method": method,
+            "params": fields,
+            **({"sessionId": session} if session else {}),
+        }
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + ANSWER_S
+        while time.monotonic() < deadline:
+            answer = self._next()
+            if answer.get("id") == self._sent:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.noticed.append(answer)
+        raise AssertionError(f"no answer to {method}")
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            piece = os.read(self._read, 1 << 20)
+            assert piece, "the browser ended"
+            self._rest += piece
+        line, _, self._rest = self._rest.partition(b"\0")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def on_page(self, method: str, **fields: object) -> Any:
+        return self.call(method, self._session, **fields)
+
+    def open(self, url: str, width: int = 1280, height: int = 800) -> None:
+        self.on_page(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+        self.on_page("Page.navigate", url=url)
+        self.wait_for(f"location.href === {json.dumps(url)} && document.readyState !== 'loading'")
+
+    def evaluate(self, expression: str) -> Any:
+        answer = self.on_page(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait_for(self, expression: str, timeout_s: float = 20.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not self.evaluate(expression):
+            assert time.monotonic() < deadline, f"never true: {expression}"
+            time.sleep(0.05)
+
+    def text(self, selector: str) -> str:
+        return str(self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
+
+    def screenshot(self, whole: bool = False) -> bytes:
+        shot = self.on_page("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        return base64.b64decode(shot["data"])
+
+    def complaints(self) -> list[str]:
+        """Errors in the console, exceptions, and what the security policy refused."""
+        self.evaluate("1")  # what happened before it has been heard of after it
+        found = []
+        for message in self.noticed:
+            entry = message.get("params", {}).get("entry", {})
+            if message.get("method") == "Runtime.exceptionThrown" or entry.get("level") == "error":
+                found.append(json.dumps(message["params"]))
+        return found
+
+    def requested(self) -> list[str]:
+        return [
+            one["params"]["request"]["url"]
+            for one in self.noticed
+            if one.get("method") == "Network.requestWillBeSent"
+        ]
+
+    def close(self) -> None:
+        os.close(self._write)
+        os.close(self._read)
+        self._process.terminate()
+        self._process.wait(20)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chromium]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium is installed")
+    found = Chromium(program, tmp_path / "profile")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def live() -> LiveView:
+    return LiveView()
+
+
+@pytest.fixture
+def web(live: LiveView) -> Iterator[WebServer]:
+    server = WebServer(live)
+    server.start()
+    yield server
+    server.stop()
+
+
+PIXEL_UM = 0.125
+CELL_RC = (480, 640)
+
+
+def health(state: str = "counting", reasons: tuple[str, ...] = ()) -> Health:
+    return Health(
+        state,  # type: ignore[arg-type]
+        reasons,
+        fps=29.7,
+        pan_um_s=40,
+        sharpness=1,
+        latency_ms_p50=None,
+        latency_ms_p95=None,
+    )
+
+
+def smear(cell_rc: tuple[int, int] = CELL_RC) -> np.ndarray:
+    """Cream glass with one dark nucleus."""
+    image = np.full((960, 1280, 3), (246, 233, 220), np.uint8)
+    cv2.circle(image, cell_rc[::-1], 30, (70, 40, 120), -1)
+    return image
+
+
+def snapshot(seen: SlideMap, marks: list[Mark], **changes: Any) -> Snapshot:
+    tally = Tally(
+        cells=1310,
+        fnrbc=42,
+        leukocytes=1003,
+        other=258,
+        indeterminate=7,
+        fnrbc_per_100_leukocytes=Interval(4.187, 3.01, 5.68),
+        frames=2000,
+        frames_used=1900,
+        frames_rejected={"blurred": 30, "too_fast": 70},
+        islands=1,
+        unique_area_mm2=0.4567,
+        cells_open=5,
+    )
+    step = Step(Frame(1, 0.0, smear()), Pose(0, 0.0, 0.0), None, marks, [], tally, 120.0, 0.9, {})
+    fields: dict[str, Any] = {
+        "step": step,
+        "session_id": "slide-17",
+        "state": "running",
+        "health": health(),
+        "pixel_size_um": PIXEL_UM,
+        "bundle": "c0ffee" * 10,
+        "simulated": True,
+        "slide_map": seen,
+        "broker": BrokerLine(True, 0),
+    }
+    return Snapshot(**{**fields, **changes})
+
+
+@pytest.fixture
+def show(live: LiveView) -> Callable[..., None]:
+    seen = SlideMap(PIXEL_UM, (960, 1280))
+    for col in range(0, 2000, 200):
+        seen.paint(Pose(0, 0.0, float(col)), smear())
+    mark = Mark(7, "fnrbc", "target", *CELL_RC, 45.0, 0.98)
+
+    def show_one(marks: list[Mark] | None = None, **changes: Any) -> None:
+        live.show(snapshot(seen, [mark] if marks is None else marks, **changes))
+
+    return show_one
+
+
+def opened(browser: Chromium, web: WebServer, width: int = 1280, height: int = 800) -> None:
+    browser.open(web.url, width, height)
+    browser.wait_for("document.getElementById('waiting').hidden")
+    browser.wait_for("document.body.dataset.link === 'live'")
+
+
+def test_the_page_tells_the_count_its_interval_and_what_it_rests_on(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web)
+    assert browser.text("#fnrbc") == "42"
+    assert browser.text("#rate") == "4.2"
+    assert browser.text("#interval") == "3.0\u20135.7 (95 % interval)"
+    assert browser.text("#leukocytes") == "1\u202f003"
+    assert browser.text("#indeterminate") == "7"
+    assert browser.text("#area") == "0.457"
+    assert browser.text("#rejected") == "not used: 70 too fast, 30 blurred"
+    assert browser.text("#health") == "Counting"
+    assert browser.text("#session") == "slide-17"
+    assert "unverified" in browser.text("main")
+    assert "For research use only. Not for use in diagnostic procedures." in browser.text("footer")
+    assert browser.text("#simulated") == "Simulated microscope"
+
+
+def test_the_page_loads_from_this_machine_alone_and_complains_of_nothing(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web)
+    browser.wait_for("document.getElementById('map').width > 0")
+    assert all(url.startswith((web.url, "about:")) for url in browser.requested())
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 600)])
+def test_all_is_seen_at_once_without_scrolling(
+    browser: Chromium, web: WebServer, show: Callable[..., None], width: int, height: int
+) -> None:
+    show(health=health("degraded", ("pan_too_fast", "broker_away")), broker=BrokerLine(False, 128))
+    opened(browser, web, width, height)
+    size = browser.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    assert size == [width, height]
+    overflowing = """[...document.querySelectorAll('main *, header *, footer *')].filter(node => {
+        const box = node.getBoundingClientRect();
+        return box.width && (box.right > innerWidth + 1 || box.bottom > innerHeight + 1);
+    }).map(node => node.id || node.className)"""
+    assert browser.evaluate(overflowing) == []
+
+
+def test_a_telephone_scrolls_down_only_and_keeps_the_research_sentence_in_view(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web, 390, 844)
+    assert browser.evaluate("document.documentElement.scrollWidth") == 390
+    box = browser.evaluate("document.querySelector('footer strong').getBoundingClientRect().toJSON()")
+    assert box["bottom"] <= 844
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 600), (390, 844)])
+def test_large_figures_fit_into_their_place(
+    browser: Chromium, web: WebServer, show: Callable[..., None], width: int, height: int
+) -> None:
+    tally = Tally(fnrbc=12345, leukocytes=9876, fnrbc_per_100_leukocytes=Interval(125.0, 122.6, 127.4))
+    show(step=Step(Frame(1, 0.0, smear()), None, None, [], [], tally, 0, 1, {}))
+    opened(browser, web, width, height)
+    fits = """[...document.querySelectorAll('.tally, .tally .headline > div')].every(
+        node => node.scrollWidth <= node.clientWidth)"""
+    assert browser.text("#fnrbc") == "12\u202f345"
+    assert browser.evaluate(fits)
+
+
+CONTRASTS = """(() => {
+    const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+    const ground = node => {
+        for (; node; node = node.parentElement) {
+            const colour = numbers(getComputedStyle(node).backgroundColor);
+            if (colour.length === 3 || colour[3] > 0.5) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const texts = [...document.querySelectorAll('body *')].filter(node => node.checkVisibility()
+        && [...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim()));
+    return texts.map(node => {
+        const [a, b] = [light(numbers(getComputedStyle(node).color)), light(ground(node))];
+        return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.id || node.className || node.tagName];
+    });
+})()"""
+
+
+@pytest.mark.parametrize("state", ["counting", "degraded", "fault"])
+def test_every_text_stands_out_from_its_ground(
+    browser: Chromium, web: WebServer, show: Callable[..., None], state: str
+) -> None:
+    show(health=health(state, ("pan_too_fast",)))
+    opened(browser, web)
+    contrasts = browser.evaluate(CONTRASTS)
+    assert len(contrasts) > 20
+    assert [one for one in contrasts if one[0] < 4.5] == []  # WCAG 2, level AA
+
+
+def test_the_outline_lies_round_its_cell(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show([Mark(7, "", "denominator", *CELL_RC, 45.0, 0.98)])
+    opened(browser, web)
+    drawn = browser.evaluate("""(() => {
+        const canvas = document.getElementById('marks');
+        const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        let [n, x, y] = [0, 0, 0];
+        for (let i = 3; i < pixels.length; i += 4) if (pixels[i]) {
+            n += 1; x += ((i - 3) / 4) % canvas.width; y += Math.floor((i - 3) / 4 / canvas.width);
+        }
+        const scale = Math.min(canvas.width / 1280, canvas.height / 960);
+        return {n, x: x / n - canvas.width / 2, y: y / n - canvas.height / 2, scale};
+    })()""")
+    # The cell is in the middle of the frame, hence in the middle of the canvas, whatever its shape.
+    assert drawn["n"] > 100
+    assert abs(drawn["x"]) < 1.5
+    assert abs(drawn["y"]) < 1.5
+
+
+def test_the_kinds_of_cell_are_told_by_shape_without_colour(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web)
+    glyphs = browser.evaluate("""[...document.querySelectorAll('canvas.glyph')].map(canvas => {
+        const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        return Array.from({length: canvas.width * canvas.height}, (_, i) => pixels[4 * i + 3]);
+    })""")
+    shapes = [np.array(glyph, float) / 255 for glyph in glyphs]
+    assert len(shapes) == 5
+    for index, one in enumerate(shapes):
+        for other in shapes[:index]:
+            assert np.abs(one - other).sum() > 0.25 * min(one.sum(), other.sum())
+
+
+def test_trouble_is_told_in_words_with_the_cure(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show(health=health("degraded", ("focus_lost",)))
+    opened(browser, web)
+    assert browser.text("#health") == "Counting, with trouble"
+    assert "fine focus" in browser.text("#reasons")
+
+
+def test_a_name_with_markup_in_it_stays_text(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    show(session_id=evil, bundle=evil)
+    opened(browser, web)
+    assert browser.text("#session") == evil
+    assert browser.evaluate("document.querySelectorAll('img').length") == 0
+
+
+def test_a_finished_session_is_called_finished_and_not_stale(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show(state="finished")
+    opened(browser, web)
+    time.sleep(3.5)
+    assert browser.evaluate("document.body.dataset.link") == "live"
+    assert "finished" in browser.text("#link")
+
+
+def test_a_picture_that_stands_still_is_called_old(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web)
+    browser.wait_for("document.body.dataset.link === 'stale'")
+    assert "No new picture" in browser.text("#link")
+    assert "s old" in browser.text("#age")
+
+
+def test_a_lost_connection_is_said_and_comes_back_by_itself(
+    browser: Chromium, live: LiveView, show: Callable[..., None]
+) -> None:
+    first = WebServer(live)
+    first.start()
+    show()
+    opened(browser, first)
+    first.stop()
+    browser.wait_for("document.body.dataset.link === 'lost'")
+    assert browser.text("#health") == "Not connected"
+    assert "Connection lost" in browser.text("#link")
+    again = WebServer(live, port=first.port)
+    again.start()
+    show()
+    browser.wait_for("document.body.dataset.link !== 'lost'")
+    again.stop()
+
+
+def test_the_report_opens_without_a_network_and_complains_of_nothing(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    seen = SlideMap(PIXEL_UM, (960, 1280))
+    seen.paint(Pose(0, 0.0, 0.0), smear())
+    mosaic = seen.mosaic(0)
+    assert mosaic is not None
+    summary = {
+        "frames": 1, "frames_used": 1, "frames_rejected": {}, "islands": 1, "cells": 1, "fnrbc": 1,
+        "leukocytes": 0, "other": 0, "indeterminate": 0, "fnrbc_per_100_leukocytes": {"value": None},
+        "unique_area_mm2": 0.0192, "complete": True, "seconds": 1.0, "fps": 1.0,
+    }  # fmt: skip
+    row = {"cell": 1, "island": 0, "x_um": 80.0, "y_um": 60.0, "class": "fnrbc", "probability": 0.98}
+    item = GalleryItem(1, 0, "fnrbc", 0.98, smear()[420:540, 580:700], 80.0, 60.0, 3, 10.0)
+    path = tmp_path / "report.html"
+    write_report(path, Report("a slide", summary, [row], [mosaic], [item], 0.5, {"Software": "fnrbc"}))
+    browser.open(path.as_uri())
+    browser.wait_for("document.readyState === 'complete'")
+    assert browser.evaluate("[...document.images].every(image => image.naturalWidth === 120)")
+    mark = browser.evaluate("document.querySelector('figure use').getBoundingClientRect().toJSON()")
+    picture = browser.evaluate("document.querySelector('figure image').getBoundingClientRect().toJSON()")
+    for low, size in (("x", "width"), ("y", "height")):
+        assert mark[low] + mark[size] / 2 == pytest.approx(picture[low] + picture[size] / 2, abs=20)
+    assert browser.complaints() == []
+    assert all(url.startswith(("file:", "data:", "about:")) for url in browser.requested())

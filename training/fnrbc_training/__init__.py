@@ -1,0 +1,1 @@
+"""Training: from labelled cells to a P-net checkpoint and its honest figures."""

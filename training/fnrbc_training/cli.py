@@ -1,0 +1,109 @@
+"""The command line of the training: cut, fit, evaluate."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from fnrbc_device.bundle import load_bundle
+from fnrbc_device.command import run
+from fnrbc_device.errors import UsageError
+from fnrbc_device.records import Interval
+from fnrbc_training import dataset
+from fnrbc_training.augmentation import Augmentation
+from fnrbc_training.cutting import cut
+from fnrbc_training.dataset import CropSet
+from fnrbc_training.evaluation import Evaluation, evaluate
+from fnrbc_training.pnet import NetName
+
+app = typer.Typer(
+    help="Dataset, training and evaluation of P-net.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+Folders = Annotated[list[Path], typer.Option("--data", help="A dataset: class folders and dataset.toml.")]
+Painted = Annotated[list[Path] | None, typer.Option("--simulated", help="A dataset of painted cells: never held out.")]
+
+
+def main() -> NoReturn:
+    """Run ``fnrbc-train``."""
+    run(app)
+
+
+@app.command("cut")
+def cut_command(
+    data: Folders,
+    out: Annotated[Path, typer.Option(help="The .npz to write.")],
+    simulated: Painted = None,
+) -> None:
+    """Cut labelled pictures into crops, as the device would."""
+    crops = cut(data, simulated or [], progress)
+    dataset.save(crops, out)
+    for source in crops.sources:
+        missed = ", ".join(f"{name} {count}" for name, count in sorted(source.missed.items()))
+        print(f"{source.name}: {source.pictures} pictures, {source.duplicates} duplicates dropped")
+        print(f"  no cell in the centre: {missed}")
+    print(f"{len(crops)} crops in {out}")
+
+
+@app.command("fit")
+def fit_command(
+    data: Annotated[Path, typer.Option("--data", help="The .npz that cut wrote.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
+    epochs: Annotated[int, typer.Option(min=1, max=1000)] = 40,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    net: Annotated[NetName, typer.Option(help="pnet is the paper's Net2.")] = "pnet",
+    augmentation: Annotated[Augmentation, typer.Option()] = "appearance",
+) -> None:
+    """Train a network; a killed run goes on where it was when started again."""
+    from fnrbc_training.train import Recipe, fit  # torch takes seconds to import: only where it is needed
+
+    performance = fit(dataset.load(data), Recipe(net, epochs, augmentation, seed), out, progress)
+    print(f"{out}: held out, accuracy {_shown(performance.accuracy)}")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    data: Folders,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle; without, the shipped one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure a bundle on pictures that it was neither trained nor tuned on."""
+    found = evaluate(_crops(data), load_bundle(bundle))
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        _print(found)
+
+
+def progress(what: str, done: int, total: int) -> None:
+    """Show how far long work is, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r{what}: {done} of {total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _crops(data: list[Path]) -> CropSet:
+    """Cut datasets, or read the one set that was cut before."""
+    sets = [path for path in data if path.suffix == ".npz"]
+    if not sets:
+        return cut(data, [], progress)
+    if len(data) > 1:
+        raise UsageError(f"{len(data)} --data with {sets[0]} among them; give one .npz alone, or folders only")
+    return dataset.load(sets[0])
+
+
+def _print(found: Evaluation) -> None:
+    performance = found.performance
+    for name in ("accuracy", "sensitivity", "specificity"):
+        print(f"{name:<12} {_shown(getattr(performance, name))}")
+    print(f"{'ece':<12} {100 * performance.ece:.2f} %")
+    print(f"{performance.n} cells, {performance.indeterminate} indeterminate (counted as wrong)")
+    print(f"{found.left_out} cells left out: the bundle was trained or tuned on them")
+    for name, row in performance.confusion.items():
+        print(f"  {name:<14} " + "  ".join(f"{column} {count}" for column, count in row.items()))
+
+
+def _shown(interval: Interval) -> str:
+    return f"{100 * interval.value:.2f} % ({100 * interval.low:.2f} to {100 * interval.high:.2f})"

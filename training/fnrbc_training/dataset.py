@@ -1,0 +1,160 @@
+"""The training's data: crops with their labels, where they came from, and which part of the work each is for.
+
+The parts are kept apart by group. A class' pictures, in the order of their file numbers, are cut into 20
+contiguous blocks: neighbours in number come from one smear and one day, and a random split would put them on
+both sides. Every fifth block (4, 9, 14, 19) is held out for the figures, blocks 7 and 17 tune the
+temperature and the threshold, the rest trains. Simulated cells train and tune, but are no evidence.
+"""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.errors import UsageError
+from fnrbc_device.records import Image, Role
+from fnrbc_device.vision.preprocessing import PREPROCESSING_ID
+
+Part = Literal["training", "tuning", "heldout"]
+
+CLASSES: Final = ("fnrbc", "leukocyte", "other")
+"""In the order of the network's columns."""
+
+ROLES: Final[tuple[Role, ...]] = ("target", "denominator", "ignored")
+
+TARGET: Final = 0
+"""Column of the fNRBC."""
+
+BLOCKS: Final = 20
+"""Contiguous blocks that a class' pictures are cut into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One folder of labelled pictures, and what became of them."""
+
+    name: str
+    source: str
+    """Who made it, and under which licence."""
+    stain: str
+    pixel_size_um: float
+    simulated: bool
+    pictures: int
+    duplicates: int
+    """Pictures dropped since the same pixels were there already."""
+    missed: dict[str, int]
+    """Pictures in whose centre segmentation found no cell, by class folder."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CropSet:
+    """Crops and what is known of each, row by row."""
+
+    crops: Image
+    """(N, 120, 120, 3) uint8 RGB."""
+    labels: NDArray[np.int64]
+    """(N,) column in ``CLASSES``."""
+    originals: NDArray[np.str_]
+    """(N,) class folder, such as ``neutrophil``."""
+    names: NDArray[np.str_]
+    """(N,) source/class/file."""
+    groups: NDArray[np.str_]
+    """(N,) source/class/block: what must not be on two sides of a split."""
+    parts: NDArray[np.str_]
+    """(N,) one of ``Part``."""
+    digests: NDArray[np.uint64]
+    """(N,) first 8 bytes of the sha256 of the whole picture's pixels."""
+    rings: NDArray[np.float32]
+    """(N, 6) mean and deviation of each colour on the picture's outer ring: background and nothing else."""
+    simulated: NDArray[np.bool_]
+    """(N,)"""
+    sources: tuple[Source, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def where(self, chosen: NDArray[Any]) -> "CropSet":
+        """Keep some rows: a boolean mask or indices."""
+        columns = {name: getattr(self, name)[chosen] for name in COLUMNS}
+        return CropSet(**columns, sources=self.sources)
+
+    def part(self, part: Part) -> "CropSet":
+        """Keep the rows of one part."""
+        return self.where(self.parts == part)
+
+    def sha256(self) -> str:
+        """Hash the crops with their labels and parts: names what a network learned from."""
+        digest = hashlib.sha256(PREPROCESSING_ID.encode())
+        for column in (self.crops, self.labels, self.digests):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        digest.update("\n".join(self.parts).encode())
+        return digest.hexdigest()
+
+
+COLUMNS: Final = (
+    "crops", "labels", "originals", "names", "groups", "parts", "digests", "rings", "simulated",
+)  # fmt: skip
+
+
+def part_of(block: int, simulated: bool) -> Part:
+    """Say what a block is for; see the module's opening."""
+    if block % 10 == 7:
+        return "tuning"
+    return "heldout" if block % 5 == 4 and not simulated else "training"
+
+
+def save(crops: CropSet, out: Path) -> None:
+    """Write a set as one .npz, complete or not at all."""
+    about = {"preprocessing_id": PREPROCESSING_ID, "sources": [asdict(s) for s in crops.sources]}
+    columns = {name: getattr(crops, name) for name in COLUMNS}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_suffix(".partial.npz")
+    try:
+        np.savez_compressed(partial, about=np.array(json.dumps(about)), **columns)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: Path) -> CropSet:
+    """Read a set that ``save`` wrote.
+
+    Raises
+    ------
+    UsageError
+        It is missing, no set, or was cut by another recipe than this software's.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            about = json.loads(str(archive["about"]))
+            columns = {name: archive[name] for name in COLUMNS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is no set of crops ({error}); make it with fnrbc-train cut") from None
+    if about["preprocessing_id"] != PREPROCESSING_ID:
+        raise UsageError(
+            f"{path} was cut by the recipe {about['preprocessing_id']!r}, "
+            f"this fnrbc cuts by {PREPROCESSING_ID!r}; run fnrbc-train cut again"
+        )
+    return CropSet(**columns, sources=tuple(Source(**s) for s in about["sources"]))
+
+
+def require_learnable(crops: CropSet) -> None:
+    """Refuse a set that cannot be split honestly.
+
+    Raises
+    ------
+    UsageError
+        A class lacks crops in some part.
+    """
+    for column, name in enumerate(CLASSES):
+        for part in ("training", "tuning", "heldout"):
+            if not np.any((crops.labels == column) & (crops.parts == part)):
+                raise UsageError(
+                    f"class {name!r} has no crop for {part}; at least {BLOCKS} pictures of it are needed, "
+                    "so that whole blocks of them can be kept apart"
+                )

@@ -1,0 +1,85 @@
+"""Evaluates a bundle as the device uses it: with its segmentation, cropping, runtime and decision."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fnrbc_device.bundle import Bundle
+from fnrbc_device.errors import UsageError
+from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.inference.selftest import prove
+from fnrbc_training.dataset import CropSet
+from fnrbc_training.metrics import Performance, measure
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Figures of a bundle on data that it never saw."""
+
+    bundle_id: str
+    performance: Performance
+    threshold: float
+    indeterminate: tuple[float, float]
+    left_out: int
+    """Crops whose picture the network was trained or tuned on."""
+    missed: dict[str, int]
+    """Pictures in whose centre segmentation found no cell, by original class."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the object that ``fnrbc-train evaluate --json`` prints."""
+        return {
+            "metrics": self.performance.figures(),
+            "confusion": self.performance.confusion,
+            "threshold": self.threshold,
+            "indeterminate_band": list(self.indeterminate),
+            "bundle": self.bundle_id,
+            "left_out_as_seen": self.left_out,
+            "missed": self.missed,
+        }
+
+
+def evaluate(crops: CropSet, bundle: Bundle) -> Evaluation:
+    """Measure a bundle on the crops that it has not seen.
+
+    Raises
+    ------
+    UsageError
+        It has seen them all.
+    ParityError
+        The network here does not compute what was trained.
+    """
+    unseen = crops.where(~np.isin(crops.digests, bundle.seen))
+    if not len(unseen):
+        raise UsageError(
+            f"all {len(crops)} pictures were used in training this bundle; give pictures that it has not seen"
+        )
+    classifier = OnnxClassifier(bundle)
+    prove(classifier, bundle)
+    probabilities = classifier.probabilities(unseen.crops)
+    classifier.close()
+    manifest = bundle.manifest
+    performance = measure(
+        probabilities,
+        unseen.labels,
+        unseen.originals,
+        bundle.classes,
+        manifest.target,
+        manifest.indeterminate,
+    )
+    return Evaluation(
+        bundle.id,
+        performance,
+        manifest.threshold,
+        manifest.indeterminate,
+        len(crops) - len(unseen),
+        _missed(crops),
+    )
+
+
+def _missed(crops: CropSet) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for source in crops.sources:
+        for name, count in source.missed.items():
+            total[name] = total.get(name, 0) + count
+    return total

@@ -1,0 +1,183 @@
+"""How well a network decides, and the calibration and limits that make it decide so.
+
+Positive is the fNRBC. A cell that the network leaves *indeterminate* counts as wrong.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.intervals import share
+from fnrbc_device.manifest import UNDECIDED, decide
+from fnrbc_device.records import INDETERMINATE, Interval
+
+Probabilities = NDArray[np.floating[Any]]
+
+BINS: Final = 15
+"""Of the expected calibration error."""
+
+INDETERMINATE_SHARE: Final = 0.0025
+"""Largest share of the tuning crops that the band may leave undecided: more costs more than it saves."""
+
+BAND_LIMITS: Final = (0.3, 0.7)
+"""Outside, deciding is right more than seven times in ten, if the calibration holds, and beats not deciding,
+however wide the empty middle of the tuning crops is."""
+
+SOFTNESS: Final = 0.5
+"""Log-odds over which an error counts in part when the threshold is chosen."""
+
+THRESHOLD_LIMIT: Final = 3.0
+"""Log-odds, 0.05 to 0.95: beyond, a threshold says that the calibration failed."""
+
+TEMPERATURES: Final = (0.05, 20.0)
+"""Searched for the temperature; well-trained networks lie at 0.3 to 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """Figures of one network on one set of crops."""
+
+    accuracy: Interval
+    sensitivity: Interval
+    specificity: Interval
+    ece: float
+    """Expected calibration error of the target's probability, 15 bins, 0..1."""
+    n: int
+    indeterminate: int
+    confusion: dict[str, dict[str, int]]
+    """Decisions by original class."""
+
+    def figures(self) -> dict[str, Any]:
+        """All but the confusion, as JSON would hold it."""
+        found = asdict(self)
+        del found["confusion"]
+        return found
+
+
+def measure(
+    probabilities: Probabilities,
+    labels: NDArray[np.int64],
+    originals: Sequence[str] | NDArray[np.str_],
+    classes: Sequence[str],
+    target: int,
+    band: tuple[float, float],
+) -> Performance:
+    """Hold decisions against labels.
+
+    Parameters
+    ----------
+    probabilities
+        (N, classes), calibrated.
+    labels
+        (N,) true columns.
+    originals
+        (N,) classes as the data names them.
+    classes
+        Names of the columns.
+    target
+        Column of the positive class.
+    band
+        The target's probabilities from and up to which nothing is decided.
+    """
+    decided = decide(probabilities, target, band)
+    positive, undecided = labels == target, decided == UNDECIDED
+    right = ((decided == target) == positive) & ~undecided
+    return Performance(
+        accuracy=share(int(right.sum()), len(labels)),
+        sensitivity=share(int(right[positive].sum()), int(positive.sum())),
+        specificity=share(int(right[~positive].sum()), int((~positive).sum())),
+        ece=expected_calibration_error(probabilities[:, target], positive),
+        n=len(labels),
+        indeterminate=int(undecided.sum()),
+        confusion=_confusion(decided, originals, classes),
+    )
+
+
+def expected_calibration_error(probabilities: Probabilities, truth: NDArray[np.bool_]) -> float:
+    """Mean distance between what a probability promises and what comes true, over 15 equal bins."""
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    gaps = [abs(probabilities[bins == b].sum() - truth[bins == b].sum()) for b in range(BINS)]
+    return float(sum(gaps) / max(len(truth), 1))
+
+
+def softmax(logits: Probabilities, temperature: float) -> NDArray[np.float64]:
+    """(N, classes) probabilities of (N, classes) logits."""
+    scaled = logits.astype(np.float64) / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def choose_temperature(logits: Probabilities, labels: NDArray[np.int64]) -> float:
+    """Find the temperature under which the tuning crops are least surprising.
+
+    Held against Platt's targets, (n + 1) / (n + 2) for the true class, since a tuning set without an error
+    would otherwise call for certainty, and n crops do not give more than that [1]_.
+
+    References
+    ----------
+    .. [1] J. Platt, "Probabilistic outputs for support vector machines", Advances in Large Margin
+       Classifiers, 1999, 61-74.
+    """
+    classes = logits.shape[1]
+    counts = np.bincount(labels, minlength=classes)
+    wrong = 1 / (counts[labels] + 2)
+    targets = np.repeat(wrong[:, None] / (classes - 1), classes, axis=1)
+    targets[np.arange(len(labels)), labels] = 1 - wrong
+
+    def surprise(log_temperature: float) -> float:
+        likely = np.maximum(softmax(logits, float(np.exp(log_temperature))), 1e-12)
+        return float(-(targets * np.log(likely)).sum(axis=1).mean())
+
+    grid = np.linspace(np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1]), 600)
+    return float(np.exp(min(grid, key=surprise)))
+
+
+def choose_threshold(probabilities: Probabilities, positive: NDArray[np.bool_]) -> float:
+    """Find the target's probability that parts the tuning crops with the fewest errors.
+
+    Errors are counted softly, over ``SOFTNESS`` in log-odds: a single odd crop does not drag the threshold to
+    itself, and in a gap the threshold comes to lie in its middle.
+    """
+    found = _log_odds(probabilities)
+    signed = np.where(positive, 1.0, -1.0)
+
+    def errors(cut: float) -> float:
+        return float((1 / (1 + np.exp(signed * (found - cut) / SOFTNESS))).sum())
+
+    return _probability(min(np.linspace(-THRESHOLD_LIMIT, THRESHOLD_LIMIT, 401), key=errors))
+
+
+def choose_band(probabilities: Probabilities, threshold: float) -> tuple[float, float]:
+    """Find the widest band round the threshold that leaves few tuning crops undecided.
+
+    Symmetric in log-odds, within ``BAND_LIMITS``, though always round the threshold.
+    """
+    middle = float(_log_odds(np.array([threshold]))[0])
+    distances = np.sort(np.abs(_log_odds(probabilities) - middle))
+    allowed = int(INDETERMINATE_SHARE * len(probabilities))
+    half = float(distances[min(allowed, len(distances) - 1)])
+    low = max(_probability(middle - half), min(BAND_LIMITS[0], threshold))
+    high = min(_probability(middle + half), max(BAND_LIMITS[1], threshold))
+    return low, high
+
+
+def _log_odds(probabilities: Probabilities) -> NDArray[np.float64]:
+    inside = np.clip(probabilities.astype(np.float64), 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def _probability(log_odds: float) -> float:
+    return float(1 / (1 + np.exp(-log_odds)))
+
+
+def _confusion(
+    decided: NDArray[np.int64], originals: Sequence[str] | NDArray[np.str_], classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    columns = [*classes, INDETERMINATE]  # UNDECIDED is -1: the last one
+    names = [str(name) for name in originals]
+    counts = Counter(zip(names, (columns[d] for d in decided), strict=True))
+    return {name: {column: counts[name, column] for column in columns} for name in sorted(set(names))}
