@@ -282,8 +282,8 @@ def test_without_a_frame_there_is_nothing() -> None:
 def test_frames_that_the_live_view_passed_over_are_counted() -> None:
     analyser = Analyser(UM, ByDarkness(), MANIFEST)
 
-    analyser.drop(3)
-    analyser.drop(2)
+    for frames in (3, 2):
+        analyser.drop(frames)
 
     assert analyser.tally().frames_dropped == 5
 
@@ -297,5 +297,4 @@ def test_a_pixel_size_of_no_microscope_is_refused(pixel_size_um: float) -> None:
 def test_the_speed_of_the_hand_is_told() -> None:
     steps = counted(pan(step=(0.0, 30.0))).steps
 
-    speeds = [step.speed_um_s for step in steps[1:]]
-    assert np.median(speeds) == pytest.approx(30.0 * UM * 30.0, rel=0.05)
+    assert np.median([step.speed_um_s for step in steps[1:]]) == pytest.approx(30.0 * UM * 30.0, rel=0.05)

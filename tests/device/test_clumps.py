@@ -116,7 +116,7 @@ def test_a_kidney_shaped_nucleus_is_one_cell(angle_deg: float) -> None:
 
 
 def test_every_lobe_of_a_cut_nucleus_stays_part_of_it() -> None:
-    # Two lobes large enough for nuclei, and a third that is too small for one: all joined by a bridge.
+    # Two lobes large enough for nuclei, and a third that is too small for one.
     lobes = [(towards(0, 3.4), 5.2, NUCLEUS), (towards(95, 3.4), 5.2, NUCLEUS), (towards(190, 3.6), 4.2, NUCLEUS)]
 
     (detection,) = found([(np.zeros(2), 15.0, BODY), *lobes])

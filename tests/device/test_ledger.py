@@ -196,6 +196,19 @@ def test_known_cells_draw_a_frames_pose_towards_the_truth(seed: int, error: tupl
     assert len(ledger) == len(seen)
 
 
+def test_a_new_cell_is_entered_where_the_known_cells_say_that_the_frame_lies() -> None:
+    truth, error, newcomer = grid(5, 6), (6.0, -6.0), (60.0, 600.0)
+    ledger = Ledger(UM, SHAPE)
+    for index in range(3):
+        ledger.enter(frame_of(truth, (0, 0)), Pose(0, 0, 0), index)
+
+    entry = ledger.enter([*frame_of(truth, (0, 0)), at(*newcomer)], Pose(0, *error), 3)
+
+    entered = entry.sightings[-1].cell
+    assert entered.views == 1
+    assert np.hypot(entered.row_px - newcomer[0], entered.col_px - newcomer[1]) <= 0.35 * np.hypot(*error)
+
+
 def test_two_known_cells_are_too_few_to_move_a_pose() -> None:
     ledger = Ledger(UM, SHAPE)
     pair = [at(200, 300), at(300, 400)]
@@ -237,6 +250,7 @@ def test_the_best_views_are_kept_and_no_more() -> None:
     assert not wants_view(cell, 0.7)
 
 
+@pytest.mark.timeout(120)
 def test_entering_a_frame_costs_the_same_in_a_large_ledger_as_in_a_small_one() -> None:
     small, large = (cost_of_entering(cells) for cells in (200, 20_000))
 

@@ -87,6 +87,13 @@ def test_dust_and_vignetting_that_stand_in_the_camera_do_not_hold_the_picture(
     assert errors_px(placements, path)[:5].max() <= 0.3
 
 
+def test_what_stands_in_the_camera_is_learned_and_taken_out(slide: SimulatedSlide) -> None:
+    shaded = Optics(exposure=0.0, vignette=0.4, dust=20, focus_drift_px=0.0, light_drift=0.0, noise=2.0)
+    path = pan(17, (0.0, 60.0), np.array([500.0, 100.0]))
+
+    assert errors_px(placed(slide, path, shaded), path)[-1] <= 1.2  # 2 px with the pattern left in
+
+
 def test_a_resting_hand_does_not_drift_over_a_hundred_frames(slide: SimulatedSlide) -> None:
     path = np.concatenate([pan(2, (0.0, 30.5)), np.repeat(START[None] + (0.0, 30.5), 100, 0)])
 

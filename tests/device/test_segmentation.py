@@ -67,14 +67,15 @@ def test_every_nucleated_cell_is_found_once_at_its_place(seed: int, look: LookNa
     assert len(found) <= 1.05 * len(truth)  # where three red cells overlap it is as dark as a nucleus
 
 
-def test_every_cell_of_one_kind_is_found_where_nothing_else_lies() -> None:
-    bare = slide(7, "giemsa", 40, red_cells_per_mm2=0, platelets_per_mm2=0, debris_per_mm2=0, touching=0)
+@pytest.mark.parametrize("seed", [0, 5, 12])
+def test_where_nothing_else_lies_no_lobe_of_any_nucleus_is_lost(seed: int) -> None:
+    bare = slide(seed, "giemsa", red_cells_per_mm2=0, platelets_per_mm2=0, debris_per_mm2=0)
     truth = np.array([(cell.row_px, cell.col_px) for cell in bare.truth])
 
     found = centres(Segmenter(UM).segment(bare.image))
 
     assert len(found) == len(truth)
-    assert UM * np.hypot(*(found[:, None] - truth[None]).transpose(2, 0, 1)).min(axis=0).max() <= 1.0
+    assert UM * np.hypot(*(found[:, None] - truth[None]).transpose(2, 0, 1)).min(axis=0).max() <= 0.5
 
 
 @pytest.mark.parametrize("level", [0, 60, 128, 200, 240, 255])

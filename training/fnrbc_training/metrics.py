@@ -23,9 +23,9 @@ BINS: Final = 15
 INDETERMINATE_SHARE: Final = 0.0025
 """Largest share of the tuning crops that the band may leave undecided: more costs more than it saves."""
 
-BAND_LIMITS: Final = (0.3, 0.7)
-"""Outside, deciding is right more than seven times in ten, if the calibration holds, and beats not deciding,
-however wide the empty middle of the tuning crops is."""
+BAND_LIMIT: Final = 0.25
+"""Largest half of the band, log-odds: a probability of 0.44 to 0.56, where deciding is little better than a coin.
+Without a limit the band filled the empty middle of 413 tuning crops, and 4 of 828 held-out ones fell into it."""
 
 SOFTNESS: Final = 0.5
 """Log-odds over which an error counts in part when the threshold is chosen."""
@@ -154,15 +154,13 @@ def choose_threshold(probabilities: Probabilities, positive: NDArray[np.bool_]) 
 def choose_band(probabilities: Probabilities, threshold: float) -> tuple[float, float]:
     """Find the widest band round the threshold that leaves few tuning crops undecided.
 
-    Symmetric in log-odds, within ``BAND_LIMITS``, though always round the threshold.
+    Symmetric in log-odds, and no wider than ``BAND_LIMIT`` to each side.
     """
     middle = float(_log_odds(np.array([threshold]))[0])
     distances = np.sort(np.abs(_log_odds(probabilities) - middle))
-    allowed = int(INDETERMINATE_SHARE * len(probabilities))
-    half = float(distances[min(allowed, len(distances) - 1)])
-    low = max(_probability(middle - half), min(BAND_LIMITS[0], threshold))
-    high = min(_probability(middle + half), max(BAND_LIMITS[1], threshold))
-    return low, high
+    allowed = min(int(INDETERMINATE_SHARE * len(probabilities)), len(distances) - 1)
+    half = min(float(distances[allowed]), BAND_LIMIT)
+    return _probability(middle - half), _probability(middle + half)
 
 
 def _log_odds(probabilities: Probabilities) -> NDArray[np.float64]:
