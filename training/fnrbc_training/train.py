@@ -24,7 +24,8 @@ from fnrbc_training.metrics import Performance
 from fnrbc_training.pnet import NetName, build, parameters
 from fnrbc_training.report import model_card
 
-BATCH: Final = 64
+BATCH: Final = 32
+"""With 64, tuning and held-out crops alike were told apart a little worse after as many epochs."""
 LEARNING_RATE: Final = 1e-3
 """At its peak, after the warm-up; falls to zero along a cosine."""
 WARM_UP: Final = 0.1
