@@ -33,7 +33,9 @@ from fnrbc_device.records import (
     Tally,
 )
 from fnrbc_device.vision.dust import Dust
+from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.gate import FAST_SHARE, Gate
+from fnrbc_device.vision.measuring import measure
 from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce
 from fnrbc_device.vision.registration import Placement, Registration
@@ -103,6 +105,7 @@ class Analyser:
         self._still = still
         self._gate = Gate()
         self._registration = Registration()
+        self._light = FlatField()
         self._segmenter = Segmenter(pixel_size_um)
         self._dust = Dust(pixel_size_um)
         self._tally = TallyKeeper()
@@ -145,7 +148,10 @@ class Analyser:
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
         with watch.stage("segmentation"):
-            found = self._segmenter.segment_reduced(look.reduced)
+            even = look.reduced if self._still else self._light.flatten(look.reduced)
+            found = self._segmenter.segment_reduced(even)
+            if not self._still:
+                self._light.learn(look.reduced, look.pose)
         with watch.stage("ledger"):
             entry, pose = self._enter(found.detections, look.pose, frame)
             self._keep_views(entry, found, frame, look.sharpness)
@@ -222,8 +228,11 @@ class Analyser:
         for sighting in entry.sightings:
             cell, detection = sighting.cell, sighting.detection
             if detection.whole and cell.settled is None and wants_view(cell, sharpness):
-                picture = crop(frame.image, detection, self.pixel_size_um, found.background_rgb)
-                keep_view(cell, View(sharpness, frame.index, picture))
+                light = self._light.light_at(detection.centre_rc, frame.image.shape)
+                red, green, blue = found.background_rgb
+                glass = (light * red, light * green, light * blue)
+                picture = crop(frame.image, detection, self.pixel_size_um, glass)
+                keep_view(cell, View(sharpness, frame.index, picture), measure(detection, found))
 
     def _speed(self, frame: Frame, look: _Look) -> float:
         """How fast the slide moves, um/s; 0 where it is not known."""
@@ -276,7 +285,7 @@ def require_pixel_size(pixel_size_um: float) -> None:
 
 def _mark(cell: Cell, detection: Detection, pixel_size_um: float) -> Mark:
     row, col = detection.centre_rc
-    radius = detection.diameter_um / 2 / pixel_size_um
+    radius = cell.diameter_um / 2 / pixel_size_um
     counted = cell.settled
     if counted is None:
         return Mark(cell.number, "", "open", row, col, radius, 0.0)

@@ -84,20 +84,35 @@ class Detection:
 
     centre_rc: tuple[float, float]
     """Centroid of the nucleus' convex hull, px in the frame."""
-    outline_xy: NDArray[np.int32]
-    """(N, 2) px in the frame: the outline of the nucleus (all its lobes), for drawing and measuring."""
-    diameter_um: float
-    """Diameter of the circle with the whole cell's area."""
+    contour_xy: NDArray[np.int32]
+    """(N, 2) working pixels: the outline of the nucleus, of all its lobes one after the other."""
+    factor: int
+    """Frame pixels a working pixel."""
     nucleus_diameter_um: float
     """Diameter of the circle with the nucleus' area."""
+    reach_px: float
+    """Farthest side of the nucleus' box from its centre, px in the frame."""
+    whole: bool
+    """False where the nucleus touches the frame's border: the cell waits for a frame that shows it whole."""
+
+    @property
+    def outline_xy(self) -> NDArray[np.float64]:
+        """(N, 2) px in the frame: the outline of the nucleus, for drawing and measuring."""
+        return (self.contour_xy.astype(np.float64) + 0.5) * self.factor - 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The whole cell round a nucleus, measured on one view."""
+
+    diameter_um: float
+    """Diameter of the circle with the whole cell's area."""
     nucleus_ratio: float
     """Area of the nucleus over area of the whole cell, 0..1."""
     off_centre_um: float
     """Distance between the nucleus' centroid and the whole cell's."""
     density: float
     """Mean optical density of the nucleus, -log10(light / background)."""
-    whole: bool
-    """False where the cell touches the frame's border: it waits for a frame that shows it whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +123,11 @@ class Field:
     background_rgb: tuple[float, float, float]
     """Colour of empty glass in this frame, 0..255."""
     threshold: float
-    """Grey value below which a pixel is nucleus, 0..255 of the flattened picture."""
+    """Grey value below which a pixel is nucleus, on the scale where glass is 240; 0 where nothing is so dark."""
+    low: NDArray[np.uint8]
+    """(h, w) the low-passed green working picture that all was found in."""
+    pixel_um: float
+    """Size of a working pixel, um."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import pytest
 
 from fnrbc_device.records import Detection, Image
 from fnrbc_device.vision.clumps import Outline
+from fnrbc_device.vision.measuring import measure
 from fnrbc_device.vision.segmentation import Segmenter
 
 GLASS = 240.0
@@ -48,10 +49,11 @@ def lobed(lobes: int, angle_deg: float, gap_um: float) -> list[Disc]:
 @pytest.mark.parametrize("angle_deg", [0, 40, 100])
 @pytest.mark.parametrize("gap_um", [-0.4, 0.4])
 def test_the_lobes_of_one_nucleus_are_one_cell(lobes: int, angle_deg: float, gap_um: float) -> None:
-    (detection,) = found(lobed(lobes, angle_deg, gap_um))
+    field = Segmenter(0.125).segment(painted(lobed(lobes, angle_deg, gap_um), 0.125))
+    (detection,) = field.detections
 
     assert detection.nucleus_diameter_um == pytest.approx(3.6 * np.sqrt(lobes), rel=0.2)
-    assert 10.0 < detection.diameter_um < 14.0
+    assert 10.0 < measure(detection, field).diameter_um < 14.0
 
 
 @pytest.mark.parametrize("gap_um", [-0.3, 0.5, 1.5])

@@ -8,7 +8,7 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.counting.counter import CELLS_A_FRAME, GIVE_UP, RETRACT_MISSES, SPAN_UM, Counter, fuse
 from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View, keep_view, wants_view
 from fnrbc_device.manifest import Manifest
-from fnrbc_device.records import INDETERMINATE, CountEvent, Detection, Image, Pose
+from fnrbc_device.records import INDETERMINATE, Body, CountEvent, Detection, Image, Pose
 
 UM = 0.125
 SHAPE = (480, 640)
@@ -53,7 +53,7 @@ class Bench:
         entry = self.ledger.enter(seen, pose, self._index)
         for sighting in entry.sightings:
             if sighting.cell.settled is None and wants_view(sighting.cell, 1.0):
-                keep_view(sighting.cell, View(1.0, self._index, crop))
+                keep_view(sighting.cell, View(1.0, self._index, crop), Body(8.0, 0.4, 0.5, 0.8))
         self.events += self.counter.follow([s.cell for s in entry.sightings], entry.missed, pose)
         self._index += 1
 
@@ -63,7 +63,7 @@ class Bench:
 
 def detection(row: float, col: float) -> Detection:
     outline = np.rint([[col - 24, row], [col, row - 24], [col + 24, row], [col, row + 24]]).astype(np.int32)
-    return Detection((row, col), outline, 8.0, 6.0, 0.4, 0.5, 0.8, True)
+    return Detection((row, col), outline, 1, 6.0, 24.0, True)
 
 
 @pytest.fixture

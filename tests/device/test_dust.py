@@ -12,7 +12,7 @@ SHAPE = np.array([960, 1280])
 
 def at(row: float, col: float) -> Detection:
     outline = np.array([[col, row]], np.int32)
-    return Detection((row, col), outline, 10.0, 6.0, 0.36, 0.5, 0.8, True)
+    return Detection((row, col), outline, 1, 6.0, 24.0, True)
 
 
 def places(detections: list[Detection]) -> list[tuple[float, float]]:

@@ -15,7 +15,7 @@ from fnrbc_device.counting.ledger import (
     keep_view,
     wants_view,
 )
-from fnrbc_device.records import Detection, Pose
+from fnrbc_device.records import Body, Detection, Pose
 
 UM = 0.125
 SHAPE = (480, 640)
@@ -25,7 +25,7 @@ def at(row: float, col: float, *, whole: bool = True, nucleus_um: float = 5.0) -
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     circle = nucleus_um / UM / 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     outline = np.rint(circle + np.array((col, row))).astype(np.int32)
-    return Detection((row, col), outline, 8.0, nucleus_um, 0.4, 0.5, 0.8, whole)
+    return Detection((row, col), outline, 1, nucleus_um, nucleus_um / UM / 2, whole)
 
 
 def grid(rows: int, cols: int, pitch_um: float = 12.0) -> np.ndarray:
@@ -122,7 +122,8 @@ def test_a_cell_at_the_border_waits() -> None:
 @pytest.mark.parametrize("off_um", [3.2, 3.8])
 def test_a_fragment_inside_a_known_cell_is_no_new_cell(off_um: float) -> None:
     ledger = Ledger(UM, SHAPE)
-    ledger.enter([at(200, 300)], Pose(0, 0, 0), 0)
+    (first,) = ledger.enter([at(200, 300)], Pose(0, 0, 0), 0).sightings
+    keep_view(first.cell, View(1.0, 0, np.zeros((120, 120, 3), np.uint8)), Body(8.0, 0.4, 0.5, 0.8))
 
     entry = ledger.enter([at(200, 300), at(200, 300 + off_um / UM, nucleus_um=3.0)], Pose(0, 0, 0), 1)
 
@@ -164,9 +165,8 @@ def test_a_cell_keeps_its_number_across_the_squares_of_the_index() -> None:
 def test_a_cell_is_as_large_as_its_views_are_on_average() -> None:
     ledger = Ledger(UM, SHAPE)
     for index, diameter in enumerate((8.0, 10.0, 12.0)):
-        seen = at(200, 300)
-        sized = Detection(seen.centre_rc, seen.outline_xy, diameter, 5.0, 0.3, 0.5, 0.8, True)
-        ledger.enter([sized], Pose(0, 0, 0), index)
+        (sighting,) = ledger.enter([at(200, 300)], Pose(0, 0, 0), index).sightings
+        keep_view(sighting.cell, View(1.0, index, np.zeros((120, 120, 3), np.uint8)), Body(diameter, 0.3, 0.5, 0.8))
 
     (cell,) = ledger.cells()
     assert cell.diameter_um == pytest.approx(10.0)
@@ -243,7 +243,7 @@ def test_the_best_views_are_kept_and_no_more() -> None:
 
     for frame, quality in enumerate((0.6, 0.9, 0.7, 0.65, 1.0)):
         if wants_view(cell, quality):
-            keep_view(cell, View(quality, frame, crop))
+            keep_view(cell, View(quality, frame, crop), Body(8.0, 0.4, 0.5, 0.8))
 
     assert BEST_VIEWS == 3
     assert [(view.quality, view.frame) for view in cell.best] == [(1.0, 4), (0.9, 1), (0.7, 2)]

@@ -36,7 +36,7 @@ def detection(centre_rc: tuple[float, float], diameter_px: float) -> Detection:
     angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     circle = diameter_px / 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     outline = np.rint(circle + centre_rc[::-1]).astype(np.int32)
-    return Detection(centre_rc, outline, 10.0, 6.0, 0.36, 0.5, 0.8, True)
+    return Detection(centre_rc, outline, 1, 6.0, diameter_px / 2, True)
 
 
 def far_from_nucleus(um: float) -> np.ndarray:

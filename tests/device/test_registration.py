@@ -196,4 +196,4 @@ def test_a_picture_too_small_to_hold_on_to_is_refused_or_placed_but_ends_nothing
             placement = registration.place(reduce(stamp, UM))
         except RegistrationError:
             continue
-        assert (placement.pose.island, placement.pose.row_px, placement.pose.col_px) == (0, 0.0, 0.0)
+        assert (placement.pose.row_px, placement.pose.col_px) == (0.0, 0.0)  # or on an island of its own

@@ -7,6 +7,7 @@ from fnrbc_device.camera.simulated_optics import Optics, Sensor
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.camera.simulated_stain import LookName
 from fnrbc_device.records import Field, Image
+from fnrbc_device.vision.measuring import measure
 from fnrbc_device.vision.segmentation import (
     DARKEST_MODE_LIMIT,
     DENOMINATOR,
@@ -233,14 +234,16 @@ def test_a_cell_just_inside_the_border_is_whole() -> None:
 def test_what_is_measured_is_what_was_painted(nucleus_um: float, off_um: float) -> None:
     discs = [(240.0, 320.0, 10.0, 0.2), (240.0, 320.0 + off_um / UM, nucleus_um, 0.9)]
 
-    (detection,) = Segmenter(UM).segment(painted(discs)).detections
+    field = Segmenter(UM).segment(painted(discs))
+    (detection,) = field.detections
+    body = measure(detection, field)
 
     assert detection.centre_rc == pytest.approx((240.0, 320.0 + off_um / UM), abs=1.0)
     assert detection.nucleus_diameter_um == pytest.approx(nucleus_um, abs=0.4)
-    assert detection.diameter_um == pytest.approx(10.0, abs=0.7)  # a lens makes all things wider
-    assert detection.nucleus_ratio == pytest.approx((nucleus_um / 10.0) ** 2, abs=0.08)
-    assert detection.off_centre_um == pytest.approx(off_um, abs=0.25)
-    assert detection.density == pytest.approx(0.9, abs=0.16)  # its rim is paler
+    assert body.diameter_um == pytest.approx(10.0, abs=0.7)  # a lens makes all things wider
+    assert body.nucleus_ratio == pytest.approx((nucleus_um / 10.0) ** 2, abs=0.08)
+    assert body.off_centre_um == pytest.approx(off_um, abs=0.25)
+    assert body.density == pytest.approx(0.9, abs=0.16)  # its rim is paler
 
 
 @pytest.mark.parametrize("diameter_um", [0.8, 1.5, 2.2])

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.records import CountEvent, Detection, Image, Pose
+from fnrbc_device.records import Body, CountEvent, Detection, Image, Pose
 
 SAME_CELL_UM: Final = 3.0
 """Farthest a detection may lie from the cell it is a view of: less than half the distance of two touching small
@@ -60,6 +60,7 @@ class Cell:
     col_px: float
     """Slide coordinates of the nucleus."""
     diameter_um: float
+    """Mean over the views that were measured; the nucleus' before the first was."""
     nucleus_ratio: float
     reach_px: float
     """Farthest point of the nucleus from its centre."""
@@ -70,6 +71,8 @@ class Cell:
     """Used frames that showed its place whole, without it."""
     span_px: float = 0.0
     """How far it has wandered through the camera's field; dust stays where it is."""
+    measured: int = 0
+    """Views that were measured."""
     best: list[View] = field(default_factory=list)
     """Up to ``BEST_VIEWS``, best first."""
     settled: CountEvent | None = None
@@ -148,7 +151,7 @@ class Ledger:
         waiting: list[Detection] = []
         for index in rest:
             detection = detections[index]
-            well_inside = self._well_inside(detection.centre_rc, _reach_px(detection))
+            well_inside = self._well_inside(detection.centre_rc, detection.reach_px)
             if not (detection.whole and well_inside) or self._inside_known(detection, known, places):
                 waiting.append(detection)
             else:
@@ -186,9 +189,6 @@ class Ledger:
         if detection.whole:
             cell.views += 1
             self._move(cell, row + pose.row_px, col + pose.col_px, 1.0 / min(cell.views, POSITION_MEMORY))
-            share = 1.0 / min(cell.views, POSITION_MEMORY)
-            cell.diameter_um += share * (detection.diameter_um - cell.diameter_um)
-            cell.nucleus_ratio += share * (detection.nucleus_ratio - cell.nucleus_ratio)
         return Sighting(detection, cell)
 
     def _new(self, detection: Detection, pose: Pose, frame_index: int) -> Sighting:
@@ -198,9 +198,9 @@ class Ledger:
             island=pose.island,
             row_px=row + pose.row_px,
             col_px=col + pose.col_px,
-            diameter_um=detection.diameter_um,
-            nucleus_ratio=detection.nucleus_ratio,
-            reach_px=_reach_px(detection),
+            diameter_um=detection.nucleus_diameter_um,
+            nucleus_ratio=1.0,
+            reach_px=detection.reach_px,
             first_rc=(row, col),
             views=1,
             last_index=frame_index,
@@ -243,12 +243,11 @@ class Ledger:
         return bool((apart < reach).any())
 
 
-def _reach_px(detection: Detection) -> float:
-    return float(np.abs(detection.outline_xy - np.array(detection.centre_rc)[::-1]).max())
-
-
-def keep_view(cell: Cell, view: View) -> None:
-    """Keep a view if it is among the cell's best."""
+def keep_view(cell: Cell, view: View, body: Body) -> None:
+    """Keep a view if it is among the cell's best, and add its measures to the cell's."""
+    before, cell.measured = cell.measured, cell.measured + 1
+    cell.diameter_um = (before * cell.diameter_um + body.diameter_um) / cell.measured
+    cell.nucleus_ratio = (before * cell.nucleus_ratio + body.nucleus_ratio) / cell.measured
     cell.best.append(view)
     cell.best.sort(key=lambda kept: -kept.quality)
     del cell.best[BEST_VIEWS:]

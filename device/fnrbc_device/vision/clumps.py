@@ -52,14 +52,16 @@ CHORD_UM: Final = 7.0
 """A chord is followed this far to each side: granulocytes measure 10-15 um."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Outline:
     """The outline of a nucleus or a piece of one, in working pixels."""
 
     points_xy: NDArray[np.int32]
     """(N, 2). Of a joined nucleus: the points of all lobes."""
     hull_xy: NDArray[np.int32]
-    """(M, 2) convex hull."""
+    """(M, 1, 2) convex hull."""
+    hull_px2: float
+    """Its area."""
     area_px2: float
     centre_xy: tuple[float, float]
     """Centroid of the hull."""
@@ -69,16 +71,16 @@ class Outline:
     @staticmethod
     def of(points_xy: NDArray[np.int32], area_px2: float | None = None) -> Outline:
         """Measure an outline; the area is that inside it unless given (for several lobes)."""
-        hull = np.asarray(cv2.convexHull(points_xy), np.int32)[:, 0, :]
+        hull = np.asarray(cv2.convexHull(points_xy), np.int32)
         moments = cv2.moments(hull)
         weight = moments["m00"]
-        left, top, width, height = cv2.boundingRect(points_xy)
+        left, top, width, height = cv2.boundingRect(hull)
         centre = (left + (width - 1) / 2, top + (height - 1) / 2)
         if weight > 0:
             centre = (moments["m10"] / weight, moments["m01"] / weight)
         # A contour runs through pixel centres: its pixels cover half a perimeter more than it encloses.
         inside = cv2.contourArea(points_xy) + len(points_xy) / 2 + 1 if area_px2 is None else area_px2
-        return Outline(points_xy, hull, float(inside), centre, (left, top, width, height))
+        return Outline(points_xy, hull, weight + len(points_xy) / 2, inside, centre, (left, top, width, height))
 
     @property
     def diameter_px(self) -> float:
@@ -116,7 +118,7 @@ def cut_clump(piece: Outline, low: NDArray[np.uint8], pixel_um: float) -> list[O
 
 def _has_waist(piece: Outline) -> bool:
     """Whether the outline leaves its hull far enough for a bottleneck; a cheap test that most pieces fail."""
-    return piece.area_px2 < WAIST * (cv2.contourArea(piece.hull_xy) + len(piece.hull_xy))
+    return piece.area_px2 < WAIST * piece.hull_px2
 
 
 def _cores(depth: NDArray[np.float32], least_px: float) -> NDArray[np.int32] | None:
@@ -125,10 +127,12 @@ def _cores(depth: NDArray[np.float32], least_px: float) -> NDArray[np.int32] | N
     Erodes step by step. Parts that separate at depth ``d`` are cells if each is deeper than ``d / NECK`` and
     than the least inner radius; once there are two such, smaller parts beside them are kept apart too.
     """
+    if not _has_two_peaks(depth, least_px):
+        return None
     best: NDArray[np.int32] | None = None
     most = 1
     for level in np.linspace(0.15, 0.9, 9) * float(depth.max()):
-        count, labels = cv2.connectedComponents((depth > level).astype(np.uint8))
+        count, labels = cv2.connectedComponents((depth > level).view(np.uint8))
         if count <= most + 1:
             continue
         own_neck = float(level) / NECK
@@ -139,6 +143,13 @@ def _cores(depth: NDArray[np.float32], least_px: float) -> NDArray[np.int32] | N
             kept = [part for part, deep in enumerate(deepest, start=1) if deep >= lobe]
             most, best = cells, _relabelled(labels, kept)
     return best
+
+
+def _has_two_peaks(depth: NDArray[np.float32], least_px: float) -> bool:
+    """Whether two local maxima are deep enough for a cell: most lobed nuclei fail, and need no further search."""
+    deep = depth >= least_px
+    tops = deep & (depth == np.asarray(cv2.dilate(depth, _SQUARE), np.float32))
+    return int(np.count_nonzero(tops)) > 1
 
 
 def _relabelled(labels: NDArray[np.int32], kept: list[int]) -> NDArray[np.int32]:
@@ -162,7 +173,7 @@ def _watershed(
             (markers == number).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
         if contours:
-            largest = np.asarray(max(contours, key=cv2.contourArea), np.int32)[:, 0, :]
+            largest = max(contours, key=cv2.contourArea)[:, 0, :]
             parts.append(Outline.of((largest + origin).astype(np.int32)))
     return parts
 
@@ -229,30 +240,28 @@ class _Body:
         if length < 1:
             return True
         across = np.array([start[1] - end[1], end[0] - start[0]]) / length
-        first, last = self._chord(start, across), self._chord(end, across)
+        shares = np.array((0.0, 1.0, *BETWEEN))
+        through = start + shares[:, None] * (end - start)
+        first, last, *between = self._rays(through, across) + self._rays(through, -across)
         # Chords across a convex body, all in one direction, are a concave function of the way (Brunn).
-        return all(
-            self._chord(start + share * (end - start), across) >= BODY_SHARE * (first + share * (last - first))
-            for share in BETWEEN
-        )
+        expected = first + np.array(BETWEEN) * (last - first)
+        return bool((between >= BODY_SHARE * expected).all())
 
-    def _chord(self, through: NDArray[np.float64], along: NDArray[np.float64]) -> float:
-        """Length of the chord through a point, px: as far as the picture stays darker than glass."""
-        return self._ray(through, along) + self._ray(through, -along)
-
-    def _ray(self, start: NDArray[np.float64], along: NDArray[np.float64]) -> int:
-        steps = np.arange(int(CHORD_UM / self.pixel_um))[:, None]
-        points = np.rint(start + steps * along).astype(np.intp)
+    def _rays(self, starts: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How far from each point, px, the picture stays darker than glass in one direction."""
+        steps = np.arange(int(CHORD_UM / self.pixel_um))[None, :, None]
+        points = np.rint(starts[:, None] + steps * along).astype(np.intp)
         height, width = self.low.shape
-        cols, rows = points[:, 0].clip(0, width - 1), points[:, 1].clip(0, height - 1)
+        rows, cols = points[..., 1].clip(0, height - 1), points[..., 0].clip(0, width - 1)
         glass = self.low[rows, cols] >= self.level
-        lasting = np.flatnonzero(glass[:-2] & glass[1:-1] & glass[2:])  # a single bright pixel is a vacuole
-        return int(lasting[0]) if len(lasting) else len(points)
+        lasting = glass[:, :-2] & glass[:, 1:-1] & glass[:, 2:]  # a single bright pixel is a vacuole
+        reached = np.where(lasting.any(axis=1), lasting.argmax(axis=1), glass.shape[1])
+        return np.asarray(reached, np.int64)
 
 
 def _gap(piece: Outline, other: Outline) -> float:
     """Smallest distance between two outlines, px."""
-    apart = piece.points_xy[::2, None, :].astype(np.float32) - other.points_xy[None, ::2, :]
+    apart = piece.points_xy[::3, None, :].astype(np.float32) - other.points_xy[None, ::3, :]
     return float(np.sqrt((apart**2).sum(axis=2).min()))
 
 
@@ -261,3 +270,6 @@ def _joined(group: list[Outline]) -> Outline:
         return group[0]
     points = np.concatenate([piece.points_xy for piece in group])
     return Outline.of(points, sum(piece.area_px2 for piece in group))
+
+
+_SQUARE: Final = np.ones((3, 3), np.uint8)

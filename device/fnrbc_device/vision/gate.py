@@ -80,18 +80,17 @@ def fine_to_coarse(green: NDArray[np.uint8]) -> float | None:
     Parameters
     ----------
     green
-        (h, w) uint8, the working picture.
+        (h, w) uint8, the working picture, low-passed as it is: noise must not pass for sharpness.
     """
     if min(green.shape) < 4 * COARSE:
         return None
     size = (green.shape[1] // COARSE, green.shape[0] // COARSE)
     coarse = np.asarray(cv2.resize(green, size, interpolation=cv2.INTER_AREA), np.uint8)
-    smooth = np.asarray(cv2.blur(green, (2, 2)), np.uint8)
     shares = []
     for axis in (0, 1):
         below = _gradient_energy(coarse, axis)
         if below >= LEAST_TEXTURE:
-            shares.append(_gradient_energy(smooth, axis) / below)
+            shares.append(_gradient_energy(green, axis) / below)
     return min(shares) if shares else None
 
 

@@ -84,7 +84,7 @@ def _warped(image: Image, to_crop: np.ndarray) -> Image:
 
 def _mask(detection: Detection, to_crop: np.ndarray) -> np.ndarray:
     """(120, 120) float32: 1 on the cell, 0 beyond the margin, a soft step of about 0.4 um between."""
-    points = detection.outline_xy.astype(np.float64) @ to_crop[:, :2].T + to_crop[:, 2]
+    points = detection.outline_xy @ to_crop[:, :2].T + to_crop[:, 2]
     hull = cv2.convexHull(np.rint(points).astype(np.int32))
     mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
     cv2.fillConvexPoly(mask, hull, 255)

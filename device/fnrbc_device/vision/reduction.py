@@ -16,14 +16,20 @@ from fnrbc_device.records import Image
 WORKING_UM: Final = 0.25
 """Coarsest working pixel, um: a nucleus of 5 um keeps 20 px, its outline moves less than the optics' blur (0.3 um)."""
 
+SAMPLE_PX: Final = 120
+"""Shorter side of the picture that the colour of glass is read from: 19,000 pixels settle a mode to one level."""
+
 GLASS_PEAK_SHARE: Final = 0.15
 """A mode counts as glass from this share of the highest mode on. In crowded smears (``smear_fields``) glass
 covers 10-60 % of a field."""
 
 
+LOW_PASS_UM: Final = 0.2
+"""Sigma of the low-pass. The paper's 2 px at about 0.1 um/px."""
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
-    """The green channel of a frame at the working scale, and the colour of its glass."""
+    """The green channel of a frame at the working scale, low-passed, and the colour of its glass."""
 
     green: NDArray[np.uint8]
     """(h, w) uint8: h = H // factor."""
@@ -61,7 +67,15 @@ def reduce(image: Image, pixel_size_um: float) -> Reduced:
     if factor > 1:
         whole = green[: height * factor, : width * factor]
         green = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return Reduced(green, factor, pixel_size_um * factor, glass_colour(image))
+    pixel_um = pixel_size_um * factor
+    return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_colour(image))
+
+
+def low_pass(green: NDArray[np.uint8], pixel_um: float) -> NDArray[np.uint8]:
+    """Gaussian low-pass, sigma ``LOW_PASS_UM``; (h, w) uint8 in and out."""
+    sigma_px = LOW_PASS_UM / pixel_um
+    side = 3 if sigma_px < 1.2 else 2 * int(np.ceil(2 * sigma_px)) + 1
+    return np.asarray(cv2.GaussianBlur(green, (side, side), sigma_px), np.uint8)
 
 
 def glass_colour(image: Image) -> tuple[float, float, float]:
@@ -77,20 +91,24 @@ def glass_colour(image: Image) -> tuple[float, float, float]:
     tuple
         Red, green, blue, 0..255. Where no glass is in view it is the brightest thing that is.
     """
-    step = max(1, min(image.shape[:2]) // 120)
-    sample = image[::step, ::step]
-    red, green, blue = (_brightest_mode(sample[..., channel]) for channel in range(3))
+    shrink = max(1, min(image.shape[:2]) // SAMPLE_PX)
+    size = (image.shape[1] // shrink, image.shape[0] // shrink)
+    sample = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    histograms = [cv2.calcHist([sample], [channel], None, [256], [0, 256])[:, 0] for channel in range(3)]
+    counts = np.stack(histograms).astype(np.float32)
+    red, green, blue = _brightest_modes(counts)
     return red, green, blue
 
 
-def _brightest_mode(values: NDArray[np.uint8]) -> float:
-    """Position of the brightest maximum of the smoothed histogram that is no ripple."""
-    counts = np.bincount(values.ravel(), minlength=256).astype(np.float32)
-    smooth = np.convolve(np.pad(counts, 6, mode="edge"), _SMOOTHING, mode="valid")
-    inner = np.pad(smooth, 1)
-    peaks = (inner[1:-1] >= inner[:-2]) & (inner[1:-1] >= inner[2:]) & (smooth >= GLASS_PEAK_SHARE * smooth.max())
-    return float(np.flatnonzero(peaks)[-1])
+def _brightest_modes(counts: NDArray[np.float32]) -> list[float]:
+    """Position of the brightest maximum of each smoothed histogram that is no ripple; (3, 256) in."""
+    # What saturates belongs to a mode at the very end: the borders are continued, not taken as empty.
+    smooth = cv2.sepFilter2D(counts, -1, _SMOOTHING, np.ones(1, np.float32), borderType=cv2.BORDER_REPLICATE)
+    inner = cv2.copyMakeBorder(smooth, 0, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    high = smooth >= GLASS_PEAK_SHARE * smooth.max(axis=1, keepdims=True)
+    peaks = (inner[:, 1:-1] >= inner[:, :-2]) & (inner[:, 1:-1] >= inner[:, 2:]) & high
+    return [float(255 - place) for place in peaks[:, ::-1].argmax(axis=1)]
 
 
 _KERNEL: Final = np.exp(-0.5 * (np.arange(-6, 7) / 2.5) ** 2)
-_SMOOTHING: Final = _KERNEL / _KERNEL.sum()
+_SMOOTHING: Final = (_KERNEL / _KERNEL.sum()).astype(np.float32)

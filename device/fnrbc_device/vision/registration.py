@@ -19,8 +19,14 @@ LONG_SIDE_PX: Final = 360
 """Longest side of the picture that is correlated."""
 
 MIN_CORRELATION: Final = 0.35
-"""Least correlation of the overlap. Right shifts on composed slides and on a hand-moved pan correlate at 0.6 to
-1.0 (0.45 under the fastest motion's blur), wrong ones below 0.25."""
+"""Least correlation of a large overlap. Right shifts on composed slides and on a hand-moved pan correlate at 0.6 to
+1.0 (0.45 under the fastest motion's blur)."""
+
+CHANCE: Final = 5.0
+FEATURE_UM2: Final = 50.0
+"""The best of all chance shifts correlates at up to ``CHANCE / sqrt(overlap / FEATURE_UM2)``: an overlap holds as many
+independent values as red cells would fit into it. Fields of different simulated slides reach 0.42 at 160 x 120 um and
+0.79 at 80 x 60 um, where a shift may leave an eighth of the field."""
 
 MIN_OVERLAP: Final = 0.12
 """Least share of the frame that must overlap: below it a chance alignment correlates as well as the right one."""
@@ -81,6 +87,7 @@ class Registration:
         self._learned_at: tuple[float, float] | None = None
         self._window: NDArray[np.float32] = np.zeros((0, 0), np.float32)
         self._factor = 1
+        self._pixel_um = 1.0
 
     def place(self, reduced: Reduced) -> Placement:
         """Place the next frame.
@@ -127,7 +134,7 @@ class Registration:
         for plate in (self._keyframe, self._last):
             if plate is None or self._last is None:
                 continue
-            found = _shift(plate, density, spectrum)
+            found = _shift(plate, density, spectrum, self._pixel_um)
             if found is not None:
                 row, col, correlation = found
                 pose = Pose(
@@ -162,6 +169,7 @@ class Registration:
         if self._window.shape != small.shape:
             self._window = _window(small.shape[0], small.shape[1])
         self._factor = reduced.factor * shrink
+        self._pixel_um = reduced.pixel_um * shrink
         density = _DENSITY[small]
         pattern = self._learn(density)
         return np.asarray(density - (np.float32(density.mean()) if pattern is None else pattern), np.float32)
@@ -183,18 +191,34 @@ class Registration:
 
 
 def _shift(
-    plate: _Plate, density: NDArray[np.float32], spectrum: NDArray[np.float32]
+    plate: _Plate, density: NDArray[np.float32], spectrum: NDArray[np.float32], pixel_um: float
 ) -> tuple[float, float, float] | None:
     """How far content moved since the plate (row, col, correlated pixels) and the overlap's correlation."""
-    best: tuple[float, int, int] | None = None
+    best: tuple[float, int, int, float] | None = None
     for row, col in _candidates(plate.spectrum, spectrum):
         correlation = _overlap_correlation(plate.density, density, row, col)
-        if best is None or correlation > best[0]:
-            best = (correlation, row, col)
-    if best is None or best[0] < MIN_CORRELATION:
+        certain = correlation - least_correlation(_overlap_px2(density.shape, row, col) * pixel_um**2)
+        if certain >= 0 and (best is None or certain > best[0]):
+            best = (certain, row, col, correlation)
+    if best is None:
         return None
     row_px, col_px = _refined(plate.density, density, best[1], best[2])
-    return row_px, col_px, best[0]
+    return row_px, col_px, best[3]
+
+
+def least_correlation(overlap_um2: float) -> float:
+    """Correlation that an overlap must reach to be no chance; above 1 where it is too small to prove anything.
+
+    Parameters
+    ----------
+    overlap_um2
+        Its area on the slide, um2, > 0.
+    """
+    return float(max(MIN_CORRELATION, CHANCE / np.sqrt(overlap_um2 / FEATURE_UM2)))
+
+
+def _overlap_px2(shape: tuple[int, ...], row: int, col: int) -> int:
+    return (shape[0] - abs(row)) * (shape[1] - abs(col))
 
 
 def _candidates(reference: NDArray[np.float32], moving: NDArray[np.float32]) -> list[tuple[int, int]]:
@@ -275,7 +299,7 @@ def _refined(
     # Both gradients, averaged: where one picture is blurred by motion, either alone is biased.
     total_row = total_col = 0.0
     shifted = second
-    for _ in range(2):
+    for step in range(2):
         mean = (first + shifted) * np.float32(0.5)
         down = np.asarray(cv2.Sobel(mean, cv2.CV_32F, 0, 1, ksize=3, scale=0.125), np.float32)[2:-2, 2:-2]
         right = np.asarray(cv2.Sobel(mean, cv2.CV_32F, 1, 0, ksize=3, scale=0.125), np.float32)[2:-2, 2:-2]
@@ -292,6 +316,8 @@ def _refined(
         if max(abs(total_row), abs(total_col)) > 2.0:
             return float(row), float(col)
         back = np.array([[1.0, 0.0, total_col], [0.0, 1.0, total_row]])
+        if step == 1:
+            break  # the last step's result is not looked at again
         size = (second.shape[1], second.shape[0])
         shifted = np.asarray(
             cv2.warpAffine(

@@ -1,0 +1,131 @@
+"""Evens out the light: vignetting and dust stand still in the camera, so they can be learned and divided out.
+
+At each place of the camera's field the light of empty glass is a high quantile of what passes there while the hand
+moves. A resting hand teaches nothing: what rests would be learned as if it belonged to the camera.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.records import Pose
+from fnrbc_device.vision.reduction import Reduced
+
+SHRINK: Final = 2
+"""Working pixels a pixel of the field: about 0.4 um, finer than the smallest dust that could pass for a nucleus."""
+
+QUANTILE: Final = 0.75
+"""Of what passes at a place: glass covers a third and more of it in all but the thickest smears."""
+
+FIRST_STEP: Final = 0.08
+LAST_STEP: Final = 0.01
+"""Share of the light by which an estimate moves with one field: dust of half the light is learned after 25."""
+
+STEP_FIELDS: Final = 40.0
+"""Fields over which the step falls from the first to the last."""
+
+MOVED_UM: Final = 4.0
+"""A field teaches when it lies this far from the last that did: half a red cell."""
+
+DARKEST: Final = 0.3
+"""Least share of the light that is divided out: behind darker dust nothing can be seen."""
+
+BLOCKS: Final = 12
+"""Blocks along the longer side whose brightest pixels make the first guess, from one field: red cells are 1/20."""
+
+REFRESH_FIELDS: Final = 8
+"""Fields learned between two refreshes of the gain, which cost as much as ten frames' use of it."""
+
+GAIN_ONE: Final = 64.0
+"""What stands for a gain of 1 in eight bits: gains up to 4."""
+
+
+class FlatField:
+    """The light of the camera's field, learned over a session."""
+
+    def __init__(self) -> None:
+        self._light: NDArray[np.float32] | None = None
+        self._gain: NDArray[np.uint8] | None = None
+        self._fields = 0
+        self._learned: Pose | None = None
+
+    def flatten(self, reduced: Reduced) -> Reduced:
+        """Divide the learned light out of a working picture; the first one of a session teaches at once.
+
+        Returns
+        -------
+        Reduced
+            Its glass has one brightness all over the field.
+        """
+        if self._light is None:
+            self._light = _first_guess(_relative(reduced))
+        if self._gain is None:
+            self._gain = _gain(self._light, reduced.green.shape)
+        flat = cv2.multiply(reduced.green, self._gain, scale=1.0 / GAIN_ONE)
+        return replace(reduced, green=np.asarray(flat, np.uint8))
+
+    def learn(self, reduced: Reduced, pose: Pose) -> None:
+        """Learn from a used frame if the hand has moved.
+
+        Parameters
+        ----------
+        reduced
+            The working picture as the camera gave it, not flattened.
+        pose
+            Where the frame lies.
+        """
+        if self._light is None or not self._moved(pose, reduced):
+            return
+        self._learned = pose
+        self._fields += 1
+        step = max(LAST_STEP, FIRST_STEP * (1 - self._fields / STEP_FIELDS))
+        # Stochastic approximation of a quantile: up by its share where it is brighter, down by the rest where darker.
+        brighter = cv2.compare(_relative(reduced), self._light, cv2.CMP_GT)
+        rise = np.asarray(brighter, np.uint8).view(np.bool_)
+        self._light += np.where(rise, np.float32(step * QUANTILE), np.float32(-step * (1 - QUANTILE)))
+        if self._fields % REFRESH_FIELDS == 0:
+            self._gain = None
+
+    def light_at(self, centre_rc: tuple[float, float], frame_shape: tuple[int, ...]) -> float:
+        """Light at a place of the frame, as a share of the field's; 1 before the first frame."""
+        if self._light is None:
+            return 1.0
+        height, width = self._light.shape
+        row = min(int(centre_rc[0] * height / frame_shape[0]), height - 1)
+        col = min(int(centre_rc[1] * width / frame_shape[1]), width - 1)
+        near = self._light[max(0, row - 2) : row + 3, max(0, col - 2) : col + 3]
+        return float(np.clip(np.median(near), DARKEST, 1.2))
+
+    def _moved(self, pose: Pose, reduced: Reduced) -> bool:
+        before = self._learned
+        if before is None or before.island != pose.island:
+            return True
+        apart_px = np.hypot(pose.row_px - before.row_px, pose.col_px - before.col_px)
+        return bool(apart_px / reduced.factor * reduced.pixel_um > MOVED_UM)
+
+
+def _relative(reduced: Reduced) -> NDArray[np.float32]:
+    """Light as a share of the glass', at the field's scale."""
+    height, width = (max(1, side // SHRINK) for side in reduced.green.shape)
+    small = cv2.resize(reduced.green, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32) / np.float32(max(reduced.glass_rgb[1], 1.0))
+
+
+def _first_guess(relative: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Smooth envelope of the brightest pixels: right about vignetting, blind to dust."""
+    height, width = relative.shape
+    block = max(2, max(height, width) // BLOCKS)
+    brightest = cv2.dilate(cv2.blur(relative, (3, 3)), np.ones((block, block), np.uint8))
+    calm = cv2.blur(brightest, (2 * block + 1, 2 * block + 1))
+    return np.asarray(calm / max(float(np.median(calm)), 1e-3), np.float32)
+
+
+def _gain(light: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    # The gain is as fine as what was learned: a pixel's noise is 1 %, a red cell's rim must not show in it.
+    calm = cv2.blur(np.clip(light, DARKEST, 4.0), (3, 3))
+    gain = np.asarray(GAIN_ONE / calm, np.float32)
+    full = cv2.resize(gain, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.clip(np.rint(full), 0, 255), np.uint8)
