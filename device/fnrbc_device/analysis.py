@@ -70,7 +70,9 @@ class Stopwatch:
 class _Look:
     """What the gate and registration say of a frame."""
 
-    reduced: Reduced
+    raw: Reduced
+    even: Reduced
+    """With the light evened out."""
     pose: Pose | None
     reason: Rejection | None
     sharpness: float
@@ -148,10 +150,9 @@ class Analyser:
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
         with watch.stage("segmentation"):
-            even = look.reduced if self._still else self._light.flatten(look.reduced)
-            found = self._segmenter.segment_reduced(even)
+            found = self._segmenter.segment_reduced(look.even)
             if not self._still:
-                self._light.learn(look.reduced, look.pose)
+                self._light.learn(look.raw, look.pose)
         with watch.stage("ledger"):
             entry, pose = self._enter(found.detections, look.pose, frame)
             self._keep_views(entry, found, frame, look.sharpness)
@@ -198,17 +199,19 @@ class Analyser:
             judged = self._gate.judge(reduced)
         if self._still:
             exposed = judged.reason not in ("too_dark", "too_bright")
-            return _Look(reduced, Pose(0, 0.0, 0.0), None if exposed else judged.reason, judged.sharpness, 0.0)
+            reason = None if exposed else judged.reason
+            return _Look(reduced, reduced, Pose(0, 0.0, 0.0), reason, judged.sharpness, 0.0)
         if judged.reason in ("too_dark", "too_bright", "repeated"):
-            return _Look(reduced, None, judged.reason, judged.sharpness, 0.0)
+            return _Look(reduced, reduced, None, judged.reason, judged.sharpness, 0.0)
         with watch.stage("registration"):
-            placement = self._place(reduced)
+            even = self._light.flatten(reduced)
+            placement = self._place(even)
         if placement is None:
-            return _Look(reduced, None, "tracking_lost", judged.sharpness, 0.0)
+            return _Look(reduced, even, None, "tracking_lost", judged.sharpness, 0.0)
         reason = judged.reason
         if reason == "blurred" and placement.moved_px > FAST_SHARE * frame.image.shape[1]:
             reason = "too_fast"
-        return _Look(reduced, placement.pose, reason, judged.sharpness, placement.moved_px)
+        return _Look(reduced, even, placement.pose, reason, judged.sharpness, placement.moved_px)
 
     def _place(self, reduced: Reduced) -> Placement | None:
         try:

@@ -8,6 +8,7 @@ from fnrbc_device.camera.simulated_optics import Optics
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.errors import RegistrationError
 from fnrbc_device.records import Image
+from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.registration import Placement, Registration
 
@@ -27,9 +28,14 @@ def slide(request: pytest.FixtureRequest) -> SimulatedSlide:
 def placed(
     slide: SimulatedSlide, path: np.ndarray, optics: Optics = PERFECT, shape: tuple[int, int] = SHAPE
 ) -> list[Placement]:
-    """Where a registration places the frames of a pan."""
-    registration = Registration()
-    return [registration.place(reduce(image, UM)) for image in images(slide, path, optics, shape)]
+    """Where a registration places the frames of a pan, their light evened out as it is learned."""
+    registration, light = Registration(), FlatField()
+    placements = []
+    for image in images(slide, path, optics, shape):
+        reduced = reduce(image, UM)
+        placements.append(registration.place(light.flatten(reduced)))
+        light.learn(reduced, placements[-1].pose)
+    return placements
 
 
 def images(

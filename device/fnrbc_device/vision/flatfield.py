@@ -5,7 +5,7 @@ moves. A resting hand teaches nothing: what rests would be learned as if it belo
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -33,8 +33,14 @@ MOVED_UM: Final = 4.0
 DARKEST: Final = 0.3
 """Least share of the light that is divided out: behind darker dust nothing can be seen."""
 
-BLOCKS: Final = 12
-"""Blocks along the longer side whose brightest pixels make the first guess, from one field: red cells are 1/20."""
+BLOCKS: Final = (9, 12)
+"""Rows and columns of blocks whose brightest pixels make the first guess: each is wider than a red cell."""
+
+GUESS_ROUNDS: Final = 3
+"""Fits of the first guess, each without the blocks that lie darker than the one before says: they hold no glass."""
+
+DARKER: Final = 0.03
+"""A block this share darker than the fit holds no glass: glass varies by 3 %."""
 
 REFRESH_FIELDS: Final = 8
 """Fields learned between two refreshes of the gain, which cost as much as ten frames' use of it."""
@@ -115,12 +121,31 @@ def _relative(reduced: Reduced) -> NDArray[np.float32]:
 
 
 def _first_guess(relative: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Smooth envelope of the brightest pixels: right about vignetting, blind to dust."""
+    """Vignetting from one field: a paraboloid through the blocks' brightest pixels.
+
+    Six numbers for a whole field: anything finer would be drawn after the cells of the first frame, and stand still.
+    """
     height, width = relative.shape
-    block = max(2, max(height, width) // BLOCKS)
-    brightest = cv2.dilate(cv2.blur(relative, (3, 3)), np.ones((block, block), np.uint8))
-    calm = cv2.blur(brightest, (2 * block + 1, 2 * block + 1))
-    return np.asarray(calm / max(float(np.median(calm)), 1e-3), np.float32)
+    brightest = cv2.dilate(cv2.blur(relative, (3, 3)), np.ones((height // BLOCKS[0] + 1, width // BLOCKS[1] + 1)))
+    rows = np.linspace(0, height - 1, 2 * BLOCKS[0] + 1)[1::2].astype(np.intp)
+    cols = np.linspace(0, width - 1, 2 * BLOCKS[1] + 1)[1::2].astype(np.intp)
+    row, col = (grid.ravel() for grid in np.meshgrid(rows / height - 0.5, cols / width - 0.5, indexing="ij"))
+    terms, values = _paraboloid(row, col), np.asarray(brightest)[np.ix_(rows, cols)].ravel()
+    with_glass = np.ones(len(values), np.bool_)
+    for _ in range(GUESS_ROUNDS):
+        numbers = np.linalg.lstsq(terms[with_glass], values[with_glass], rcond=None)[0]
+        kept = values >= (1 - DARKER) * (terms @ numbers)
+        if np.count_nonzero(kept) < 2 * len(numbers):
+            break
+        with_glass = kept
+    all_rows, all_cols = np.mgrid[:height, :width].astype(np.float32)
+    light = _paraboloid(all_rows.ravel() / height - 0.5, all_cols.ravel() / width - 0.5) @ numbers
+    return np.asarray(light / max(float(np.median(light)), 1e-3), np.float32).reshape(height, width)
+
+
+def _paraboloid(row: NDArray[np.floating[Any]], col: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """(N, 6) terms of second order in place."""
+    return np.stack([np.ones_like(row), row, col, row * row, row * col, col * col], axis=1)
 
 
 def _gain(light: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.uint8]:
