@@ -205,7 +205,7 @@ class Analyser:
             return _Look(reduced, reduced, None, judged.reason, judged.sharpness, 0.0)
         with watch.stage("registration"):
             even = self._light.flatten(reduced)
-            placement = self._place(even)
+            placement = self._place(even, sharp=judged.reason is None)
         if placement is None:
             return _Look(reduced, even, None, "tracking_lost", judged.sharpness, 0.0)
         reason = judged.reason
@@ -213,9 +213,9 @@ class Analyser:
             reason = "too_fast"
         return _Look(reduced, even, placement.pose, reason, judged.sharpness, placement.moved_px)
 
-    def _place(self, reduced: Reduced) -> Placement | None:
+    def _place(self, reduced: Reduced, sharp: bool) -> Placement | None:
         try:
-            return self._registration.place(reduced)
+            return self._registration.place(reduced, sharp=sharp)
         except RegistrationError:
             return None
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.vision.reduction import WORKING_UM, glass_colour, reduce
+from fnrbc_device.vision.reduction import LOW_PASS_UM, WORKING_UM, glass_colour, reduce
 
 RED_CELL = np.array([0.085, 0.135, 0.115])
 NUCLEUS = np.array([0.62, 0.90, 0.23])
@@ -34,14 +34,30 @@ def test_the_working_pixel_is_as_coarse_as_a_nucleus_allows(pixel_size_um: float
     assert reduced.green.shape == (60 // factor, 80 // factor)
 
 
-def test_the_working_picture_is_the_average_of_the_frames_green() -> None:
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((60, 80, 3), np.nan, np.float32),
+        np.zeros((60, 80, 3), np.uint16),
+        np.zeros((60, 80, 4), np.uint8),
+        np.zeros((60, 80), np.uint8),
+        np.zeros((0, 0, 3), np.uint8),
+    ],
+)
+def test_what_is_no_rgb_picture_is_refused_by_its_type_and_shape(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"give \(H, W, 3\) uint8 RGB"):
+        reduce(image, 0.125)
+
+
+def test_the_working_picture_is_the_low_passed_average_of_the_frames_green() -> None:
     image = np.random.default_rng(3).integers(0, 256, (61, 83, 3), dtype=np.uint8)
 
     reduced = reduce(image, 0.125)
 
     blocks = image[:60, :82, 1].reshape(30, 2, 41, 2).mean(axis=(1, 3))
     assert reduced.green.shape == blocks.shape
-    assert np.abs(reduced.green - blocks).max() <= 0.5
+    smooth = cv2.GaussianBlur(blocks, (3, 3), LOW_PASS_UM / reduced.pixel_um)
+    assert np.abs(reduced.green - smooth).max() <= 1.0
 
 
 @pytest.mark.parametrize("pixel_size_um", [0.05, 0.105, 0.125, 0.2])

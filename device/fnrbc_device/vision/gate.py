@@ -1,6 +1,6 @@
 """Decides whether a frame is fit to be counted on: fresh, exposed, sharp.
 
-Sharpness is the energy of fine gradients over that of coarse ones, the weaker of the two directions. What is in
+Sharpness is the energy of fine gradients in the weaker direction over that of coarse ones in the stronger. What is in
 the field scales both alike, so a crowded and a sparse field are measured alike; blur takes the fine ones first,
 and motion takes them in one direction only.
 """
@@ -75,7 +75,7 @@ class Gate:
 
 
 def fine_to_coarse(green: NDArray[np.uint8]) -> float | None:
-    """Energy of fine gradients over that of coarse ones, the weaker direction; None in an empty field.
+    """Weakest energy of fine gradients over the strongest of coarse ones; None in an empty field.
 
     Parameters
     ----------
@@ -86,12 +86,10 @@ def fine_to_coarse(green: NDArray[np.uint8]) -> float | None:
         return None
     size = (green.shape[1] // COARSE, green.shape[0] // COARSE)
     coarse = np.asarray(cv2.resize(green, size, interpolation=cv2.INTER_AREA), np.uint8)
-    shares = []
-    for axis in (0, 1):
-        below = _gradient_energy(coarse, axis)
-        if below >= LEAST_TEXTURE:
-            shares.append(_gradient_energy(green, axis) / below)
-    return min(shares) if shares else None
+    # A long smear leaves the coarse gradients of one direction only: so weakest of the fine, strongest of the coarse.
+    below = max(_gradient_energy(coarse, axis) for axis in (0, 1))
+    fine = min(_gradient_energy(green, axis) for axis in (0, 1))
+    return fine / below if below >= LEAST_TEXTURE else None
 
 
 def _gradient_energy(picture: NDArray[np.uint8], axis: int) -> float:

@@ -58,9 +58,16 @@ def reduce(image: Image, pixel_size_um: float) -> Reduced:
     Returns
     -------
     Reduced
-        Its pixels are the average of ``factor`` x ``factor`` of the frame's, at most ``WORKING_UM`` wide
-        unless the frame's own are wider.
+        Its pixels are the average of ``factor`` x ``factor`` of the frame's, then low-passed; at most ``WORKING_UM``
+        wide unless the frame's own are wider.
+
+    Raises
+    ------
+    ValueError
+        The image is no uint8 RGB picture.
     """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"the image is {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
     factor = max(1, min(int(WORKING_UM / pixel_size_um), *image.shape[:2]))
     green = np.asarray(cv2.extractChannel(image, 1), np.uint8)
     height, width = (side // factor for side in green.shape)

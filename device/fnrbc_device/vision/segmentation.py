@@ -35,6 +35,10 @@ MEMORY_FRAMES: Final = 30.0
 SMALLEST_PIECE_UM: Final = 1.2
 """Diameter below which a piece is dirt, not even a lobe."""
 
+MOST_PIECES_A_UM2: Final = 0.04
+"""Dark pieces a um2 of field from which on it is no field of cells but a pattern or noise: red cells, packed without a
+gap, would be 0.02."""
+
 SMALLEST_NUCLEUS_UM: Final = 2.5
 """Diameter below which a nucleus is no candidate. Platelets measure 2-3 um, the paper's small lymphocyte 5-8 um."""
 
@@ -143,6 +147,8 @@ def _nuclei(low: NDArray[np.uint8], limit: float, reduced: Reduced) -> Iterator[
     _, dark = cv2.threshold(low, limit, 255, cv2.THRESH_BINARY_INV)
     cleaned = cv2.morphologyEx(dark, cv2.MORPH_OPEN, _CROSS)
     contours, _ = cv2.findContours(cleaned, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if len(contours) > MOST_PIECES_A_UM2 * low.size * um**2:
+        return
     shortest = 2.0 * SMALLEST_PIECE_UM / um  # points: less than a disc's perimeter, and cheap to ask
     pieces: list[Outline] = []
     for contour in contours:
