@@ -10,7 +10,8 @@ from types import FrameType
 from typing import Final
 
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import SimulatedMicroscope
+from fnrbc_device.camera.simulated import FRAME_SHAPE, SimulatedMicroscope
+from fnrbc_device.camera.simulated_hand import hand_path
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.camera.simulated_stain import LookName
 from fnrbc_device.daemon import Daemon, Setup
@@ -22,7 +23,10 @@ from fnrbc_device.web.server import WebServer
 from fnrbc_device.wording import RESEARCH_USE_ONLY
 
 DEMO_CELLS: Final = 600
-"""Nucleated cells on the demo's slide: the hand pans it for some minutes."""
+"""Nucleated cells on the demo's slide: the hand passes over all of them in about two minutes."""
+
+DEMO_S: Final = 1800.0
+"""How long the hand goes on, to and fro over the same slide; the count must not."""
 
 
 def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps: float) -> None:
@@ -43,6 +47,7 @@ def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps
     """
     print("making a slide ...", flush=True)
     slide = SimulatedSlide.make(seed, look, DEMO_CELLS)
+    path = hand_path(slide.image.shape, FRAME_SHAPE, seed, round(fps * DEMO_S))
     live = LiveView()
     stop = threading.Event()
     with ExitStack() as stack:
@@ -53,7 +58,7 @@ def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps
         stack.callback(page.stop)
         stack.enter_context(stopped_by_signal(stop))
         setup = Setup(
-            source=SimulatedMicroscope(slide, seed=seed, fps=fps),
+            source=SimulatedMicroscope(slide, path, seed=seed, fps=fps),
             bundle=load_bundle(None),
             pixel_size_um=slide.pixel_size_um,
             journal_path=folder / "journal.sqlite",

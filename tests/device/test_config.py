@@ -142,3 +142,9 @@ def test_the_fingerprint_names_the_values(tmp_path: Path) -> None:
     assert load_config(same).fingerprint() == config.fingerprint()
     assert other.fingerprint() != config.fingerprint()
     assert len(config.fingerprint()) == 64
+
+
+def test_the_shipped_example_says_what_the_defaults_are() -> None:
+    example = Path(__file__).resolve().parents[2] / "deploy" / "systemd" / "fnrbc.example.toml"
+
+    assert load_config(example) == Config()

@@ -94,8 +94,8 @@ class Registration:
         reduced
             Working picture of the frame, its light evened out; every frame of a session has the same size.
         sharp
-            False: the frame is placed if it fits, but no other is ever registered to it. A smear that founded an island
-            or became a keyframe would lay sharp frames wrong by the length of the smear.
+            False: the frame is placed if it fits, and the next may be laid on it where the keyframe is out of reach; but
+            it founds no island and becomes no keyframe, for sharp frames would lie wrong by the length of its smear.
 
         Raises
         ------
@@ -117,8 +117,7 @@ class Registration:
             self._island += 1
             placement = Placement(Pose(self._island, 0.0, 0.0), 1.0, 0.0, lost=self._island > 0)
             self._keyframe = None
-        if sharp:
-            self._remember(density, spectrum, placement.pose)
+        self._remember(density, spectrum, placement.pose, sharp)
         return placement
 
     def correct(self, row_px: float, col_px: float) -> None:
@@ -149,10 +148,12 @@ class Registration:
                 break
         return None
 
-    def _remember(self, density: NDArray[np.float32], spectrum: NDArray[np.float32], pose: Pose) -> None:
+    def _remember(
+        self, density: NDArray[np.float32], spectrum: NDArray[np.float32], pose: Pose, sharp: bool
+    ) -> None:
         plate = _Plate(density, spectrum, pose)
         self._last = plate
-        if self._keyframe is None or self._far(pose, self._keyframe.pose):
+        if sharp and (self._keyframe is None or self._far(pose, self._keyframe.pose)):
             self._keyframe = plate
 
     def _far(self, pose: Pose, key: Pose) -> bool:
