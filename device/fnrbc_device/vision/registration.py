@@ -94,8 +94,8 @@ class Registration:
         reduced
             Working picture of the frame, its light evened out; every frame of a session has the same size.
         sharp
-            False: the frame is placed if it fits, and the next may be laid on it where the keyframe is out of reach; but
-            it founds no island and becomes no keyframe, for sharp frames would lie wrong by the length of its smear.
+            False: the frame is placed if it fits, and the next may be laid on it where the keyframe is out of reach;
+            but it founds no island and becomes no keyframe: sharp frames would lie wrong by the length of its smear.
 
         Raises
         ------
