@@ -26,7 +26,7 @@ DEMO_CELLS: Final = 600
 """Nucleated cells on the demo's slide: the hand passes over all of them in about two minutes."""
 
 DEMO_S: Final = 1800.0
-"""How long the hand goes on, to and fro over the same slide; the count must not."""
+"""How long the hand goes on, back and forth over the same slide; the count must not."""
 
 
 def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps: float) -> None:

@@ -25,7 +25,7 @@ def slide(request):
 
 def pan(frames, step=(3.0, 41.0), start=(300.0, 60.0)):
     path = np.array(start) + np.arange(frames)[:, None] * np.array(step)
-    return np.abs(np.mod(path, 1400.0) - 700.0)  # to and fro
+    return np.abs(np.mod(path, 1400.0) - 700.0)  # back and forth
 
 
 def reduced_frames(slide, path, optics):
