@@ -1,8 +1,7 @@
-"""Tells touching cells from lobes of one nucleus.
+"""Cuts pieces that hold more than one nucleus at their bottlenecks.
 
-Everything dark is first cut at its bottlenecks; then pieces that share one cell body are joined again. A cell's
-body is convex, so chords across it do not get shorter on the way between two of its lobes; between two cells that
-touch they do. The chords are read off the picture itself, cytoplasm included.
+A bottleneck is looked for in how deep each pixel lies in its piece: two cells are two depths with a narrower neck
+between them. Few pieces have a waist at all; those are drawn on a sheet together and measured at once.
 """
 
 from __future__ import annotations
@@ -15,12 +14,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.vision.outline import Outline
+
 CUT_RADIUS_UM: Final = 2.3
 """Least inner radius of each part of a cut clump: the narrowest fNRBC nucleus measures about 5 um."""
 
 NECK: Final = 0.78
 """A cut needs a neck narrower than this share of the narrower part's inner radius: two circles that overlap by
 20 % of their diameter have a neck of 0.6."""
+
+NECKS: Final = np.linspace(0.15, 0.7125, 7, dtype=np.float32)
+"""Depths at which parts are looked for, as shares of the deepest; from ``NECK`` on none could be narrow enough."""
+
+LEAST_APART: Final = 0.9 * 2 * (1 - NECK)
+"""Of ``CUT_RADIUS_UM``: maxima closer than this cannot have such a neck between them, since the depth falls by half their
+distance at most on the straight way; a tenth off for the distance transform's own error."""
 
 WAIST: Final = 0.96
 """Share of its hull above which a piece has no waist worth looking at. Two equal discs fill 0.94 of theirs where
@@ -30,262 +38,180 @@ SEED_SHARE: Final = 0.26
 """Of ``CUT_RADIUS_UM``: a part that deep (0.6 um, half of the smallest piece) keeps its place in a cut. Without a
 core of its own a lobe too small for a nucleus is flooded by the background and lost."""
 
-GAP_UM: Final = 2.6
-"""Widest gap between lobes of one nucleus: eosinophils in ``pbc`` keep theirs within 2.5 um."""
+MARGIN_PX: Final = 2
+"""Empty pixels round a piece on its sheet."""
 
-GAP_POINTS: Final = 64
-"""Points of each outline that a gap is measured between: every third of a nucleus' own, fewer of a large smudge's."""
+LIKE_WIDTH: Final = 2.0
+"""The widest piece on a sheet over the narrowest: a sheet holds pieces, not emptiness."""
 
-LOBE_UM: Final = 4.2
-"""A piece up to this wide (diameter of the circle of its area) is a lobe or a fragment, never a nucleus of its own
-beside a larger one: the paper's smallest nucleated cell, the small lymphocyte, starts at 5 um."""
-
-JOINED_UM: Final = 18.0
-"""Widest joined nucleus: the longer side of its upright box."""
-
-BODY_SHARE: Final = 0.85
-"""Two pieces share a body if no chord between them is shorter than this share of what the chords through their
-centres let expect on the way. 1 or more in any convex body; 0.6 where two equal discs overlap by 20 % of their
-diameter. Granulocytes and monocytes of ``pbc`` stay whole (6 of 1,720 fall apart)."""
-
-BETWEEN: Final = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-"""Where between two centres chords are read: a small cell touches a large one close to its own nucleus."""
-
-CHORD_UM: Final = 7.0
-"""A chord is followed this far to each side: granulocytes measure 10-15 um."""
+MOST_SHEETS: Final = 2.0
+"""Room that all sheets get together, in pictures. Clumps of cells lie side by side and need less than one; boxes of
+what is no cell may lie in each other by the hundred, and the rest of them stay whole."""
 
 
-@dataclass(slots=True, eq=False)
-class Outline:
-    """The outline of a nucleus or a piece of one, in working pixels."""
-
-    points_xy: NDArray[np.int32]
-    """(N, 2). Of a joined nucleus: the points of all lobes."""
-    hull_xy: NDArray[np.int32]
-    """(M, 1, 2) convex hull."""
-    hull_px2: float
-    """Its area."""
-    area_px2: float
-    centre_xy: tuple[float, float]
-    """Centroid of the hull."""
-    box: tuple[int, int, int, int]
-    """left, top, width, height."""
-
-    @staticmethod
-    def of(points_xy: NDArray[np.int32], area_px2: float | None = None) -> Outline:
-        """Measure an outline; the area is that inside it unless given (for several lobes)."""
-        hull = np.asarray(cv2.convexHull(points_xy), np.int32)
-        moments = cv2.moments(hull)
-        weight = moments["m00"]
-        left, top, width, height = cv2.boundingRect(hull)
-        centre = (left + (width - 1) / 2, top + (height - 1) / 2)
-        if weight > 0:
-            centre = (moments["m10"] / weight, moments["m01"] / weight)
-        # A contour runs through pixel centres: its pixels cover half a perimeter more than it encloses.
-        inside = cv2.contourArea(points_xy) + len(points_xy) / 2 + 1 if area_px2 is None else area_px2
-        return Outline(points_xy, hull, weight + len(points_xy) / 2, inside, centre, (left, top, width, height))
-
-    @property
-    def diameter_px(self) -> float:
-        """Diameter of the circle of the same area."""
-        return 2 * float(np.sqrt(self.area_px2 / np.pi))
-
-
-def cut_clump(piece: Outline, low: NDArray[np.uint8], pixel_um: float) -> list[Outline]:
-    """Cut a piece at its bottlenecks if each side holds a whole nucleus; else give it back as it is.
-
-    Parameters
-    ----------
-    piece
-        One connected dark piece.
-    low
-        (h, w) uint8, the low-passed working picture it was found in.
-    pixel_um
-        Size of a working pixel, um.
-    """
-    least_px = CUT_RADIUS_UM / pixel_um
-    if piece.area_px2 < 2 * np.pi * least_px**2 or not _has_waist(piece):
-        return [piece]
-    left, top, width, height = piece.box
-    mask = np.zeros((height + 4, width + 4), np.uint8)
-    origin = np.array([left - 2, top - 2])
-    cv2.fillPoly(mask, [piece.points_xy - origin], 255)
-    depth = np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32)
-    cores = _cores(depth, least_px)
-    if cores is None:
-        return [piece]
-    inner = low[top : top + height, left : left + width]
-    patch = cv2.copyMakeBorder(inner, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
-    return _watershed(np.asarray(patch, np.uint8), mask, cores, origin)
-
-
-def _has_waist(piece: Outline) -> bool:
-    """Whether the outline leaves its hull far enough for a bottleneck; a cheap test that most pieces fail."""
-    return piece.area_px2 < WAIST * piece.hull_px2
-
-
-def _cores(depth: NDArray[np.float32], least_px: float) -> NDArray[np.int32] | None:
-    """Label the parts that fall apart when the piece is eroded; None if it stays one.
-
-    Erodes step by step. Parts that separate at depth ``d`` are cells if each is deeper than ``d / NECK`` and
-    than the least inner radius; once there are two such, smaller parts beside them are kept apart too.
-    """
-    if not _has_two_peaks(depth, least_px):
-        return None
-    best: NDArray[np.int32] | None = None
-    most = 1
-    for level in np.linspace(0.15, 0.9, 9) * float(depth.max()):
-        count, labels = cv2.connectedComponents((depth > level).view(np.uint8))
-        if count <= most + 1:
-            continue
-        own_neck = float(level) / NECK
-        deepest = [float(depth[labels == part].max()) for part in range(1, count)]
-        cells = sum(deep >= max(least_px, own_neck) for deep in deepest)
-        if cells > most:
-            lobe = max(SEED_SHARE * least_px, own_neck)
-            kept = [part for part, deep in enumerate(deepest, start=1) if deep >= lobe]
-            most, best = cells, _relabelled(labels, kept)
-    return best
-
-
-def _has_two_peaks(depth: NDArray[np.float32], least_px: float) -> bool:
-    """Whether two local maxima are deep enough for a cell: most lobed nuclei fail, and need no further search."""
-    deep = depth >= least_px
-    tops = deep & (depth == np.asarray(cv2.dilate(depth, _SQUARE), np.float32))
-    return int(np.count_nonzero(tops)) > 1
-
-
-def _relabelled(labels: NDArray[np.int32], kept: list[int]) -> NDArray[np.int32]:
-    cores = np.zeros_like(labels)
-    for number, part in enumerate(kept, start=1):
-        cores[labels == part] = number
-    return cores
-
-
-def _watershed(
-    patch: NDArray[np.uint8], mask: NDArray[np.uint8], cores: NDArray[np.int32], origin: NDArray[np.int64]
-) -> list[Outline]:
-    """Grow the cores along the picture's own gradients until they meet; one outline a core."""
-    count = int(cores.max())
-    markers = cores.copy()
-    markers[mask == 0] = count + 1
-    cv2.watershed(cv2.cvtColor(patch, cv2.COLOR_GRAY2BGR), markers)
-    parts = []
-    for number in range(1, count + 1):
-        contours, _ = cv2.findContours(
-            (markers == number).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
-        if contours:
-            largest = max(contours, key=cv2.contourArea)[:, 0, :]
-            parts.append(Outline.of((largest + origin).astype(np.int32)))
-    return parts
-
-
-def join_lobes(
-    pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float, body_level: float
-) -> list[Outline]:
-    """Join pieces that belong to one cell.
-
-    Pieces belong together if the gap between them is at most ``GAP_UM``, together they measure at most ``JOINED_UM``,
-    and all that are large enough for a nucleus lie in one convex cell body.
+def cut_clumps(pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float) -> list[Outline]:
+    """Cut pieces at their bottlenecks where each side holds a whole nucleus; the others stay as they are.
 
     Parameters
     ----------
     pieces
-        Dark pieces, cut at their bottlenecks.
+        Connected dark pieces.
     low
-        (h, w) uint8, the low-passed working picture.
+        (h, w) uint8, the low-passed working picture they were found in.
     pixel_um
         Size of a working pixel, um.
-    body_level
-        Grey below which a pixel belongs to a cell rather than to glass.
+
+    Returns
+    -------
+    list of Outline
+        In the order of the pieces, parts in place of what was cut.
     """
-    body = _Body(low, body_level, pixel_um)
-    groups = {index: [piece] for index, piece in enumerate(pieces)}
-    group_of = list(range(len(pieces)))
-    for i, j in _by_gap(pieces, GAP_UM / pixel_um):
-        first, second = group_of[i], group_of[j]
-        if first != second and _belong_together(groups[first], groups[second], body):
-            groups[first] += groups.pop(second)
-            group_of = [first if group == second else group for group in group_of]
-    return [_joined(group) for group in groups.values()]
+    least_px = CUT_RADIUS_UM / pixel_um
+    suspects = [piece for piece in pieces if _has_waist(piece, least_px)]
+    parts: dict[int, list[Outline]] = {}
+    for alike in _by_width(suspects, MOST_SHEETS * low.size):
+        sheet = _Sheet.of(alike)
+        necks = _necks(sheet, least_px)
+        for place in np.flatnonzero(necks):
+            parts[id(alike[place])] = _parts(sheet, int(place), float(necks[place]), least_px, low)
+    return [part for piece in pieces for part in parts.get(id(piece), [piece])]
 
 
-def _by_gap(pieces: list[Outline], gap_px: float) -> list[tuple[int, int]]:
-    """Pairs of pieces at most a gap apart, nearest first: what clearly is one cell is joined before what may be."""
-    gaps = [(_gap(pieces[i], pieces[j]), i, j) for i, j in _neighbours(pieces, gap_px)]
-    return [(i, j) for gap, i, j in sorted(gaps) if gap <= gap_px]
+def _has_waist(piece: Outline, least_px: float) -> bool:
+    """Whether two nuclei would fit, and the outline leaves its hull far enough; a cheap test that most fail."""
+    return piece.area_px2 >= 2 * np.pi * least_px**2 and piece.area_px2 < WAIST * piece.hull_px2
 
 
-def _neighbours(pieces: list[Outline], gap_px: float) -> Iterator[tuple[int, int]]:
-    """Pairs of pieces whose boxes are at most a gap apart."""
-    boxes = np.array([piece.box for piece in pieces], np.float64).reshape(-1, 4)
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    apart = np.maximum(low[:, None], low[None]) - np.minimum(high[:, None], high[None])
-    near = np.triu((apart <= gap_px).all(axis=2), k=1)
-    return ((int(i), int(j)) for i, j in zip(*np.nonzero(near), strict=True))
-
-
-def _belong_together(group: list[Outline], others: list[Outline], body: _Body) -> bool:
-    boxes = np.array([member.box for member in (*group, *others)])
-    extent = (boxes[:, :2] + boxes[:, 2:]).max(axis=0) - boxes[:, :2].min(axis=0)
-    if extent.max() > JOINED_UM / body.pixel_um:
-        return False
-    lobe_px = LOBE_UM / body.pixel_um
-    nuclei = [piece for piece in group if piece.diameter_px > lobe_px]
-    other_nuclei = [piece for piece in others if piece.diameter_px > lobe_px]
-    if len(nuclei) + len(other_nuclei) <= 1:
-        return True
-    # A fragment between two cells, such as the dark lens where their bodies overlap, must not chain them.
-    return all(body.shared(one, two) for one in nuclei or group for two in other_nuclei or others)
+def _by_width(pieces: list[Outline], room_px: float) -> Iterator[list[Outline]]:
+    """Pieces of like width together, as long as there is room, narrow ones first."""
+    alike: list[Outline] = []
+    for piece in sorted(pieces, key=lambda piece: piece.box[2]):
+        _, _, width, height = piece.box
+        room_px -= (width + 2 * MARGIN_PX) * (height + 2 * MARGIN_PX)
+        if room_px < 0:
+            break
+        if alike and width > LIKE_WIDTH * alike[0].box[2]:
+            yield alike
+            alike = []
+        alike.append(piece)
+    if alike:
+        yield alike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Body:
-    """The cells' bodies, as chords read off the picture."""
+class _Sheet:
+    """Pieces drawn under each other, so that one call measures all of them."""
 
-    low: NDArray[np.uint8]
-    level: float
-    pixel_um: float
+    pieces: list[Outline]
+    starts: NDArray[np.intp]
+    """(n + 1,) first row of each piece, and the end of the last."""
+    mask: NDArray[np.uint8]
+    """255 on the pieces."""
+    depth: NDArray[np.float32]
+    """Distance to the nearest pixel outside, px."""
 
-    def shared(self, piece: Outline, other: Outline) -> bool:
-        """Whether two pieces lie in one convex body."""
-        start, end = np.array(piece.centre_xy), np.array(other.centre_xy)
-        length = float(np.hypot(*(end - start)))
-        if length < 1:
-            return True
-        across = np.array([start[1] - end[1], end[0] - start[0]]) / length
-        shares = np.array((0.0, 1.0, *BETWEEN))
-        through = start + shares[:, None] * (end - start)
-        first, last, *between = self._rays(through, across) + self._rays(through, -across)
-        # Chords across a convex body, all in one direction, are a concave function of the way (Brunn).
-        expected = first + np.array(BETWEEN) * (last - first)
-        return bool((between >= BODY_SHARE * expected).all())
+    @staticmethod
+    def of(pieces: list[Outline]) -> _Sheet:
+        heights = [piece.box[3] + 2 * MARGIN_PX for piece in pieces]
+        starts = np.concatenate(([0], np.cumsum(heights)))
+        mask = np.zeros((starts[-1], max(piece.box[2] for piece in pieces) + 2 * MARGIN_PX), np.uint8)
+        for piece, start in zip(pieces, starts.tolist(), strict=False):
+            left, top, _, _ = piece.box
+            cv2.fillPoly(mask, [piece.points_xy], 255, offset=(MARGIN_PX - left, start + MARGIN_PX - top))
+        return _Sheet(pieces, starts, mask, np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32))
 
-    def _rays(self, starts: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.int64]:
-        """How far from each point, px, the picture stays darker than glass in one direction."""
-        steps = np.arange(int(CHORD_UM / self.pixel_um))[None, :, None]
-        points = np.rint(starts[:, None] + steps * along).astype(np.intp)
-        height, width = self.low.shape
-        rows, cols = points[..., 1].clip(0, height - 1), points[..., 0].clip(0, width - 1)
-        glass = self.low[rows, cols] >= self.level
-        lasting = glass[:, :-2] & glass[:, 1:-1] & glass[:, 2:]  # a single bright pixel is a vacuole
-        reached = np.where(lasting.any(axis=1), lasting.argmax(axis=1), glass.shape[1])
-        return np.asarray(reached, np.int64)
+    def place_of(self, place: int) -> tuple[slice, slice]:
+        """Rows and columns of a piece."""
+        rows = slice(int(self.starts[place]), int(self.starts[place + 1]))
+        return rows, slice(0, self.pieces[place].box[2] + 2 * MARGIN_PX)
 
 
-def _gap(piece: Outline, other: Outline) -> float:
-    """Smallest distance between two outlines, px."""
-    first, second = (outline[:: max(3, len(outline) // GAP_POINTS)] for outline in (piece.points_xy, other.points_xy))
-    apart = first[:, None].astype(np.float32) - second[None]
-    return float(np.sqrt((apart**2).sum(axis=2).min()))
+def _necks(sheet: _Sheet, least_px: float) -> NDArray[np.float32]:
+    """Depth at which each piece falls into the most cells, px; 0 where it stays one.
+
+    Parts that separate at depth ``d`` are cells if each is deeper than ``d / NECK`` and than the least inner radius.
+    """
+    depth, starts = sheet.depth, sheet.starts
+    rows, cols = _tops(depth, least_px)
+    owners = np.searchsorted(starts, rows, side="right") - 1
+    necks = NECKS[:, None] * np.maximum.reduceat(depth.max(axis=1), starts[:-1])
+    necks[:, ~_apart(rows, cols, owners, len(sheet.pieces), least_px)] = np.inf
+    if not np.isfinite(necks).any():
+        return np.zeros(len(sheet.pieces), np.float32)
+    heights = np.diff(starts)
+    cells = np.zeros(necks.shape, np.intp)
+    for step, neck in enumerate(necks):
+        _, labels = cv2.connectedComponents((depth > np.repeat(neck, heights)[:, None]).view(np.uint8))
+        deep = depth[rows, cols] >= np.maximum(least_px, neck / NECK)[owners]
+        _, first = np.unique(labels[rows[deep], cols[deep]], return_index=True)
+        cells[step] = np.bincount(owners[deep][first], minlength=len(sheet.pieces))
+    most = cells.argmax(axis=0)
+    own = np.arange(len(sheet.pieces))
+    return np.where(cells[most, own] > 1, necks[most, own], np.float32(0))
 
 
-def _joined(group: list[Outline]) -> Outline:
-    if len(group) == 1:
-        return group[0]
-    points = np.concatenate([piece.points_xy for piece in group])
-    return Outline.of(points, sum(piece.area_px2 for piece in group))
+def _tops(depth: NDArray[np.float32], least_px: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the local maxima that are deep enough for a cell."""
+    tops = (depth >= least_px) & (depth == np.asarray(cv2.dilate(depth, _SQUARE), np.float32))
+    rows, cols = np.nonzero(tops)
+    return rows, cols
+
+
+def _apart(
+    rows: NDArray[np.intp], cols: NDArray[np.intp], owners: NDArray[np.intp], pieces: int, least_px: float
+) -> NDArray[np.bool_]:
+    """Which pieces have maxima so far from each other that a neck may lie between."""
+    found = np.zeros(pieces, np.bool_)
+    present, first = np.unique(owners, return_index=True)  # the maxima come row by row, and so piece by piece
+    if len(present):
+        spread = [np.maximum.reduceat(at, first) - np.minimum.reduceat(at, first) for at in (rows, cols)]
+        found[present] = np.hypot(*spread) >= LEAST_APART * least_px
+    return found
+
+
+def _parts(sheet: _Sheet, place: int, neck_px: float, least_px: float, low: NDArray[np.uint8]) -> list[Outline]:
+    """The parts of one piece that falls apart at a neck."""
+    window = sheet.place_of(place)
+    cores = _cores(sheet.depth[window], neck_px, least_px)
+    left, top, width, height = sheet.pieces[place].box
+    inner = low[top : top + height, left : left + width]
+    patch = cv2.copyMakeBorder(inner, MARGIN_PX, MARGIN_PX, MARGIN_PX, MARGIN_PX, cv2.BORDER_REPLICATE)
+    markers = _flooded(np.asarray(patch, np.uint8), sheet.mask[window], cores)
+    return _outlines(markers, np.array([left - MARGIN_PX, top - MARGIN_PX], np.int32))
+
+
+def _cores(depth: NDArray[np.float32], neck_px: float, least_px: float) -> NDArray[np.int32]:
+    """Label what is deeper than the neck, from 1 on; parts too small for a cell keep a core if they are no speck."""
+    count, labels = cv2.connectedComponents((depth > np.float32(neck_px)).view(np.uint8))
+    deepest = np.zeros(count, np.float32)
+    np.maximum.at(deepest, labels.ravel(), depth.ravel())
+    kept = deepest >= max(SEED_SHARE * least_px, neck_px / NECK)
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+
+
+def _flooded(
+    patch: NDArray[np.uint8], mask: NDArray[np.uint8], cores: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Grow the cores along the picture's own gradients until they meet; 0 between and beyond them."""
+    beyond = int(cores.max()) + 1
+    markers = np.where(mask == 0, np.int32(beyond), cores)
+    cv2.watershed(cv2.cvtColor(patch, cv2.COLOR_GRAY2BGR), markers)
+    markers[(markers < 0) | (markers == beyond)] = 0
+    return markers
+
+
+def _outlines(markers: NDArray[np.int32], origin_xy: NDArray[np.int32]) -> list[Outline]:
+    """The outline of each label's largest piece, in the labels' order."""
+    contours, hierarchy = cv2.findContours(markers, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    largest: dict[int, tuple[float, NDArray[np.int32]]] = {}
+    for contour, (_, _, _, parent) in zip(contours, hierarchy[0], strict=True):
+        points = np.asarray(contour, np.int32)[:, 0]
+        label, area = int(markers[points[0, 1], points[0, 0]]), cv2.contourArea(points)
+        is_outer = parent < 0 and label > 0  # what lies between the parts is outlined as well
+        if is_outer and (label not in largest or area > largest[label][0]):
+            largest[label] = area, points
+    return [Outline.of(points + origin_xy) for _, (_, points) in sorted(largest.items())]
 
 
 _SQUARE: Final = np.ones((3, 3), np.uint8)

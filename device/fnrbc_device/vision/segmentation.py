@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Detection, Field, Image
-from fnrbc_device.vision.clumps import Outline, cut_clump, join_lobes
+from fnrbc_device.vision.clumps import cut_clumps
+from fnrbc_device.vision.lobes import join_lobes
 from fnrbc_device.vision.measuring import BODY_LEVEL
+from fnrbc_device.vision.outline import Outline
 from fnrbc_device.vision.reduction import Reduced, reduce
 
 GLASS: Final = 240.0
@@ -150,13 +152,12 @@ def _nuclei(low: NDArray[np.uint8], limit: float, reduced: Reduced) -> Iterator[
     if len(contours) > MOST_PIECES_A_UM2 * low.size * um**2:
         return
     shortest = 2.0 * SMALLEST_PIECE_UM / um  # points: less than a disc's perimeter, and cheap to ask
-    pieces: list[Outline] = []
-    for contour in contours:
-        if len(contour) >= shortest:
-            pieces += cut_clump(Outline.of(np.asarray(contour, np.int32)[:, 0, :]), low, um)
+    pieces = [Outline.of(np.asarray(contour, np.int32)[:, 0]) for contour in contours if len(contour) >= shortest]
+    pieces = cut_clumps(pieces, low, um)
     body_level = BODY_LEVEL * reduced.glass_rgb[1]
+    smallest, largest = _circle_area(SMALLEST_NUCLEUS_UM / um), _circle_area(LARGEST_NUCLEUS_UM / um)
     for nucleus in join_lobes(pieces, low, um, body_level):
-        if _circle_area(SMALLEST_NUCLEUS_UM / um) <= nucleus.area_px2 <= _circle_area(LARGEST_NUCLEUS_UM / um):
+        if smallest <= nucleus.area_px2 <= largest:
             yield nucleus
 
 
