@@ -86,7 +86,7 @@ class Detection:
     """Centroid of the nucleus' convex hull, px in the frame."""
     contour_xy: NDArray[np.int32]
     """(N, 2) working pixels: the outline of the nucleus, of all its lobes one after the other."""
-    factor: int
+    factor: float
     """Frame pixels a working pixel."""
     nucleus_diameter_um: float
     """Diameter of the circle with the nucleus' area."""

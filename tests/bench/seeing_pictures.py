@@ -120,11 +120,10 @@ def label_image(field: Field, shape: tuple[int, int]) -> Labels:
     for number, detection in enumerate(field.detections, start=1):
         for lobe in lobes_of(detection):
             cv2.fillPoly(labels, [lobe], number)
-    factor = field.detections[0].factor if field.detections else 1
-    full = np.zeros(shape, np.int32)
-    fine = labels.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
-    full[: fine.shape[0], : fine.shape[1]] = fine
-    return full
+    factor = field.detections[0].factor if field.detections else 1.0
+    rows, cols = ((np.arange(side) + 0.5) // factor for side in shape)
+    edged = np.pad(labels, ((0, 1), (0, 1)))  # what fills no working pixel at the far borders
+    return edged[np.ix_(rows.astype(np.intp), cols.astype(np.intp))]
 
 
 def matches(truth: Labels, found: Labels, least_iou: float = 0.5) -> list[tuple[int, int, float]]:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from fnrbc_device.records import Detection, Image
-from fnrbc_device.vision.clumps import Outline
 from fnrbc_device.vision.measuring import measure
+from fnrbc_device.vision.outline import Outline
 from fnrbc_device.vision.segmentation import Segmenter
 
 GLASS = 240.0

@@ -23,7 +23,7 @@ FORGETTING: Final = 0.0005
 """Share of the reference forgotten a frame: a lasting loss of focus is accepted after some minutes, not seconds."""
 
 COARSE: Final = 4
-"""Working pixels a coarse one."""
+"""Working pixels a coarse one: two halvings."""
 
 LEAST_TEXTURE: Final = 6.0
 """Coarse gradient energy (grey levels squared) below which a field is too empty to judge its sharpness; red cells
@@ -84,12 +84,18 @@ def fine_to_coarse(green: NDArray[np.uint8]) -> float | None:
     """
     if min(green.shape) < 4 * COARSE:
         return None
-    size = (green.shape[1] // COARSE, green.shape[0] // COARSE)
-    coarse = np.asarray(cv2.resize(green, size, interpolation=cv2.INTER_AREA), np.uint8)
+    coarse = halved(halved(green))
     # A long smear leaves the coarse gradients of one direction only: so weakest of the fine, strongest of the coarse.
     below = max(_gradient_energy(coarse, axis) for axis in (0, 1))
     fine = min(_gradient_energy(green, axis) for axis in (0, 1))
     return fine / below if below >= LEAST_TEXTURE else None
+
+
+def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Averages of 2 x 2 pixels; whole ones only, for which OpenCV has a path 20 times as fast as for fractions."""
+    height, width = (side // 2 for side in picture.shape)
+    whole = picture[: 2 * height, : 2 * width]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _gradient_energy(picture: NDArray[np.uint8], axis: int) -> float:

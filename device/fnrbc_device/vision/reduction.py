@@ -16,6 +16,9 @@ from fnrbc_device.records import Image
 WORKING_UM: Final = 0.25
 """Coarsest working pixel, um: a nucleus of 5 um keeps 20 px, its outline moves less than the optics' blur (0.3 um)."""
 
+LEAST_SHRINK: Final = 1.2
+"""Frame pixels a working pixel below which the frame's own are kept: shrinking would cost as much as it saves."""
+
 SAMPLE_PX: Final = 120
 """Shorter side of the picture that the colour of glass is read from: 19,000 pixels settle a mode to one level."""
 
@@ -32,9 +35,9 @@ class Reduced:
     """The green channel of a frame at the working scale, low-passed, and the colour of its glass."""
 
     green: NDArray[np.uint8]
-    """(h, w) uint8: h = H // factor."""
-    factor: int
-    """Frame pixels a working pixel."""
+    """(h, w) uint8: h = int(H / factor)."""
+    factor: float
+    """Frame pixels a working pixel, 1 or more; whole from 2 on."""
     pixel_um: float
     """Size of a working pixel, um."""
     glass_rgb: tuple[float, float, float]
@@ -58,8 +61,8 @@ def reduce(image: Image, pixel_size_um: float) -> Reduced:
     Returns
     -------
     Reduced
-        Its pixels are the average of ``factor`` x ``factor`` of the frame's, then low-passed; at most ``WORKING_UM``
-        wide unless the frame's own are wider.
+        Its pixels are the average of ``factor`` x ``factor`` of the frame's (interpolated below 2), then low-passed;
+        at most ``WORKING_UM`` wide unless the frame's own are wider.
 
     Raises
     ------
@@ -68,14 +71,32 @@ def reduce(image: Image, pixel_size_um: float) -> Reduced:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"the image is {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
-    factor = max(1, min(int(WORKING_UM / pixel_size_um), *image.shape[:2]))
-    green = np.asarray(cv2.extractChannel(image, 1), np.uint8)
-    height, width = (side // factor for side in green.shape)
-    if factor > 1:
-        whole = green[: height * factor, : width * factor]
-        green = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    factor = _factor(pixel_size_um, image.shape[:2])
+    green = _shrunk(np.asarray(cv2.extractChannel(image, 1), np.uint8), factor)
     pixel_um = pixel_size_um * factor
     return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_colour(image))
+
+
+def _factor(pixel_size_um: float, shape: tuple[int, ...]) -> float:
+    """Frame pixels a working pixel: as many as ``WORKING_UM`` and the picture's sides allow."""
+    factor = min(WORKING_UM / pixel_size_um, *shape)
+    if factor >= 2:
+        return float(int(factor + 1e-9))
+    return factor if factor >= LEAST_SHRINK else 1.0
+
+
+def _shrunk(green: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """The picture at the working scale; what does not fill a working pixel at its right and lower border is left out."""
+    if factor == 1:
+        return green
+    height, width = (int(side / factor + 1e-9) for side in green.shape)
+    whole = green[: round(height * factor), : round(width * factor)]
+    if factor >= 2:
+        return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    # Scaled by the factor itself: from its sides OpenCV would take one that is not the same for rows and columns.
+    # Two pixels a side hold all there is below a factor of 2, and an average over fractions costs six times as much.
+    shrunk = cv2.resize(whole, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(shrunk, np.uint8)
 
 
 def low_pass(green: NDArray[np.uint8], pixel_um: float) -> NDArray[np.uint8]:

@@ -83,7 +83,7 @@ class Registration:
         self._last: _Plate | None = None
         self._island = -1
         self._window: NDArray[np.float32] = np.zeros((0, 0), np.float32)
-        self._factor = 1
+        self._factor = 1.0
         self._pixel_um = 1.0
 
     def place(self, reduced: Reduced, *, sharp: bool = True) -> Placement:

@@ -101,9 +101,15 @@ class Segmenter:
 
 def flattened_histogram(low: NDArray[np.uint8], to_flat: float) -> NDArray[np.float64]:
     """Share of the picture at each grey of the flattened scale (glass at 240); (256,), sums to 1."""
-    counts = np.bincount(low[::2, ::2].ravel(), minlength=256)
+    counts = cv2.calcHist([_every_other(low)], [0], None, [256], [0, 256])[:, 0]
     greys = np.minimum(np.rint(np.arange(256) * to_flat), 255).astype(np.intp)
     return np.bincount(greys, counts / counts.sum(), minlength=256).astype(np.float64)
+
+
+def _every_other(low: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every other pixel of every other row, as the first of two channels: a histogram reads it without a copy."""
+    rows, pairs = low[::2], low.shape[1] // 2
+    return rows[:, : 2 * pairs].reshape(len(rows), pairs, 2) if pairs else rows
 
 
 def first_extreme(histogram: NDArray[np.float64]) -> float | None:
