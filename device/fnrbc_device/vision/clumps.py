@@ -26,10 +26,6 @@ NECK: Final = 0.78
 NECKS: Final = np.linspace(0.15, 0.7125, 7, dtype=np.float32)
 """Depths at which parts are looked for, as shares of the deepest; from ``NECK`` on none could be narrow enough."""
 
-LEAST_APART: Final = 0.9 * 2 * (1 - NECK)
-"""Of ``CUT_RADIUS_UM``: maxima closer than this cannot have such a neck between them, since the depth falls by half their
-distance at most on the straight way; a tenth off for the distance transform's own error."""
-
 WAIST: Final = 0.96
 """Share of its hull above which a piece has no waist worth looking at. Two equal discs fill 0.94 of theirs where
 they overlap by 20 % of their diameter; in pixels, 10 % fill up to 0.935."""
@@ -37,6 +33,9 @@ they overlap by 20 % of their diameter; in pixels, 10 % fill up to 0.935."""
 SEED_SHARE: Final = 0.26
 """Of ``CUT_RADIUS_UM``: a part that deep (0.6 um, half of the smallest piece) keeps its place in a cut. Without a
 core of its own a lobe too small for a nucleus is flooded by the background and lost."""
+
+WAY_POINTS: Final = 32
+"""Places on the way between two maxima at which the depth is read: each pixel of a nucleus of 8 um."""
 
 MARGIN_PX: Final = 2
 """Empty pixels round a piece on its sheet."""
@@ -131,23 +130,22 @@ def _necks(sheet: _Sheet, least_px: float) -> NDArray[np.float32]:
 
     Parts that separate at depth ``d`` are cells if each is deeper than ``d / NECK`` and than the least inner radius.
     """
-    depth, starts = sheet.depth, sheet.starts
+    depth, pieces = sheet.depth, len(sheet.pieces)
     rows, cols = _tops(depth, least_px)
-    owners = np.searchsorted(starts, rows, side="right") - 1
-    necks = NECKS[:, None] * np.maximum.reduceat(depth.max(axis=1), starts[:-1])
-    necks[:, ~_apart(rows, cols, owners, len(sheet.pieces), least_px)] = np.inf
-    if not np.isfinite(necks).any():
-        return np.zeros(len(sheet.pieces), np.float32)
-    heights = np.diff(starts)
-    cells = np.zeros(necks.shape, np.intp)
-    for step, neck in enumerate(necks):
-        _, labels = cv2.connectedComponents((depth > np.repeat(neck, heights)[:, None]).view(np.uint8))
-        deep = depth[rows, cols] >= np.maximum(least_px, neck / NECK)[owners]
+    owners = np.searchsorted(sheet.starts, rows, side="right") - 1
+    tops = depth[rows, cols]
+    hubs = _hubs(owners, tops, pieces)
+    narrow = _narrowest(depth, rows, cols, hubs[owners]) <= NECK * tops
+    deepest = np.full(pieces, np.inf, np.float32)
+    deepest[owners[narrow]] = tops[hubs[owners[narrow]]]
+    cells = np.zeros((len(NECKS), pieces), np.intp)
+    for step, neck in enumerate(NECKS[:, None] * deepest if narrow.any() else ()):
+        _, labels = cv2.connectedComponents((depth > np.repeat(neck, np.diff(sheet.starts))[:, None]).view(np.uint8))
+        deep = tops >= np.maximum(least_px, neck / NECK)[owners]
         _, first = np.unique(labels[rows[deep], cols[deep]], return_index=True)
-        cells[step] = np.bincount(owners[deep][first], minlength=len(sheet.pieces))
+        cells[step] = np.bincount(owners[deep][first], minlength=pieces)
     most = cells.argmax(axis=0)
-    own = np.arange(len(sheet.pieces))
-    return np.where(cells[most, own] > 1, necks[most, own], np.float32(0))
+    return np.where(cells.max(axis=0) > 1, NECKS[most] * deepest, np.float32(0))
 
 
 def _tops(depth: NDArray[np.float32], least_px: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -157,16 +155,26 @@ def _tops(depth: NDArray[np.float32], least_px: float) -> tuple[NDArray[np.intp]
     return rows, cols
 
 
-def _apart(
-    rows: NDArray[np.intp], cols: NDArray[np.intp], owners: NDArray[np.intp], pieces: int, least_px: float
-) -> NDArray[np.bool_]:
-    """Which pieces have maxima so far from each other that a neck may lie between."""
-    found = np.zeros(pieces, np.bool_)
-    present, first = np.unique(owners, return_index=True)  # the maxima come row by row, and so piece by piece
-    if len(present):
-        spread = [np.maximum.reduceat(at, first) - np.minimum.reduceat(at, first) for at in (rows, cols)]
-        found[present] = np.hypot(*spread) >= LEAST_APART * least_px
-    return found
+def _hubs(owners: NDArray[np.intp], tops: NDArray[np.float32], pieces: int) -> NDArray[np.intp]:
+    """Which of the maxima is the deepest of each piece; 0 for a piece that has none."""
+    hubs = np.zeros(pieces, np.intp)
+    rising = np.argsort(tops, kind="stable")
+    hubs[owners[rising]] = rising  # the last one written is the deepest
+    return hubs
+
+
+def _narrowest(
+    depth: NDArray[np.float32], rows: NDArray[np.intp], cols: NDArray[np.intp], hubs: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Least depth on the straight way from each maximum to its piece's deepest, px: no neck between is narrower.
+
+    Two parts that fall apart have a neck on at least one of their ways to the deepest place.
+    """
+    down, right = rows[hubs] - rows, cols[hubs] - cols
+    way = np.linspace(0, 1, WAY_POINTS)
+    at_rows, at_cols = (np.rint(at[:, None] + way * by[:, None]) for at, by in ((rows, down), (cols, right)))
+    passed = depth.ravel()[(at_rows * depth.shape[1] + at_cols).astype(np.intp)]
+    return passed.min(axis=1) - np.hypot(down, right) / (2 * WAY_POINTS)  # depth changes by a pixel a pixel at most
 
 
 def _parts(sheet: _Sheet, place: int, neck_px: float, least_px: float, low: NDArray[np.uint8]) -> list[Outline]:
@@ -183,9 +191,8 @@ def _parts(sheet: _Sheet, place: int, neck_px: float, least_px: float, low: NDAr
 def _cores(depth: NDArray[np.float32], neck_px: float, least_px: float) -> NDArray[np.int32]:
     """Label what is deeper than the neck, from 1 on; parts too small for a cell keep a core if they are no speck."""
     count, labels = cv2.connectedComponents((depth > np.float32(neck_px)).view(np.uint8))
-    deepest = np.zeros(count, np.float32)
-    np.maximum.at(deepest, labels.ravel(), depth.ravel())
-    kept = deepest >= max(SEED_SHARE * least_px, neck_px / NECK)
+    deep = depth >= max(SEED_SHARE * least_px, neck_px / NECK)
+    kept = np.bincount(labels[deep], minlength=count) > 0
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
 
