@@ -70,9 +70,8 @@ def cut_clumps(pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float) -
     parts: dict[int, list[Outline]] = {}
     for alike in _by_width(suspects, MOST_SHEETS * low.size):
         sheet = _Sheet.of(alike)
-        necks = _necks(sheet, least_px)
-        for place in np.flatnonzero(necks):
-            parts[id(alike[place])] = _parts(sheet, int(place), float(necks[place]), least_px, low)
+        for place, neck_px in _necks(sheet, least_px).items():
+            parts[id(alike[place])] = _parts(sheet, place, neck_px, least_px, low)
     return [part for piece in pieces for part in parts.get(id(piece), [piece])]
 
 
@@ -125,27 +124,42 @@ class _Sheet:
         return rows, slice(0, self.pieces[place].box[2] + 2 * MARGIN_PX)
 
 
-def _necks(sheet: _Sheet, least_px: float) -> NDArray[np.float32]:
-    """Depth at which each piece falls into the most cells, px; 0 where it stays one.
+def _necks(sheet: _Sheet, least_px: float) -> dict[int, float]:
+    """Depth at which a piece falls into the most cells, px, by its place on the sheet; those that stay one are left out.
 
     Parts that separate at depth ``d`` are cells if each is deeper than ``d / NECK`` and than the least inner radius.
     """
-    depth, pieces = sheet.depth, len(sheet.pieces)
-    rows, cols = _tops(depth, least_px)
+    rows, cols = _tops(sheet.depth, least_px)
     owners = np.searchsorted(sheet.starts, rows, side="right") - 1
-    tops = depth[rows, cols]
-    hubs = _hubs(owners, tops, pieces)
-    narrow = _narrowest(depth, rows, cols, hubs[owners]) <= NECK * tops
-    deepest = np.full(pieces, np.inf, np.float32)
-    deepest[owners[narrow]] = tops[hubs[owners[narrow]]]
-    cells = np.zeros((len(NECKS), pieces), np.intp)
-    for step, neck in enumerate(NECKS[:, None] * deepest if narrow.any() else ()):
-        _, labels = cv2.connectedComponents((depth > np.repeat(neck, np.diff(sheet.starts))[:, None]).view(np.uint8))
+    tops = sheet.depth[rows, cols]
+    hubs = _hubs(owners, tops, len(sheet.pieces))
+    narrow = _narrowest(sheet.depth, rows, cols, hubs[owners]) <= NECK * tops
+    suspects = np.unique(owners[narrow])
+    if not len(suspects):
+        return {}
+    # Only the suspects' rows are looked at further, moved together.
+    heights = np.diff(sheet.starts)[suspects]
+    ends = np.cumsum(heights)
+    depth = np.concatenate([sheet.depth[sheet.starts[place] : sheet.starts[place + 1]] for place in suspects])
+    among = np.isin(owners, suspects)
+    own = np.searchsorted(suspects, owners[among])
+    moved = rows[among] - (sheet.starts[suspects] - (ends - heights))[own]
+    necks = NECKS[:, None] * tops[hubs[suspects]]
+    cells = _cells_at(depth, necks, heights, (moved, cols[among], own, tops[among]), least_px)
+    best = cells.argmax(axis=0)
+    found = zip(suspects.tolist(), cells.max(axis=0).tolist(), necks[best, np.arange(len(best))].tolist(), strict=True)
+    return {place: neck for place, count, neck in found if count > 1}
+
+
+def _cells_at(depth, necks, heights, maxima, least_px):
+    rows, cols, owners, tops = maxima
+    cells = np.zeros(necks.shape, np.intp)
+    for step, neck in enumerate(necks):
+        _, labels = cv2.connectedComponents((depth > np.repeat(neck, heights)[:, None]).view(np.uint8))
         deep = tops >= np.maximum(least_px, neck / NECK)[owners]
-        _, first = np.unique(labels[rows[deep], cols[deep]], return_index=True)
-        cells[step] = np.bincount(owners[deep][first], minlength=pieces)
-    most = cells.argmax(axis=0)
-    return np.where(cells.max(axis=0) > 1, NECKS[most] * deepest, np.float32(0))
+        parts = dict(zip(labels[rows[deep], cols[deep]].tolist(), owners[deep].tolist(), strict=True))
+        cells[step] = np.bincount(list(parts.values()), minlength=necks.shape[1])
+    return cells
 
 
 def _tops(depth: NDArray[np.float32], least_px: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

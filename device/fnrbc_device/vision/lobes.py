@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,10 +43,6 @@ CHORD_UM: Final = 7.0
 
 AT_ONCE: Final = 128
 """Pairs measured in one go: some 100 KB, which stay in the cache."""
-
-Pairs = NDArray[np.intp]
-"""(n, 2) numbers of pieces."""
-
 
 def join_lobes(
     pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float, body_level: float
@@ -163,43 +158,36 @@ class _Bodies:
 
 def _by_gap(pieces: list[Outline], gap_px: float, widest_px: float) -> list[tuple[int, int]]:
     """Pairs of pieces at most a gap apart, nearest first: what clearly is one cell is joined before what may be."""
-    pairs = _neighbours(np.array([piece.box for piece in pieces]).reshape(-1, 4), gap_px, widest_px)
-    gaps = [(gap, i, j) for gap, (i, j) in zip(_gaps(pieces, pairs), pairs.tolist(), strict=True) if gap <= gap_px]
-    return [(i, j) for _, i, j in sorted(gaps)]
+    pairs = _neighbours(np.array([piece.box for piece in pieces], np.int32).reshape(-1, 4), gap_px, widest_px)
+    near = sorted((gap, i, j) for gap, i, j in _gaps(pieces, pairs) if gap <= gap_px)
+    return [(i, j) for _, i, j in near]
 
 
-def _neighbours(boxes: NDArray[np.intp], gap_px: float, widest_px: float) -> Pairs:
+def _neighbours(boxes: NDArray[np.int32], gap_px: float, widest_px: float) -> list[tuple[int, int]]:
     """Pairs of pieces whose boxes are at most a gap apart and together not wider than a nucleus."""
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    order = np.argsort(low[:, 0], kind="stable")
-    ends = np.searchsorted(low[order, 0], high[order, 0] + gap_px, side="right")
-    counts = ends - np.arange(len(order)) - 1  # of pieces that begin after this one does and before its reach ends
-    first = np.repeat(np.arange(len(order)), counts)
-    second = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts) + first + 1
-    pairs = np.sort(np.stack([order[first], order[second]], axis=1), axis=1)
-    starts, stops = low[pairs], high[pairs]
-    near = (starts.max(axis=1) - stops.min(axis=1) <= gap_px).all(axis=1)
-    fit = (stops.max(axis=1) - starts.min(axis=1) <= widest_px).all(axis=1)
-    return np.asarray(pairs[near & fit], np.intp)
+    near = np.ones((len(boxes), len(boxes)), np.bool_)
+    for low, size in ((boxes[:, 0], boxes[:, 2]), (boxes[:, 1], boxes[:, 3])):
+        reach = (low + size)[:, None] - low  # from where the one begins to where the other ends
+        near &= (reach >= -gap_px) & (reach <= widest_px)
+    first, second = np.nonzero(near & near.T)
+    return [(i, j) for i, j in zip(first.tolist(), second.tolist(), strict=True) if i < j]
 
 
-def _gaps(pieces: list[Outline], pairs: Pairs) -> Iterator[float]:
-    """Smallest distance between the outlines of each pair, px."""
-    samples = {index: _sampled(pieces[index].points_xy) for index in np.unique(pairs).tolist()}
-    for i, j in pairs.tolist():
-        one, two = samples[i], samples[j]
-        corner = one[0]
-        yield _least_distance(one - corner, two - corner)
-
-
-def _sampled(points_xy: NDArray[np.int32]) -> NDArray[np.float32]:
-    return points_xy[:: max(3, len(points_xy) // GAP_POINTS)].astype(np.float32)
-
-
-def _least_distance(one: NDArray[np.float32], two: NDArray[np.float32]) -> float:
-    """Of the points of one outline to those of another; whole numbers below 4,000 are exact in these squares."""
-    squared = (one * one).sum(axis=1)[:, None] + (two * two).sum(axis=1) - 2 * (one @ two.T)
-    return float(squared.min()) ** 0.5
+def _gaps(pieces: list[Outline], pairs: list[tuple[int, int]]) -> Iterator[tuple[float, int, int]]:
+    """Smallest distance between the outlines of each pair, px, and the pair."""
+    involved = sorted({index for pair in pairs for index in pair})
+    if not involved:
+        return
+    sampled = [pieces[index].points_xy for index in involved]
+    sampled = [points[:: max(3, len(points) // GAP_POINTS)] for points in sampled]
+    x, y = np.concatenate(sampled).astype(np.float64).T  # in which squares of pixels are exact
+    square, ones = x * x + y * y, np.ones_like(x)
+    # One product gives all squared distances: (x, y, r, 1) . (-2 x', -2 y', 1, r').
+    left, right = np.stack([x, y, square, ones], axis=1), np.stack([-2 * x, -2 * y, ones, square])
+    ends = np.cumsum([len(points) for points in sampled]).tolist()
+    own = {index: slice(start, end) for index, start, end in zip(involved, [0, *ends], ends, strict=False)}
+    for i, j in pairs:
+        yield float((left[own[i]] @ right[:, own[j]]).min()) ** 0.5, i, j
 
 
 _ALONG: Final = np.concatenate(([0.0, 1.0], BETWEEN))
