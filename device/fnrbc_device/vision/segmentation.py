@@ -1,7 +1,7 @@
 """Finds nucleated cells in a frame: the paper's extraction of regions of interest, made automatic.
 
 Gaussian low-pass, histogram, first extreme, threshold, morphology against debris; then, on the few pieces that
-need it, lobes are joined to one nucleus and clumps are cut at their bottleneck by a gradient-aware watershed.
+need it, clumps are cut at their bottleneck by a gradient-aware watershed and lobes are joined to one nucleus.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,27 @@ from numpy.typing import NDArray
 
 from fnrbc_device.records import Detection, Field, Image
 from fnrbc_device.vision.clumps import cut_clumps
+from fnrbc_device.vision.crowds import is_crowded
 from fnrbc_device.vision.lobes import join_lobes
 from fnrbc_device.vision.measuring import BODY_LEVEL
 from fnrbc_device.vision.outline import Outline
 from fnrbc_device.vision.reduction import Reduced, reduce
 
-GLASS: Final = 240.0
-"""Grey of empty glass on the flattened scale, on which thresholds are comparable between lights and cameras."""
+DARKEST_MODE_LIMIT: Final = 170.0
+"""A mode brighter than this is no nuclear stain. In the nuclear picture the white cells of ``smear_fields`` lie at
+29-132 (5th and 95th percentile of the fields' darkest modes), red cells of ``anaemia_fields`` above 200."""
 
-DARKEST_MODE_LIMIT: Final = 130.0
-"""A mode brighter than this is no nuclear stain: red cells lie at 102-215 (5th percentile 111), the nuclei of
-stained fields at 14-110 (``smear_fields``, flattened green)."""
+DARKEST_GREY_LIMIT: Final = 130.0
+"""The same without colours: red cells lie at 102-215 (5th percentile 111), the nuclei of stained fields at 14-110
+(``smear_fields``, green)."""
+
+OUTERMOST: Final = 165.0
+"""Brightest level at which a nucleus' outline is drawn: 1 % of the red cells in thick smears (``smear_fields``) are
+darker than 154, and would be drawn into the nuclei that they touch."""
+
+CORE_SHARE: Final = 0.1
+"""Of a piece inside that outline, the least share that must be darker than the paper's threshold: else it is a thick
+red cell. With a single pixel 0.19 false candidates a field of ``smear_fields``, with a tenth 0.05, nuclei lost: none."""
 
 MODE_SHARE: Final = 0.0004
 """Least share of the picture that a mode must hold: a third of one 5 um nucleus in 134 x 100 um."""
@@ -80,17 +90,19 @@ class Segmenter:
         return self.segment_reduced(reduce(image, self._pixel_size_um))
 
     def segment_reduced(self, reduced: Reduced) -> Field:
-        """Find the cells of one frame, whose working picture exists already."""
-        low = reduced.green
-        to_flat = GLASS / max(reduced.glass_rgb[1], 1.0)
-        self._remember(flattened_histogram(low, to_flat))
-        darkest = first_extreme(self._histogram)
+        """Find the cells of one frame, whose working pictures exist already."""
+        nuclear = reduced.nuclear
+        self._remember(histogram_of(nuclear))
+        coloured = reduced.stain is not None
+        darkest = first_extreme(self._histogram, DARKEST_MODE_LIMIT if coloured else DARKEST_GREY_LIMIT)
         if darkest is None:
-            return Field([], reduced.glass_rgb, 0.0, low, reduced.pixel_um)
-        limit = threshold(darkest)
-        nuclei = _nuclei(low, limit / to_flat, reduced)
-        detections = [_detection(nucleus, reduced, low.shape) for nucleus in nuclei]
-        return Field(detections, reduced.glass_rgb, limit, low, reduced.pixel_um)
+            return Field([], reduced.glass_rgb, 0.0, reduced.green, reduced.pixel_um)
+        core = threshold(darkest)
+        # Without colours cytoplasm and red cells lie between the core and half-way to glass.
+        outer = outer_limit(self._histogram, core) if coloured else core
+        nuclei = _nuclei(nuclear, core, outer, reduced)
+        detections = [_detection(nucleus, reduced, nuclear.shape) for nucleus in nuclei]
+        return Field(detections, reduced.glass_rgb, core, reduced.green, reduced.pixel_um)
 
     def _remember(self, histogram: NDArray[np.float64]) -> None:
         if not self._histogram.any():
@@ -99,34 +111,32 @@ class Segmenter:
             self._histogram += (histogram - self._histogram) / MEMORY_FRAMES
 
 
-def flattened_histogram(low: NDArray[np.uint8], to_flat: float) -> NDArray[np.float64]:
-    """Share of the picture at each grey of the flattened scale (glass at 240); (256,), sums to 1."""
-    counts = cv2.calcHist([_every_other(low)], [0], None, [256], [0, 256])[:, 0]
-    greys = np.minimum(np.rint(np.arange(256) * to_flat), 255).astype(np.intp)
-    return np.bincount(greys, counts / counts.sum(), minlength=256).astype(np.float64)
+def histogram_of(nuclear: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share of the nuclear picture at each grey; (256,), sums to 1. Every other pixel each way tells as much."""
+    rows, pairs = nuclear[::2], nuclear.shape[1] // 2
+    # As the first of two channels, so that a histogram reads every other pixel without a copy.
+    pixels = rows[:, : 2 * pairs].reshape(len(rows), pairs, 2) if pairs else rows
+    counts = cv2.calcHist([pixels], [0], None, [256], [0, 256])[:, 0]
+    return np.asarray(counts / counts.sum(), np.float64)
 
 
-def _every_other(low: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every other pixel of every other row, as the first of two channels: a histogram reads it without a copy."""
-    rows, pairs = low[::2], low.shape[1] // 2
-    return rows[:, : 2 * pairs].reshape(len(rows), pairs, 2) if pairs else rows
-
-
-def first_extreme(histogram: NDArray[np.float64]) -> float | None:
+def first_extreme(histogram: NDArray[np.float64], brightest: float = DARKEST_MODE_LIMIT) -> float | None:
     """Grey of the darkest mode, which is the stain of the nuclei; the paper's locs(x).
 
     Parameters
     ----------
     histogram
-        (256,) share of the picture at each flattened grey.
+        (256,) share of the picture at each grey.
+    brightest
+        Grey up to which a mode may be nuclear stain.
 
     Returns
     -------
     float or None
-        0..``DARKEST_MODE_LIMIT``; None in a field without anything so dark.
+        0..``brightest``; None in a field without anything so dark.
     """
     smooth = np.convolve(np.pad(histogram, 12, mode="reflect"), _SMOOTHING, mode="valid")
-    dark = smooth[: int(DARKEST_MODE_LIMIT) + 1]
+    dark = smooth[: int(brightest) + 1]
     rises = dark[1:-1] >= dark[:-2]
     falls = dark[1:-1] > dark[2:]
     for peak in np.flatnonzero(rises & falls) + 1:
@@ -149,22 +159,57 @@ def literal_threshold() -> float:
     return 256.0 / DENOMINATOR
 
 
-def _nuclei(low: NDArray[np.uint8], limit: float, reduced: Reduced) -> Iterator[Outline]:
-    """Outlines of whole nuclei: pieces under the threshold, cut where clumped, joined where lobed."""
+def outer_limit(histogram: NDArray[np.float64], core: float) -> float:
+    """Grey at which a nucleus' outline is drawn: half-way between what is stained and glass, no darker than its core.
+
+    The paper's threshold lies in the dark third of a nucleus' blurred edge. It decides what is a nucleus; where its
+    outline runs is decided as in Canny's double threshold, at the limit that separates both sides best.
+
+    Parameters
+    ----------
+    histogram
+        (256,) share of the picture at each grey.
+    core
+        The paper's threshold, 0..255.
+
+    References
+    ----------
+    .. [1] N. Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. Syst. Man Cybern. 9 (1979)
+       62-66, doi:10.1109/TSMC.1979.4310076.
+    """
+    below = np.cumsum(histogram)
+    first_moment = np.cumsum(histogram * np.arange(256))
+    spread = (first_moment[-1] * below - first_moment * below[-1]) ** 2 / np.maximum(below * (below[-1] - below), 1e-9)
+    return max(core, min(float(spread.argmax()), OUTERMOST))
+
+
+def _nuclei(nuclear: NDArray[np.uint8], core: float, outer: float, reduced: Reduced) -> Iterator[Outline]:
+    """Outlines of whole nuclei: pieces inside the outer limit that hold a core, cut where clumped, joined where lobed."""
     um = reduced.pixel_um
-    _, dark = cv2.threshold(low, limit, 255, cv2.THRESH_BINARY_INV)
-    cleaned = cv2.morphologyEx(dark, cv2.MORPH_OPEN, _CROSS)
-    contours, _ = cv2.findContours(cleaned, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if len(contours) > MOST_PIECES_A_UM2 * low.size * um**2:
+    _, cores = cv2.threshold(nuclear, core, 255, cv2.THRESH_BINARY_INV)
+    crowded = outer > core and is_crowded(cores, um)
+    dark = cv2.threshold(nuclear, outer, 255, cv2.THRESH_BINARY_INV)[1] if crowded else cores
+    contours, _ = cv2.findContours(cv2.morphologyEx(dark, cv2.MORPH_OPEN, _CROSS), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if len(contours) > MOST_PIECES_A_UM2 * nuclear.size * um**2:
         return
     shortest = 2.0 * SMALLEST_PIECE_UM / um  # points: less than a disc's perimeter, and cheap to ask
     pieces = [Outline.of(np.asarray(contour, np.int32)[:, 0]) for contour in contours if len(contour) >= shortest]
-    pieces = cut_clumps(pieces, low, um)
-    body_level = BODY_LEVEL * reduced.glass_rgb[1]
+    pieces = cut_clumps(pieces, nuclear, um)
+    if crowded:
+        pieces = [piece for piece in pieces if _holds_core(piece, cores)]
+    else:
+        pieces = join_lobes(pieces, reduced.green, um, BODY_LEVEL * reduced.glass_rgb[1])
     smallest, largest = _circle_area(SMALLEST_NUCLEUS_UM / um), _circle_area(LARGEST_NUCLEUS_UM / um)
-    for nucleus in join_lobes(pieces, low, um, body_level):
+    for nucleus in pieces:
         if smallest <= nucleus.area_px2 <= largest:
             yield nucleus
+
+
+def _holds_core(piece: Outline, cores: NDArray[np.uint8]) -> bool:
+    """Whether enough of a piece is as dark as a nucleus; its upright box stands for it."""
+    left, top, width, height = piece.box
+    inside = cores[top : top + height, left : left + width]
+    return cv2.countNonZero(inside) >= CORE_SHARE * piece.area_px2
 
 
 def _detection(nucleus: Outline, reduced: Reduced, shape: tuple[int, ...]) -> Detection:
