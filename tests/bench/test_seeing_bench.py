@@ -162,7 +162,7 @@ def test_fuzz_bounds_time_and_memory_of_a_frame_in_a_process_of_its_own(capsys):
     assert figures["shown"]["black"]["peak_mib"] > 0
 
 
-@pytest.mark.parametrize(("shape", "outcome"), [((40, 60, 3), "seen"), ((7,), "ValueError: the image is uint8")])
+@pytest.mark.parametrize(("shape", "outcome"), [((40, 60, 3), "seen"), ((7,), "refused: the image is uint8")])
 def test_fuzz_tells_what_broke_from_what_was_seen(monkeypatch, shape, outcome):
     monkeypatch.setitem(seeing_fuzz.FRAMES, "black", lambda rng, usual: np.zeros(shape, np.uint8))
 

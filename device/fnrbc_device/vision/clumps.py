@@ -123,72 +123,80 @@ class _Sheet:
         rows = slice(int(self.starts[place]), int(self.starts[place + 1]))
         return rows, slice(0, self.pieces[place].box[2] + 2 * MARGIN_PX)
 
+    def rows_of(self, places: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """The depth of some pieces, under each other, and their starts."""
+        starts = np.concatenate(([0], np.cumsum(np.diff(self.starts)[places])))
+        return np.concatenate([self.depth[self.starts[place] : self.starts[place + 1]] for place in places]), starts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Maxima:
+    """The places of a sheet that are deepest among their neighbours, and deep enough for a cell; row by row."""
+
+    rows: NDArray[np.intp]
+    cols: NDArray[np.intp]
+    depths: NDArray[np.float32]
+    owners: NDArray[np.intp]
+    """Which piece each lies in."""
+
+    @staticmethod
+    def of(depth: NDArray[np.float32], starts: NDArray[np.intp], least_px: float) -> _Maxima:
+        deep = np.flatnonzero(depth >= least_px)
+        highest = np.asarray(cv2.dilate(depth, _SQUARE), np.float32)
+        places = deep[depth.ravel()[deep] == highest.ravel()[deep]]
+        rows, cols = np.divmod(places, depth.shape[1])
+        owners = np.asarray(np.searchsorted(starts, rows, side="right") - 1, np.intp)
+        return _Maxima(rows, cols, depth.ravel()[places], owners)
+
+    def deepest(self, pieces: int) -> NDArray[np.intp]:
+        """Which of them is the deepest of each piece; 0 for a piece that has none."""
+        deepest = np.zeros(pieces, np.intp)
+        rising = np.argsort(self.depths, kind="stable")
+        deepest[self.owners[rising]] = rising  # the last one written is the deepest
+        return deepest
+
 
 def _necks(sheet: _Sheet, least_px: float) -> dict[int, float]:
-    """Depth at which a piece falls into the most cells, px, by its place on the sheet; those that stay one are left out.
+    """Depth at which a piece falls into the most cells, px, by its place on the sheet; what stays one is left out.
 
     Parts that separate at depth ``d`` are cells if each is deeper than ``d / NECK`` and than the least inner radius.
     """
-    rows, cols = _tops(sheet.depth, least_px)
-    owners = np.searchsorted(sheet.starts, rows, side="right") - 1
-    tops = sheet.depth[rows, cols]
-    hubs = _hubs(owners, tops, len(sheet.pieces))
-    narrow = _narrowest(sheet.depth, rows, cols, hubs[owners]) <= NECK * tops
-    suspects = np.unique(owners[narrow])
+    maxima = _Maxima.of(sheet.depth, sheet.starts, least_px)
+    hubs = maxima.deepest(len(sheet.pieces))[maxima.owners]
+    suspects = np.unique(maxima.owners[_narrowest(sheet.depth, maxima, hubs) <= NECK * maxima.depths])
     if not len(suspects):
         return {}
-    # Only the suspects' rows are looked at further, moved together.
-    heights = np.diff(sheet.starts)[suspects]
-    ends = np.cumsum(heights)
-    depth = np.concatenate([sheet.depth[sheet.starts[place] : sheet.starts[place + 1]] for place in suspects])
-    among = np.isin(owners, suspects)
-    own = np.searchsorted(suspects, owners[among])
-    moved = rows[among] - (sheet.starts[suspects] - (ends - heights))[own]
-    necks = NECKS[:, None] * tops[hubs[suspects]]
-    cells = _cells_at(depth, necks, heights, (moved, cols[among], own, tops[among]), least_px)
+    depth, starts = sheet.rows_of(suspects)
+    maxima = _Maxima.of(depth, starts, least_px)
+    necks = NECKS[:, None] * maxima.depths[maxima.deepest(len(suspects))]
+    cells = np.array([_cells(depth, np.repeat(neck, np.diff(starts)), maxima, least_px) for neck in necks])
     best = cells.argmax(axis=0)
-    found = zip(suspects.tolist(), cells.max(axis=0).tolist(), necks[best, np.arange(len(best))].tolist(), strict=True)
-    return {place: neck for place, count, neck in found if count > 1}
+    found = zip(suspects.tolist(), best.tolist(), range(len(suspects)), strict=True)
+    return {place: float(necks[step, own]) for place, step, own in found if cells[step, own] > 1}
 
 
-def _cells_at(depth, necks, heights, maxima, least_px):
-    rows, cols, owners, tops = maxima
-    cells = np.zeros(necks.shape, np.intp)
-    for step, neck in enumerate(necks):
-        _, labels = cv2.connectedComponents((depth > np.repeat(neck, heights)[:, None]).view(np.uint8))
-        deep = tops >= np.maximum(least_px, neck / NECK)[owners]
-        parts = dict(zip(labels[rows[deep], cols[deep]].tolist(), owners[deep].tolist(), strict=True))
-        cells[step] = np.bincount(list(parts.values()), minlength=necks.shape[1])
-    return cells
-
-
-def _tops(depth: NDArray[np.float32], least_px: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of the local maxima that are deep enough for a cell."""
-    tops = (depth >= least_px) & (depth == np.asarray(cv2.dilate(depth, _SQUARE), np.float32))
-    rows, cols = np.nonzero(tops)
-    return rows, cols
-
-
-def _hubs(owners: NDArray[np.intp], tops: NDArray[np.float32], pieces: int) -> NDArray[np.intp]:
-    """Which of the maxima is the deepest of each piece; 0 for a piece that has none."""
-    hubs = np.zeros(pieces, np.intp)
-    rising = np.argsort(tops, kind="stable")
-    hubs[owners[rising]] = rising  # the last one written is the deepest
-    return hubs
-
-
-def _narrowest(
-    depth: NDArray[np.float32], rows: NDArray[np.intp], cols: NDArray[np.intp], hubs: NDArray[np.intp]
-) -> NDArray[np.float64]:
+def _narrowest(depth: NDArray[np.float32], maxima: _Maxima, hubs: NDArray[np.intp]) -> NDArray[np.float64]:
     """Least depth on the straight way from each maximum to its piece's deepest, px: no neck between is narrower.
 
     Two parts that fall apart have a neck on at least one of their ways to the deepest place.
     """
-    down, right = rows[hubs] - rows, cols[hubs] - cols
+    down, right = maxima.rows[hubs] - maxima.rows, maxima.cols[hubs] - maxima.cols
     way = np.linspace(0, 1, WAY_POINTS)
-    at_rows, at_cols = (np.rint(at[:, None] + way * by[:, None]) for at, by in ((rows, down), (cols, right)))
-    passed = depth.ravel()[(at_rows * depth.shape[1] + at_cols).astype(np.intp)]
-    return passed.min(axis=1) - np.hypot(down, right) / (2 * WAY_POINTS)  # depth changes by a pixel a pixel at most
+    rows, cols = (np.rint(at[:, None] + way * by[:, None]) for at, by in ((maxima.rows, down), (maxima.cols, right)))
+    passed = depth.ravel()[(rows * depth.shape[1] + cols).astype(np.intp)]
+    # Between the points it may be less: depth changes by a pixel a pixel at most.
+    return np.asarray(passed.min(axis=1) - np.hypot(down, right) / (2 * WAY_POINTS), np.float64)
+
+
+def _cells(
+    depth: NDArray[np.float32], neck_of_row: NDArray[np.float32], maxima: _Maxima, least_px: float
+) -> NDArray[np.intp]:
+    """How many cells each piece falls into where it is deeper than its neck."""
+    _, labels = cv2.connectedComponents((depth > neck_of_row[:, None]).view(np.uint8))
+    deep = maxima.depths >= np.maximum(least_px, neck_of_row[maxima.rows] / NECK)
+    parts = labels[maxima.rows[deep], maxima.cols[deep]].tolist()
+    owners = dict(zip(parts, maxima.owners[deep].tolist(), strict=True))
+    return np.bincount(np.array(list(owners.values()), np.intp), minlength=int(maxima.owners.max()) + 1)
 
 
 def _parts(sheet: _Sheet, place: int, neck_px: float, least_px: float, low: NDArray[np.uint8]) -> list[Outline]:
@@ -208,7 +216,8 @@ def _cores(depth: NDArray[np.float32], neck_px: float, least_px: float) -> NDArr
     deep = depth >= max(SEED_SHARE * least_px, neck_px / NECK)
     kept = np.bincount(labels[deep], minlength=count) > 0
     kept[0] = False
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+    numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return np.asarray(numbers[labels], np.int32)
 
 
 def _flooded(

@@ -71,7 +71,7 @@ class Gate:
         if measured is None:
             return 1.0
         self._sharpest = max(measured, self._sharpest * (1 - FORGETTING))
-        return measured / self._sharpest
+        return measured / self._sharpest if self._sharpest > 0 else 1.0
 
 
 def fine_to_coarse(green: NDArray[np.uint8]) -> float | None:

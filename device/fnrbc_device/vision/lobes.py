@@ -142,7 +142,7 @@ class _Bodies:
         chords = self._rays(through, across) + self._rays(through, -across)
         # Chords across a convex body, all in one direction, are a concave function of the way (Brunn).
         expected = chords[:, :1] + BETWEEN * (chords[:, 1:2] - chords[:, :1])
-        return (length < 1) | (chords[:, 2:] >= BODY_SHARE * expected).all(axis=1)
+        return np.asarray((length < 1) | (chords[:, 2:] >= BODY_SHARE * expected).all(axis=1), np.bool_)
 
     def _rays(self, starts: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.intp]:
         """How far from each point, px, the picture stays darker than glass; (n, m, 2) points, (n, 2) directions."""

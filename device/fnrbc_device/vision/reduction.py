@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.errors import PictureError
 from fnrbc_device.records import Image
 
 WORKING_UM: Final = 0.25
@@ -66,11 +67,11 @@ def reduce(image: Image, pixel_size_um: float) -> Reduced:
 
     Raises
     ------
-    ValueError
+    PictureError
         The image is no uint8 RGB picture.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"the image is {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
+        raise PictureError(f"the image is {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
     factor = _factor(pixel_size_um, image.shape[:2])
     green = _shrunk(np.asarray(cv2.extractChannel(image, 1), np.uint8), factor)
     pixel_um = pixel_size_um * factor
@@ -86,7 +87,7 @@ def _factor(pixel_size_um: float, shape: tuple[int, ...]) -> float:
 
 
 def _shrunk(green: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """The picture at the working scale; what does not fill a working pixel at its right and lower border is left out."""
+    """The picture at the working scale; what fills no working pixel at its right and lower border is left out."""
     if factor == 1:
         return green
     height, width = (int(side / factor + 1e-9) for side in green.shape)
