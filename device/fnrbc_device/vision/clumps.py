@@ -220,9 +220,7 @@ def _cores(depth: NDArray[np.float32], neck_px: float, least_px: float) -> NDArr
     return np.asarray(numbers[labels], np.int32)
 
 
-def _flooded(
-    patch: NDArray[np.uint8], mask: NDArray[np.uint8], cores: NDArray[np.int32]
-) -> NDArray[np.int32]:
+def _flooded(patch: NDArray[np.uint8], mask: NDArray[np.uint8], cores: NDArray[np.int32]) -> NDArray[np.int32]:
     """Grow the cores along the picture's own gradients until they meet; 0 between and beyond them."""
     beyond = int(cores.max()) + 1
     markers = np.where(mask == 0, np.int32(beyond), cores)

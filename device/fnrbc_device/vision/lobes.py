@@ -44,9 +44,8 @@ CHORD_UM: Final = 7.0
 AT_ONCE: Final = 128
 """Pairs measured in one go: some 100 KB, which stay in the cache."""
 
-def join_lobes(
-    pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float, body_level: float
-) -> list[Outline]:
+
+def join_lobes(pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float, body_level: float) -> list[Outline]:
     """Join pieces that belong to one cell.
 
     Pieces belong together if the gap between them is at most ``GAP_UM``, together they measure at most ``JOINED_UM``,

@@ -31,6 +31,7 @@ covers 10-60 % of a field."""
 LOW_PASS_UM: Final = 0.2
 """Sigma of the low-pass. The paper's 2 px at about 0.1 um/px."""
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
     """The green channel of a frame at the working scale, low-passed, and the colour of its glass."""
