@@ -55,7 +55,7 @@ def test_each_nucleus_is_matched_once_and_only_from_half_an_overlap_on():
     assert [(true, seen) for true, seen, _ in matches(truth, found)] == [(1, 7)]
 
 
-@pytest.mark.parametrize("pixel_um", [0.25, 0.125, 0.06])
+@pytest.mark.parametrize("pixel_um", [0.25, 0.2, 0.15, 0.125, 0.06])
 def test_the_mask_of_a_detection_covers_what_was_painted_whatever_the_working_scale(pixel_um):
     image = painted([(320, 240)], radius_px=round(3.5 / pixel_um))
     truth = np.zeros(image.shape[:2], np.int32)
