@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.analysis import STAGES
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_files import write_frames
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.stopwatch import STAGES
 
 PIXEL = ("--pixel-size-um", "0.125")
 
