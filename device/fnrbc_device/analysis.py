@@ -4,9 +4,8 @@ No files, no threads, no network: the same frames give the same counts, live and
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
@@ -32,6 +31,7 @@ from fnrbc_device.records import (
     Step,
     Tally,
 )
+from fnrbc_device.stopwatch import Stopwatch
 from fnrbc_device.vision.dust import Dust
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.gate import FAST_SHARE, Gate
@@ -43,27 +43,9 @@ from fnrbc_device.vision.segmentation import Segmenter
 
 _log = logging.getLogger(__name__)
 
-STAGES: Final = ("gate", "registration", "segmentation", "ledger", "classify")
-
 SMALLEST_PIXEL_UM: Final = 0.01
 LARGEST_PIXEL_UM: Final = 1.0
 """Beyond it a nucleus of 5 um has fewer than five pixels, and no one can tell it from dirt."""
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Milliseconds spent in each stage of one frame."""
-
-    stages_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Measure a stage; what is entered twice adds up."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.stages_ms[name] += 1e3 * (perf_counter() - start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +72,8 @@ class Analyser:
         The network and its description.
     still
         The session is one picture: nothing moves, so nothing is registered, and no view can be confirmed.
+    clock
+        What the stages' times are read from, seconds.
 
     Raises
     ------
@@ -98,13 +82,20 @@ class Analyser:
     """
 
     def __init__(
-        self, pixel_size_um: float, classifier: Classifier, manifest: Manifest, *, still: bool = False
+        self,
+        pixel_size_um: float,
+        classifier: Classifier,
+        manifest: Manifest,
+        *,
+        still: bool = False,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         require_pixel_size(pixel_size_um)
         self.pixel_size_um = pixel_size_um
         self._classifier = classifier
         self._manifest = manifest
         self._still = still
+        self._clock = clock
         self._gate = Gate()
         self._registration = Registration()
         self._light = FlatField()
@@ -132,7 +123,7 @@ class Analyser:
         Step
             All that the frame changed.
         """
-        watch = Stopwatch()
+        watch = Stopwatch(self._clock)
         if isinstance(frame, BadFrame):
             return self._rejected(frame, frame.reason, watch)
         if not self._fits(frame):

@@ -120,7 +120,9 @@ def bench(
     pixel_size_um: PixelSize = None,
     bundle: BundlePath = None,
     frames: Annotated[int, typer.Option(min=2, help="How many at most.")] = 200,
-    threads: Annotated[int, typer.Option(min=1, help="Of OpenCV.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Measured beside one thread. [default: one a core]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure each stage's cost a frame, beside the least that any count must do, in one run."""

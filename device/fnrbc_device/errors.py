@@ -29,6 +29,10 @@ class SourceError(FnrbcError):
     """The source of frames gives none: it is empty, not a picture, or the camera is gone."""
 
 
+class PictureError(FnrbcError, ValueError):
+    """An array is no picture that can be looked at: not (H, W, 3), not 8 bits, without a pixel."""
+
+
 class BundleError(FnrbcError):
     """The model bundle is incomplete, altered or of an unknown format."""
 

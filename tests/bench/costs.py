@@ -10,7 +10,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from fnrbc_device.analysis import STAGES, Analyser
+from fnrbc_device.analysis import Analyser
 from fnrbc_device.bench import floor_ms
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import SimulatedMicroscope
@@ -18,6 +18,7 @@ from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.counting.ledger import Ledger
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.records import CountEvent, Detection, Frame, Pose, Verdict
+from fnrbc_device.stopwatch import STAGES
 
 PIXEL_UM: Final = 0.125
 SHAPE: Final = (960, 1280)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fnrbc_device.analysis import STAGES, Analyser
+from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_optics import Optics
@@ -17,6 +17,7 @@ from fnrbc_device.counting.recount import recount
 from fnrbc_device.errors import UsageError
 from fnrbc_device.manifest import Manifest
 from fnrbc_device.records import BadFrame, CountEvent, Frame, Image, Step, Tally
+from fnrbc_device.stopwatch import STAGES
 
 UM = 0.125
 SMALL = (480, 640)

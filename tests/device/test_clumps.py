@@ -1,10 +1,14 @@
 """Lobes of one nucleus are one cell; cells that touch are two."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
 
 from fnrbc_device.records import Detection, Image
+from fnrbc_device.vision.clumps import cut_clumps
+from fnrbc_device.vision.lobes import join_lobes
 from fnrbc_device.vision.measuring import measure
 from fnrbc_device.vision.outline import Outline
 from fnrbc_device.vision.segmentation import Segmenter
@@ -144,3 +148,73 @@ def test_an_outline_of_a_single_line_has_a_centre() -> None:
     outline = Outline.of(np.array([[3, 5], [4, 5], [5, 5]], np.int32))
 
     assert outline.centre_xy == pytest.approx((4.0, 5.0))
+
+
+def pair_of_discs(radius: float, apart: float, centre_xy: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """A mask of two equal discs, side by side."""
+    row, col = np.indices(shape)
+    x, y = centre_xy
+    return np.minimum(*(np.hypot(row - y, col - x - side * apart / 2) for side in (-1, 1))) <= radius
+
+
+def outlines_in(mask: np.ndarray) -> list[Outline]:
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [Outline.of(np.asarray(contour, np.int32)[:, 0]) for contour in contours]
+
+
+def picture_of(mask: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(np.where(mask, 40, 235).astype(np.uint8), (3, 3), 0.8)
+
+
+def test_a_clump_is_cut_alike_alone_and_among_many() -> None:
+    shape, places = (400, 600), [(60 + 110 * col, 50 + 75 * row) for row in range(5) for col in range(5)]
+    masks = [pair_of_discs(13 + index % 7, 20 + index % 9, place, shape) for index, place in enumerate(places)]
+    together = np.any(masks, axis=0)
+
+    among_many = cut_clumps(outlines_in(together), picture_of(together), 0.25)
+    alone = [part for mask in masks for part in cut_clumps(outlines_in(mask), picture_of(mask), 0.25)]
+
+    assert len(places) < len(alone) <= 2 * len(places)
+    assert sorted((part.box, part.area_px2) for part in among_many) == sorted(
+        (part.box, part.area_px2) for part in alone
+    )
+
+
+def test_boxes_that_lie_in_each_other_by_the_hundred_take_no_more_room_than_the_picture() -> None:
+    low = np.full((600, 600), 235, np.uint8)
+    corners = np.array([[8, 8], [500, 8], [500, 40], [40, 40], [40, 500], [8, 500]], np.int32)
+    sides = np.stack([corners, np.roll(corners, -1, axis=0)])
+    hook = np.linspace(*sides, 400).astype(np.int32).transpose(1, 0, 2).reshape(-1, 2)
+    hooks = [Outline.of(hook + index % 90) for index in range(300)]
+    tracemalloc.start()
+
+    cut = cut_clumps(hooks, low, 0.25)
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(cut) >= len(hooks)
+    assert peak < 40 * low.size  # all of them on sheets would take more than 200 pictures
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_which_pieces_are_joined_does_not_depend_on_where_they_lie_in_the_picture(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (300, 400)
+    mask = np.zeros(shape, np.uint8)
+    for x, y, radius in rng.uniform((60, 60, 4), (340, 240, 12), (40, 3)):
+        cv2.circle(mask, (int(x), int(y)), int(radius), 1, -1)
+    far = np.pad(mask, ((2600, 40), (3900, 40)))
+
+    near_joined = join_lobes(outlines_in(mask), picture_of(mask), 0.25, 220.0)
+    far_joined = join_lobes(outlines_in(far), picture_of(far), 0.25, 220.0)
+
+    assert len(near_joined) < len(outlines_in(mask))
+    assert [one.area_px2 for one in near_joined] == [one.area_px2 for one in far_joined]
+    assert [(one.box[0] - 3900, one.box[1] - 2600) for one in far_joined] == [one.box[:2] for one in near_joined]
+
+
+def test_no_pieces_are_no_nuclei() -> None:
+    low = np.full((30, 40), 235, np.uint8)
+
+    assert cut_clumps([], low, 0.25) == []
+    assert join_lobes([], low, 0.25, 220.0) == []

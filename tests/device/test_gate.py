@@ -137,6 +137,16 @@ def test_a_field_too_empty_to_judge_is_not_called_blurred(slide: Image, noise: f
     assert judged.sharpness == 1.0
 
 
+@pytest.mark.parametrize("down", [False, True])
+def test_a_field_of_stripes_has_no_fine_gradients_one_way_and_ends_nothing(down: bool) -> None:
+    stripes = np.full((*SHAPE, 3), 230, np.uint8)
+    stripes[np.arange(SHAPE[0]) % 24 < 12] = 60
+
+    judged = judge(Gate(), stripes if down else np.ascontiguousarray(stripes.transpose(1, 0, 2)))
+
+    assert judged.sharpness == 1.0
+
+
 def test_a_lasting_loss_of_focus_is_accepted_after_minutes_not_seconds(slide: Image) -> None:
     gate = Gate()
     judge(gate, seen(slide))

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fnrbc_device.errors import PictureError
 from fnrbc_device.vision.reduction import LOW_PASS_UM, WORKING_UM, glass_colour, reduce
 
 RED_CELL = np.array([0.085, 0.135, 0.115])
@@ -45,7 +46,7 @@ def test_the_working_pixel_is_as_coarse_as_a_nucleus_allows(pixel_size_um: float
     ],
 )
 def test_what_is_no_rgb_picture_is_refused_by_its_type_and_shape(image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"give \(H, W, 3\) uint8 RGB"):
+    with pytest.raises(PictureError, match=r"give \(H, W, 3\) uint8 RGB"):
         reduce(image, 0.125)
 
 

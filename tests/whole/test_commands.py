@@ -17,6 +17,7 @@ import pytest
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_files import write_frames
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.stopwatch import STAGES
 
 PIXEL = ("--pixel-size-um", "0.125")
 
@@ -244,3 +245,30 @@ def test_bench_states_ratios_to_the_floor(pan):
     result = json.loads(done.stdout)
     assert set(result) >= {"stages_ms", "floor_ms", "ratio", "fps", "frame_px", "cells_per_frame", "threads"}
     assert set(result["stages_ms"]) == {"gate", "registration", "segmentation", "ledger", "classify"}
+    several = result["all_cores"]
+    assert set(several) == {"stages_ms", "floor_ms", "ratio", "fps", "threads"}
+    assert (result["threads"], several["threads"]) == (1, os.cpu_count())
+    for one in (result, several):
+        without_network = sum(ms for name, ms in one["stages_ms"].items() if name != "classify")
+        assert min(one["floor_ms"], one["stages_ms"]["segmentation"]) > 0
+        assert one["ratio"] == pytest.approx(without_network / one["floor_ms"], abs=0.01)
+
+
+def test_bench_prints_one_thread_and_several_beside_each_other(pan):
+    done = fnrbc("bench", pan, *PIXEL, "--frames", "4", "--threads", "2")
+
+    assert done.returncode == 0, done.stderr
+    head, *rows = done.stdout.splitlines()
+    assert head.split() == ["1", "thread", "x", "floor", "2", "threads", "x", "floor"]
+    assert [row.split()[0] for row in rows[:6]] == [*STAGES, "floor"]
+
+
+def test_bench_of_frames_that_cannot_be_counted_says_so(tmp_path):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((480, 640, 3), np.uint8))
+
+    done = fnrbc("bench", tmp_path, *PIXEL)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "fit to be counted on" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -71,15 +71,15 @@ def cut_clumps(pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float) -
     parts: dict[int, list[Outline]] = {}
     for alike in _by_width(suspects, MOST_SHEETS * low.size):
         sheet = _Sheet.of(alike)
-        for place, neck_px in _necks(sheet, least_px).items():
-            found = _parts(sheet, place, neck_px, least_px, low)
-            if len(found) > 1:
-                parts[id(alike[place])] = found
-    if not parts:
+        necks = _necks(sheet, least_px)
+        if necks:
+            parts |= _parts(sheet.only(list(necks)), np.array(list(necks.values()), np.float32), least_px, low)
+    fallen = {name: found for name, found in parts.items() if len(found) > 1}
+    if not fallen:
         return pieces
-    whole = [piece for piece in pieces if id(piece) not in parts]
+    whole = [piece for piece in pieces if id(piece) not in fallen]
     # Necks of one clump differ in depth: what fell apart at one may hold others.
-    return whole + cut_clumps([part for found in parts.values() for part in found], low, pixel_um)
+    return whole + cut_clumps([part for found in fallen.values() for part in found], low, pixel_um)
 
 
 def _has_waist(piece: Outline, least_px: float) -> bool:
@@ -125,121 +125,146 @@ class _Sheet:
             cv2.fillPoly(mask, [piece.points_xy], 255, offset=(MARGIN_PX - left, start + MARGIN_PX - top))
         return _Sheet(pieces, starts, mask, np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32))
 
-    def place_of(self, place: int) -> tuple[slice, slice]:
-        """Rows and columns of a piece."""
-        rows = slice(int(self.starts[place]), int(self.starts[place + 1]))
-        return rows, slice(0, self.pieces[place].box[2] + 2 * MARGIN_PX)
+    def only(self, places: list[int]) -> _Sheet:
+        """Some of the pieces, under each other."""
+        starts = np.concatenate(([0], np.cumsum(np.diff(self.starts)[places])))
+        rows = np.concatenate([np.arange(self.starts[place], self.starts[place + 1]) for place in places])
+        return _Sheet([self.pieces[place] for place in places], starts, self.mask[rows], self.depth[rows])
+
+    def each_row(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A value a piece as a column, a row a row of the sheet."""
+        return np.repeat(values, np.diff(self.starts))[:, None]
+
+    def picture(self, low: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What the picture shows where the pieces lie, continued into their margins."""
+        shown = np.zeros_like(self.mask)
+        for piece, start in zip(self.pieces, self.starts.tolist(), strict=False):
+            left, top, width, height = piece.box
+            patch = cv2.copyMakeBorder(low[top : top + height, left : left + width], *_MARGINS, cv2.BORDER_REPLICATE)
+            shown[start : start + patch.shape[0], : patch.shape[1]] = patch
+        return shown
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Maxima:
+    """The places of a sheet that are deepest among their neighbours, and deep enough for a cell; row by row."""
+
+    rows: NDArray[np.intp]
+    cols: NDArray[np.intp]
+    depths: NDArray[np.float32]
+    owners: NDArray[np.intp]
+    """Which piece each lies in."""
+
+    @staticmethod
+    def of(sheet: _Sheet, least_px: float) -> _Maxima:
+        depth = sheet.depth
+        deep = np.flatnonzero(depth >= least_px)
+        highest = np.asarray(cv2.dilate(depth, _SQUARE), np.float32)
+        places = deep[depth.ravel()[deep] == highest.ravel()[deep]]
+        rows, cols = np.divmod(places, depth.shape[1])
+        owners = np.asarray(np.searchsorted(sheet.starts, rows, side="right") - 1, np.intp)
+        return _Maxima(rows, cols, depth.ravel()[places], owners)
+
+    def deepest(self, pieces: int) -> NDArray[np.intp]:
+        """Which of them is the deepest of each piece; 0 for a piece that has none."""
+        deepest = np.zeros(pieces, np.intp)
+        rising = np.argsort(self.depths, kind="stable")
+        deepest[self.owners[rising]] = rising  # the last one written is the deepest
+        return deepest
 
 
 def _necks(sheet: _Sheet, least_px: float) -> dict[int, float]:
-    """Depth at which a piece falls into the most cells, px, by its place on the sheet; those that stay one are left out.
+    """Depth at which a piece falls into the most cells, px, by its place on the sheet; what stays one is left out.
 
     Parts that separate at depth ``d`` are cells if each is deeper than ``d / NECK`` and than the least inner radius.
     """
-    rows, cols = _tops(sheet.depth, least_px)
-    owners = np.searchsorted(sheet.starts, rows, side="right") - 1
-    tops = sheet.depth[rows, cols]
-    hubs = _hubs(owners, tops, len(sheet.pieces))
-    narrow = _narrowest(sheet.depth, rows, cols, hubs[owners]) <= NECK * tops
-    suspects = np.unique(owners[narrow])
-    if not len(suspects):
+    maxima = _Maxima.of(sheet, least_px)
+    hubs = maxima.deepest(len(sheet.pieces))[maxima.owners]
+    suspects = np.unique(maxima.owners[_narrowest(sheet.depth, maxima, hubs) <= NECK * maxima.depths]).tolist()
+    if not suspects:
         return {}
-    # Only the suspects' rows are looked at further, moved together.
-    heights = np.diff(sheet.starts)[suspects]
-    ends = np.cumsum(heights)
-    depth = np.concatenate([sheet.depth[sheet.starts[place] : sheet.starts[place + 1]] for place in suspects])
-    among = np.isin(owners, suspects)
-    own = np.searchsorted(suspects, owners[among])
-    moved = rows[among] - (sheet.starts[suspects] - (ends - heights))[own]
-    necks = NECKS[:, None] * tops[hubs[suspects]]
-    cells = _cells_at(depth, necks, heights, (moved, cols[among], own, tops[among]), least_px)
-    best = cells.argmax(axis=0)
-    found = zip(suspects.tolist(), cells.max(axis=0).tolist(), necks[best, np.arange(len(best))].tolist(), strict=True)
-    return {place: neck for place, count, neck in found if count > 1}
+    sheet = sheet.only(suspects)
+    maxima = _Maxima.of(sheet, least_px)
+    necks = NECKS[:, None] * maxima.depths[maxima.deepest(len(suspects))]
+    cells = np.array([_cells(sheet, neck, maxima, least_px) for neck in necks])
+    best = cells.argmax(axis=0).tolist()
+    return {
+        place: float(necks[step, own])
+        for own, (place, step) in enumerate(zip(suspects, best, strict=True))
+        if cells[step, own] > 1
+    }
 
 
-def _cells_at(depth, necks, heights, maxima, least_px):
-    rows, cols, owners, tops = maxima
-    cells = np.zeros(necks.shape, np.intp)
-    for step, neck in enumerate(necks):
-        _, labels = cv2.connectedComponents((depth > np.repeat(neck, heights)[:, None]).view(np.uint8))
-        deep = tops >= np.maximum(least_px, neck / NECK)[owners]
-        parts = dict(zip(labels[rows[deep], cols[deep]].tolist(), owners[deep].tolist(), strict=True))
-        cells[step] = np.bincount(list(parts.values()), minlength=necks.shape[1])
-    return cells
-
-
-def _tops(depth: NDArray[np.float32], least_px: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of the local maxima that are deep enough for a cell."""
-    tops = (depth >= least_px) & (depth == np.asarray(cv2.dilate(depth, _SQUARE), np.float32))
-    rows, cols = np.nonzero(tops)
-    return rows, cols
-
-
-def _hubs(owners: NDArray[np.intp], tops: NDArray[np.float32], pieces: int) -> NDArray[np.intp]:
-    """Which of the maxima is the deepest of each piece; 0 for a piece that has none."""
-    hubs = np.zeros(pieces, np.intp)
-    rising = np.argsort(tops, kind="stable")
-    hubs[owners[rising]] = rising  # the last one written is the deepest
-    return hubs
-
-
-def _narrowest(
-    depth: NDArray[np.float32], rows: NDArray[np.intp], cols: NDArray[np.intp], hubs: NDArray[np.intp]
-) -> NDArray[np.float64]:
+def _narrowest(depth: NDArray[np.float32], maxima: _Maxima, hubs: NDArray[np.intp]) -> NDArray[np.float64]:
     """Least depth on the straight way from each maximum to its piece's deepest, px: no neck between is narrower.
 
     Two parts that fall apart have a neck on at least one of their ways to the deepest place.
     """
-    down, right = rows[hubs] - rows, cols[hubs] - cols
+    down, right = maxima.rows[hubs] - maxima.rows, maxima.cols[hubs] - maxima.cols
     way = np.linspace(0, 1, WAY_POINTS)
-    at_rows, at_cols = (np.rint(at[:, None] + way * by[:, None]) for at, by in ((rows, down), (cols, right)))
-    passed = depth.ravel()[(at_rows * depth.shape[1] + at_cols).astype(np.intp)]
-    return passed.min(axis=1) - np.hypot(down, right) / (2 * WAY_POINTS)  # depth changes by a pixel a pixel at most
+    rows, cols = (np.rint(at[:, None] + way * by[:, None]) for at, by in ((maxima.rows, down), (maxima.cols, right)))
+    passed = depth.ravel()[(rows * depth.shape[1] + cols).astype(np.intp)]
+    # Between the points it may be less: depth changes by a pixel a pixel at most.
+    return np.asarray(passed.min(axis=1) - np.hypot(down, right) / (2 * WAY_POINTS), np.float64)
 
 
-def _parts(sheet: _Sheet, place: int, neck_px: float, least_px: float, low: NDArray[np.uint8]) -> list[Outline]:
-    """The parts of one piece that falls apart at a neck."""
-    window = sheet.place_of(place)
-    cores = _cores(sheet.depth[window], neck_px, least_px)
-    left, top, width, height = sheet.pieces[place].box
-    inner = low[top : top + height, left : left + width]
-    patch = cv2.copyMakeBorder(inner, MARGIN_PX, MARGIN_PX, MARGIN_PX, MARGIN_PX, cv2.BORDER_REPLICATE)
-    markers = _flooded(np.asarray(patch, np.uint8), sheet.mask[window], cores)
-    return _outlines(markers, np.array([left - MARGIN_PX, top - MARGIN_PX], np.int32))
+def _cells(sheet: _Sheet, necks: NDArray[np.float32], maxima: _Maxima, least_px: float) -> NDArray[np.intp]:
+    """How many cells each piece falls into where it is deeper than its neck."""
+    _, labels = cv2.connectedComponents((sheet.depth > sheet.each_row(necks)).view(np.uint8))
+    deep = maxima.depths >= np.maximum(least_px, necks / NECK)[maxima.owners]
+    parts = labels[maxima.rows[deep], maxima.cols[deep]].tolist()
+    owners = dict(zip(parts, maxima.owners[deep].tolist(), strict=True))
+    return np.bincount(np.array(list(owners.values()), np.intp), minlength=len(necks))
 
 
-def _cores(depth: NDArray[np.float32], neck_px: float, least_px: float) -> NDArray[np.int32]:
+def _parts(
+    sheet: _Sheet, necks: NDArray[np.float32], least_px: float, low: NDArray[np.uint8]
+) -> dict[int, list[Outline]]:
+    """The parts that pieces fall into at their necks, by the piece's id."""
+    parts: dict[int, list[Outline]] = {id(piece): [] for piece in sheet.pieces}
+    markers = _flooded(sheet.picture(low), sheet.mask, _cores(sheet, necks, least_px))
+    for points in _contours(markers):
+        place = int(np.searchsorted(sheet.starts, points[0, 1], side="right")) - 1
+        piece, start = sheet.pieces[place], int(sheet.starts[place])
+        left, top, _, _ = piece.box
+        origin = np.array([left - MARGIN_PX, top - MARGIN_PX - start], np.int32)
+        parts[id(piece)].append(Outline.of(points + origin))
+    return parts
+
+
+def _cores(sheet: _Sheet, necks: NDArray[np.float32], least_px: float) -> NDArray[np.int32]:
     """Label what is deeper than the neck, from 1 on; parts too small for a cell keep a core if they are no speck."""
-    count, labels = cv2.connectedComponents((depth > np.float32(neck_px)).view(np.uint8))
-    deep = depth >= max(SEED_SHARE * least_px, neck_px / NECK)
+    count, labels = cv2.connectedComponents((sheet.depth > sheet.each_row(necks)).view(np.uint8))
+    deep = sheet.depth >= sheet.each_row(np.maximum(SEED_SHARE * least_px, necks / NECK))
     kept = np.bincount(labels[deep], minlength=count) > 0
     kept[0] = False
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+    numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return np.asarray(numbers[labels], np.int32)
 
 
-def _flooded(
-    patch: NDArray[np.uint8], mask: NDArray[np.uint8], cores: NDArray[np.int32]
-) -> NDArray[np.int32]:
+def _flooded(picture: NDArray[np.uint8], mask: NDArray[np.uint8], cores: NDArray[np.int32]) -> NDArray[np.int32]:
     """Grow the cores along the picture's own gradients until they meet; 0 between and beyond them."""
     beyond = int(cores.max()) + 1
     markers = np.where(mask == 0, np.int32(beyond), cores)
-    cv2.watershed(cv2.cvtColor(patch, cv2.COLOR_GRAY2BGR), markers)
+    cv2.watershed(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), markers)
     markers[(markers < 0) | (markers == beyond)] = 0
     return markers
 
 
-def _outlines(markers: NDArray[np.int32], origin_xy: NDArray[np.int32]) -> list[Outline]:
-    """The outline of each label's largest piece, in the labels' order."""
+def _contours(markers: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """(N, 2) x, y of the outline of each label's largest piece, in the labels' order."""
     contours, hierarchy = cv2.findContours(markers, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     largest: dict[int, tuple[float, NDArray[np.int32]]] = {}
-    for contour, (_, _, _, parent) in zip(contours, hierarchy[0], strict=True):
+    for contour, (_, _, _, parent) in zip(contours, hierarchy[0].tolist(), strict=True):
         points = np.asarray(contour, np.int32)[:, 0]
-        label, area = int(markers[points[0, 1], points[0, 0]]), cv2.contourArea(points)
-        is_outer = parent < 0 and label > 0  # what lies between the parts is outlined as well
-        if is_outer and (label not in largest or area > largest[label][0]):
+        label = int(markers[points[0, 1], points[0, 0]])
+        if parent >= 0 or label == 0:  # holes, and what lies between the parts
+            continue
+        area = cv2.contourArea(points)
+        if label not in largest or area > largest[label][0]:
             largest[label] = area, points
-    return [Outline.of(points + origin_xy) for _, (_, points) in sorted(largest.items())]
+    return [points for _, (_, points) in sorted(largest.items())]
 
 
+_MARGINS: Final = (MARGIN_PX,) * 4
 _SQUARE: Final = np.ones((3, 3), np.uint8)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Rejection
-from fnrbc_device.vision.reduction import Reduced
+from fnrbc_device.vision.reduction import Reduced, halved
 
 LEAST_SHARPNESS: Final = 0.55
 """Share of the session's sharpest below which a frame is blurred. On composed slides of real cells 1 px of blur
@@ -71,7 +71,7 @@ class Gate:
         if measured is None:
             return 1.0
         self._sharpest = max(measured, self._sharpest * (1 - FORGETTING))
-        return measured / self._sharpest
+        return measured / self._sharpest if self._sharpest > 0 else 1.0
 
 
 def fine_to_coarse(green: NDArray[np.uint8]) -> float | None:
@@ -89,13 +89,6 @@ def fine_to_coarse(green: NDArray[np.uint8]) -> float | None:
     below = max(_gradient_energy(coarse, axis) for axis in (0, 1))
     fine = min(_gradient_energy(green, axis) for axis in (0, 1))
     return fine / below if below >= LEAST_TEXTURE else None
-
-
-def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Averages of 2 x 2 pixels; whole ones only, for which OpenCV has a path 20 times as fast as for fractions."""
-    height, width = (side // 2 for side in picture.shape)
-    whole = picture[: 2 * height, : 2 * width]
-    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _gradient_energy(picture: NDArray[np.uint8], axis: int) -> float:

@@ -44,9 +44,8 @@ CHORD_UM: Final = 7.0
 AT_ONCE: Final = 128
 """Pairs measured in one go: some 100 KB, which stay in the cache."""
 
-def join_lobes(
-    pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float, body_level: float
-) -> list[Outline]:
+
+def join_lobes(pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float, body_level: float) -> list[Outline]:
     """Join pieces that belong to one cell.
 
     Pieces belong together if the gap between them is at most ``GAP_UM``, together they measure at most ``JOINED_UM``,
@@ -139,21 +138,22 @@ class _Bodies:
         length = np.hypot(along[:, 0], along[:, 1])
         across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(length, 1.0)[:, None]
         through = starts[:, None] + _ALONG[:, None] * along[:, None]
-        chords = self._rays(through, across) + self._rays(through, -across)
+        chords = self._chords(through, across)
         # Chords across a convex body, all in one direction, are a concave function of the way (Brunn).
         expected = chords[:, :1] + BETWEEN * (chords[:, 1:2] - chords[:, :1])
-        return (length < 1) | (chords[:, 2:] >= BODY_SHARE * expected).all(axis=1)
+        return np.asarray((length < 1) | (chords[:, 2:] >= BODY_SHARE * expected).all(axis=1), np.bool_)
 
-    def _rays(self, starts: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.intp]:
-        """How far from each point, px, the picture stays darker than glass; (n, m, 2) points, (n, 2) directions."""
+    def _chords(self, through: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.intp]:
+        """How far to both sides of each point, px, the picture stays darker than glass; (n, m, 2), (n, 2) x, y in."""
         height, width = self.low.shape
-        steps = np.arange(int(CHORD_UM / self.pixel_um))
-        cols = starts[..., 0, None] + steps * along[:, None, 0, None]
-        rows = starts[..., 1, None] + steps * along[:, None, 1, None]
-        places = np.rint(rows).clip(0, height - 1) * width + np.rint(cols).clip(0, width - 1)
+        reach = int(CHORD_UM / self.pixel_um)
+        steps = np.arange(reach) * _BOTH_SIDES
+        x, y = (through[..., axis, None, None] + steps * along[:, axis, None, None, None] for axis in (0, 1))
+        places = np.rint(y).clip(0, height - 1) * width + np.rint(x).clip(0, width - 1)
         glass = self.low.ravel()[places.astype(np.intp)] >= self.level
         lasting = glass[..., :-2] & glass[..., 1:-1] & glass[..., 2:]  # a single bright pixel is a vacuole
-        return np.where(lasting.any(axis=-1), lasting.argmax(axis=-1), len(steps))
+        reached = np.where(lasting.any(axis=-1), lasting.argmax(axis=-1), reach)
+        return np.asarray(reached.sum(axis=-1), np.intp)
 
 
 def _by_gap(pieces: list[Outline], gap_px: float, widest_px: float) -> list[tuple[int, int]]:
@@ -190,4 +190,5 @@ def _gaps(pieces: list[Outline], pairs: list[tuple[int, int]]) -> Iterator[tuple
         yield float((left[own[i]] @ right[:, own[j]]).min()) ** 0.5, i, j
 
 
+_BOTH_SIDES: Final = np.array([[1], [-1]])
 _ALONG: Final = np.concatenate(([0.0, 1.0], BETWEEN))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +19,7 @@ class Outline:
     area_px2: float
     box: tuple[int, int, int, int]
     """left, top, width, height."""
-    _centre_xy: tuple[float, float] | None = None
+    _hull_xy: NDArray[np.int32] | None = None
 
     @staticmethod
     def of(points_xy: NDArray[np.int32]) -> Outline:
@@ -29,19 +30,29 @@ class Outline:
     @property
     def diameter_px(self) -> float:
         """Diameter of the circle of the same area."""
-        return 2.0 * float(self.area_px2 / np.pi) ** 0.5
+        return 2.0 * math.sqrt(self.area_px2 / math.pi)
+
+    @property
+    def hull_xy(self) -> NDArray[np.int32]:
+        """(M, 1, 2) convex hull; most pieces are never asked for it."""
+        if self._hull_xy is None:
+            self._hull_xy = np.asarray(cv2.convexHull(self.points_xy), np.int32)
+        return self._hull_xy
 
     @property
     def hull_px2(self) -> float:
         """Area of the convex hull."""
-        return _pixels(cv2.contourArea(cv2.convexHull(self.points_xy)), self.points_xy)
+        return _pixels(cv2.contourArea(self.hull_xy), self.points_xy)
 
     @property
     def centre_xy(self) -> tuple[float, float]:
         """Centroid of the convex hull."""
-        if self._centre_xy is None:
-            self._centre_xy = _centroid(self.points_xy, self.box)
-        return self._centre_xy
+        moments = cv2.moments(self.hull_xy)
+        weight = moments["m00"]
+        if weight > 0:
+            return moments["m10"] / weight, moments["m01"] / weight
+        left, top, width, height = self.box
+        return left + (width - 1) / 2, top + (height - 1) / 2
 
 
 def joined(outlines: list[Outline]) -> Outline:
@@ -56,12 +67,3 @@ def joined(outlines: list[Outline]) -> Outline:
 def _pixels(inside_px2: float, points_xy: NDArray[np.int32]) -> float:
     # A contour runs through pixel centres: its pixels cover half a perimeter more than it encloses.
     return inside_px2 + len(points_xy) / 2 + 1
-
-
-def _centroid(points_xy: NDArray[np.int32], box: tuple[int, int, int, int]) -> tuple[float, float]:
-    moments = cv2.moments(cv2.convexHull(points_xy))
-    weight = moments["m00"]
-    if weight > 0:
-        return moments["m10"] / weight, moments["m01"] / weight
-    left, top, width, height = box
-    return left + (width - 1) / 2, top + (height - 1) / 2
