@@ -47,19 +47,19 @@ def measure(data: Path, limit: int | None) -> Result:
 
 def _figures(data: Path, limit: int | None, reading: Reading) -> Figures:
     figures: Figures = {}
-    with _read_as(reading) as used:
+    with read_as(reading) as used:
         smear = measure_smear(data, limit).figures
     figures |= _in_use("smear", used)
     figures["smear: white cells found"] = smear["found_share"]
     figures["smear: white cells found as several"] = smear["several_share"]
     figures["smear: candidates elsewhere, a field"] = smear["false_a_field"]
-    with _read_as(reading) as used:
+    with read_as(reading) as used:
         anaemia = measure_anaemia(data, limit).figures["a_field"]
     figures |= _in_use("anaemia", used)
     figures["anaemia: candidates a field"] = anaemia["candidates"]
     figures["anaemia: fNRBC a field"] = anaemia["fnrbc"]
     figures |= _of_nuclei(data, limit, reading)
-    with _read_as(reading) as used:
+    with read_as(reading) as used:
         pbc = measure_pbc(data, limit).figures
     figures |= _in_use("pbc", used)
     figures["pbc: centre cell found"] = pbc["nucleated"]["near_share"]
@@ -74,7 +74,7 @@ def _of_nuclei(data: Path, limit: int | None, reading: Reading) -> Figures:
     # One scale for both readings: nobody wrote down these pictures' own, and it is taken from the default's nuclei.
     scales = [own_pixel_um(image) for _, image, _ in pictures]
     score = Score()
-    with _read_as(reading) as used:
+    with read_as(reading) as used:
         for (_, image, truth), pixel_um in zip(pictures, scales, strict=True):
             score = score.plus(score_ours(image, truth, pixel_um))
     return _in_use("nuclei", used) | {
@@ -85,7 +85,7 @@ def _of_nuclei(data: Path, limit: int | None, reading: Reading) -> Figures:
 
 
 @contextmanager
-def _read_as(reading: Reading) -> Iterator[list[float]]:
+def read_as(reading: Reading) -> Iterator[list[float]]:
     """Let the segmenter read the threshold so; gives the thresholds that it used.
 
     Raises

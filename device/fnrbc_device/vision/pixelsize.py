@@ -125,7 +125,8 @@ class RedCellRuler:
         middle = float(np.median(alike))
         # A resting hand shows the same cells again and again: only the fullest frame's count as independent.
         independent = min(len(alike), max(len(look) for look in self._looks))
-        unsure = 1.96 * 1.2533 * float(alike.std()) / np.sqrt(independent)
+        # The median's standard error is 1.2533 times the mean's.
+        unsure = float(1.96 * 1.2533 * alike.std() / np.sqrt(independent))
         return PixelSizeEstimate(
             value_um=RED_CELL_UM / middle,
             low_um=SMALLEST_MEAN_UM / (middle + unsure),
