@@ -217,6 +217,27 @@ def test_a_wrong_configuration_ends_with_78(tmp_path, toml, words):
     assert done.stderr.count("\n") == 1
 
 
+def test_run_without_a_pixel_size_ends_with_78_and_offers_what_the_red_cells_suggest(pan, tmp_path):
+    (tmp_path / "fnrbc.toml").write_text(
+        f'''state_dir = "{tmp_path}/state"
+[camera]
+kind = "replay"
+path = "{pan}"
+[mqtt]
+enabled = false
+[web]
+enabled = false
+'''
+    )
+
+    done = fnrbc("run", "--config", tmp_path / "fnrbc.toml")
+
+    assert done.returncode == 78, done.stderr
+    assert "give camera.pixel_size_um" in done.stderr
+    assert "red cells suggest 0.1" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_run_counts_what_its_configuration_names(pan, tmp_path):
     (tmp_path / "fnrbc.toml").write_text(
         f"""
