@@ -23,10 +23,10 @@ from fnrbc_device.camera.replay import open_source
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.count import require_known_pixel_size
 from fnrbc_device.errors import SourceError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.records import Frame, Image
+from fnrbc_device.scale import require_known_pixel_size
 from fnrbc_device.stopwatch import STAGES
 
 FLOOR_THRESHOLD: Final = 100.0

@@ -55,16 +55,19 @@ def count(
     from fnrbc_device.analysis import require_pixel_size
     from fnrbc_device.bundle import load_bundle
     from fnrbc_device.camera.replay import open_source
+    from fnrbc_device.scale import require_known_pixel_size
 
     if pixel_size_um is not None:
         require_pixel_size(pixel_size_um)
     counting.require_writable(out)
     frames = open_source(source, pixel_size_um)
-    pixel_um = counting.require_known_pixel_size(pixel_size_um, frames)
+    pixel_um = require_known_pixel_size(pixel_size_um, frames)
     model = load_bundle(bundle)
     progress = _progress(frames.frames)
     counted = counting.count(frames, model, pixel_um, still=frames.frames == 1, progress=progress)
     counting.write(counted, out, frames.name, model)
+    if doubt := counted.scale.doubt(pixel_um, "--pixel-size-um"):
+        print(f"warning: {doubt}", file=sys.stderr)
     print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted.summary, out))
 
 

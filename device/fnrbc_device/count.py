@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import fnrbc_device
-from fnrbc_device.analysis import Analyser, require_pixel_size
+from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.ledger import Cell
@@ -20,6 +20,8 @@ from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.records import CountEvent, Image, Step, Tally
 from fnrbc_device.report import GalleryItem, Report, write_report
+from fnrbc_device.scale import ScaleWatch
+from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 from fnrbc_device.wording import RESEARCH_USE_ONLY
 
 CELL_COLUMNS: Final = (
@@ -44,6 +46,8 @@ class Counted:
     steps: list[tuple[Any, ...]]
     """Rows of ``poses.csv``."""
     analyser: Analyser
+    scale: ScaleWatch
+    """What the red cells say of the pixel size."""
 
 
 def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: bool, progress: Progress) -> Counted:
@@ -73,11 +77,12 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
     with closing(source), closing(OnnxClassifier(bundle)) as classifier:
         prove(classifier, bundle)
         analyser = Analyser(pixel_size_um, classifier, bundle.manifest, still=still)
-        poses = [_pose_row(step) for step in _steps(source, analyser, progress)]
+        scale = ScaleWatch()
+        poses = [_pose_row(step) for step in _steps(source, analyser, scale, progress)]
         analyser.finish()
     seconds = time.perf_counter() - start
-    summary = _summary(analyser.tally(), bundle, seconds)
-    return Counted(summary, list(analyser.cells()), poses, analyser)
+    summary = _summary(analyser, scale, bundle, seconds)
+    return Counted(summary, list(analyser.cells()), poses, analyser, scale)
 
 
 def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None:
@@ -108,27 +113,18 @@ def require_writable(out: Path) -> None:
         raise UsageError(f"--out {out} cannot be written: {nearest} is read-only; choose another folder")
 
 
-def require_known_pixel_size(asked: float | None, source: FrameSource) -> float:
-    """The pixel size that was asked for, or the one the source knows."""
-    known = asked if asked is not None else source.pixel_size_um
-    if known is None:
-        raise UsageError(
-            "nothing tells the size of a pixel on the slide; give --pixel-size-um, "
-            "the camera's pixel over the magnification (3.45 um / 40 = 0.086)"
-        )
-    require_pixel_size(known)
-    return known
-
-
-def _steps(source: FrameSource, analyser: Analyser, progress: Progress) -> Iterator[Step]:
+def _steps(source: FrameSource, analyser: Analyser, scale: ScaleWatch, progress: Progress) -> Iterator[Step]:
     done = 0
     while (frame := source.read()) is not None:
-        yield analyser.analyse(frame)
+        step = analyser.analyse(frame)
+        scale.see(frame, step.reason)
+        yield step
         done += 1
         progress(done)
 
 
-def _summary(tally: Tally, bundle: Bundle, seconds: float) -> dict[str, Any]:
+def _summary(analyser: Analyser, scale: ScaleWatch, bundle: Bundle, seconds: float) -> dict[str, Any]:
+    tally = analyser.tally()
     rate = tally.fnrbc_per_100_leukocytes
     return {
         "frames": tally.frames,
@@ -142,12 +138,21 @@ def _summary(tally: Tally, bundle: Bundle, seconds: float) -> dict[str, Any]:
         "indeterminate": tally.indeterminate,
         "fnrbc_per_100_leukocytes": asdict(rate) if rate else {"value": None, "low": None, "high": None},
         "unique_area_mm2": round(tally.unique_area_mm2, 6),
+        "pixel_size_um": analyser.pixel_size_um,
+        "pixel_size_estimate_um": _estimate(scale.estimate),
         "complete": is_complete(tally),
         "bundle": bundle.id,
         "version": fnrbc_device.__version__,
         "seconds": round(seconds, 3),
         "fps": round(tally.frames / seconds, 2),
     }
+
+
+def _estimate(estimate: PixelSizeEstimate | None) -> dict[str, float | int | None]:
+    if estimate is None:
+        return {"value": None, "low": None, "high": None, "cells": 0}
+    low, high = round(estimate.low_um, 5), round(estimate.high_um, 5)
+    return {"value": round(estimate.value_um, 5), "low": low, "high": high, "cells": estimate.cells}
 
 
 def is_complete(tally: Tally) -> bool:
@@ -199,6 +204,7 @@ def _report(counted: Counted, rows: list[tuple[Any, ...]], source_name: str, bun
             "Preprocessing": manifest.preprocessing_id,
             "Source": source_name,
             "Pixel size": f"{analyser.pixel_size_um} um",
+            "Pixel size by the red cells": str(counted.scale.estimate or "unknown: too few that lie alone"),
             "Counted as fNRBC from probability": manifest.threshold,
             "Indeterminate from, up to": f"{manifest.indeterminate[0]}, {manifest.indeterminate[1]}",
         },

@@ -28,6 +28,7 @@ from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import Frame, HealthState, SessionState, Step, Tally
+from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 
 TAKE_TIMEOUT_S: Final = 0.5
@@ -39,6 +40,9 @@ CAMERA_TIMEOUT_S: Final = 2.0
 JOIN_TIMEOUT_S: Final = 5.0
 FLUSH_TIMEOUT_S: Final = 5.0
 """What the end of a session waits for the broker; what it has not taken by then waits in the outbox."""
+
+PIXEL_SIZE_SETTING: Final = "camera.pixel_size_um"
+"""Where a person states the pixel size."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +83,8 @@ class Daemon:
         self._box = FrameBox()
         self._camera_fault: Exception | None = None
         self._health = HealthMonitor()
+        self._scale = ScaleWatch()
+        self._doubt = ""
         self.session_id = ""
         """Set when the session begins."""
 
@@ -204,10 +210,20 @@ class Daemon:
         if isinstance(step.frame, Frame):
             width_um = step.frame.image.shape[1] * analyser.pixel_size_um
         self._health.watch(step, arrival.arrived_s, now, width_um, dropped)
+        self._watch_scale(step, analyser.pixel_size_um, now)
         if publisher is not None and not publisher.status.connected:
             self._health.note("broker_away", now)
         if publisher is not None and publisher.status.refused:
             self._health.note("broker_refused", now)
+
+    def _watch_scale(self, step: Step, pixel_size_um: float, now_s: float) -> None:
+        self._scale.see(step.frame, step.reason)
+        doubt = self._scale.doubt(pixel_size_um, PIXEL_SIZE_SETTING)
+        if doubt and not self._doubt:
+            _log.warning("%s", doubt)
+        self._doubt = doubt
+        if doubt:
+            self._health.note("pixel_size_doubtful", now_s)
 
     def _finish(self, analyser: Analyser, journal: Journal, voice: Voice) -> Tally:
         events = analyser.finish()

@@ -21,6 +21,8 @@ CURES: Final = {
     "camera_lost": "The camera is gone: plug it in again.",
     "broker_refused": "The broker refuses messages: counting goes on, tell whoever keeps the broker.",
     "broker_away": "The broker cannot be reached: counting goes on, and messages wait.",
+    "pixel_size_doubtful": "Red cells do not measure what the pixel size says: check objective, binning and "
+    "camera.pixel_size_um.",
     "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
 }
 """Every reason, and its cure in one sentence."""

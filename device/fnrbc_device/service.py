@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.config import CameraSettings, Config
-from fnrbc_device.count import require_known_pixel_size
-from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.daemon import PIXEL_SIZE_SETTING, Daemon, Setup
 from fnrbc_device.demo import DEMO_CELLS, stopped_by_signal
 from fnrbc_device.errors import ConfigError
+from fnrbc_device.scale import require_known_pixel_size
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
 
@@ -20,7 +20,7 @@ def run_service(config: Config) -> None:
     Raises
     ------
     ConfigError
-        The state folder cannot be made, or the camera's settings lack something.
+        The state folder cannot be made, or the camera's settings lack something, such as its pixel size.
     """
     live = LiveView()
     stop = threading.Event()
@@ -42,7 +42,9 @@ def run_service(config: Config) -> None:
         setup = Setup(
             source=source,
             bundle=load_bundle(config.bundle),
-            pixel_size_um=require_known_pixel_size(config.camera.pixel_size_um, source),
+            pixel_size_um=require_known_pixel_size(
+                config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError
+            ),
             journal_path=config.state_dir / "journal.sqlite",
             mqtt=config.mqtt,
             live=live,

@@ -18,6 +18,8 @@ BENCHES: Final = {
     "smear": ("seeing_fields", "white cells of blood smears, and what is taken for one"),
     "anaemia": ("seeing_fields", "fields with next to no nucleated cell"),
     "pbc": ("seeing_cells", "the centre cell of real single-cell crops"),
+    "threshold": ("seeing_threshold", "both readings of the paper's threshold on all of these"),
+    "pixels": ("seeing_pixels", "the pixel size that red cells suggest"),
     "clumps": ("seeing_clumps", "painted pairs that overlap, and painted single cells"),
     "composed": ("seeing_composed", "slides of real cells, with and without dust, vignetting and drift"),
     "fuzz": ("seeing_fuzz", "frames that no microscope shows"),

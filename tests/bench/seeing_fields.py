@@ -100,6 +100,20 @@ def measure_smear(data: Path, limit: int | None, sheet: Path | None = None) -> R
     return _smear_result(smear, [scales[path] for path in spread(paths, limit)])
 
 
+def red_cell_boxes_px(folder: Path) -> dict[Path, list[float]]:
+    """Mean sides of each picture's red-cell boxes that its border does not cut, px."""
+    boxes = {name: [_box(row) for row in rows] for name, rows in grouped(_labels(folder), _image_name).items()}
+    return _red_sides({path: boxes[path.name] for path in pictures_in(folder / "images") if path.name in boxes})
+
+
+def _red_sides(boxes: dict[Path, list[Box]]) -> dict[Path, list[float]]:
+    sides = {}
+    for path, found in boxes.items():
+        shape = _shape(path)
+        sides[path] = [box.mean_side_px for box in found if box.name == "rbc" and not box.touches_border(shape)]
+    return sides
+
+
 def _labels(folder: Path) -> list[dict[str, str]]:
     return rows_of(folder / "boxes.csv")
 
@@ -115,11 +129,7 @@ def _box(row: dict[str, str]) -> Box:
 def _scales(boxes: dict[Path, list[Box]]) -> dict[Path, float]:
     """um a pixel of every picture."""
     shapes = {path: _shape(path) for path in boxes}
-    sides = {
-        path: [box.mean_side_px for box in found if box.name == "rbc" and not box.touches_border(shapes[path])]
-        for path, found in boxes.items()
-    }
-    own = {path: RED_CELL_UM / float(np.median(side)) for path, side in sides.items() if len(side) >= 5}
+    own = {path: RED_CELL_UM / float(np.median(side)) for path, side in _red_sides(boxes).items() if len(side) >= 5}
     of_shape = {
         shape: float(np.median([own[path] for path in own if shapes[path] == shape] or [RED_CELL_UM / FALLBACK_PX]))
         for shape in set(shapes.values())

@@ -100,13 +100,13 @@ def measure(data: Path, limit: int | None, search: bool = False, pixel_um: float
         One pixel size for all pictures; None for each picture's own.
     """
     cv2.setNumThreads(1)
-    pairs = list(_pairs(data / "nuclei", limit))
+    pairs = list(labelled_pictures(data / "nuclei", limit))
     tuning = _best_tuning(pairs) if search else BEST
     ours = theirs = Score()
     by_picture = []
     for name, image, truth in pairs:
         scale = pixel_um or own_pixel_um(image)
-        mine = _ours(image, truth, scale)
+        mine = score_ours(image, truth, scale)
         ours, theirs = ours.plus(mine), theirs.plus(_theirs(image, truth, tuning))
         by_picture.append({"name": name, "f1": round(mine.f1, 4), "pixel_um": round(scale, 4), "true": mine.true})
     return _result(ours, theirs, tuning, by_picture)
@@ -154,7 +154,8 @@ def _best_tuning(pairs: list[tuple[str, Image, Labels]]) -> Tuning:
     return max(hits, key=lambda tuning: hits[tuning].f1)
 
 
-def _pairs(folder: Path, limit: int | None) -> Iterator[tuple[str, Image, Labels]]:
+def labelled_pictures(folder: Path, limit: int | None) -> Iterator[tuple[str, Image, Labels]]:
+    """Name, picture and expert's labels of every picture."""
     for path in pictures_in(folder / "images", limit):
         truth = cv2.imread(str(folder / "labels" / path.name), cv2.IMREAD_UNCHANGED)
         if truth is None:
@@ -162,7 +163,8 @@ def _pairs(folder: Path, limit: int | None) -> Iterator[tuple[str, Image, Labels
         yield path.stem, read(path), truth.astype(np.int32)
 
 
-def _ours(image: Image, truth: Labels, pixel_um: float) -> Score:
+def score_ours(image: Image, truth: Labels, pixel_um: float) -> Score:
+    """What the segmenter finds in one picture, against its labels."""
     start = time.process_time()
     field = field_of(image, pixel_um)
     seconds = time.process_time() - start

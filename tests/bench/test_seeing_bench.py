@@ -10,6 +10,8 @@ import pytest
 
 import seeing
 import seeing_fuzz
+import seeing_threshold
+from fnrbc_device.vision.segmentation import Segmenter
 from seeing_pictures import Wanted, field_of, label_image, matches, red_cell_px
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -89,15 +91,7 @@ def test_the_red_cells_of_a_smear_give_its_scale_and_an_empty_field_gives_none()
 @needs_scikit_image
 @pytest.mark.parametrize(("shift_px", "f1"), [(0, 1.0), (40, 0.0)])
 def test_nuclei_scores_both_against_the_labels(tmp_path, capsys, shift_px, f1):
-    places = [(120, 120), (360, 120), (240, 330), (500, 330)]
-    image = np.full((480, 640, 3), GLASS, np.uint8)
-    labels = np.zeros((480, 640), np.uint16)
-    for number, (x, y) in enumerate(places, start=1):
-        cv2.circle(image, (x, y), 16, NUCLEUS, -1)
-        cv2.circle(labels, (x + shift_px, y), 16, number, -1)
-    write(tmp_path / "nuclei" / "images" / "one.png", image)
-    (tmp_path / "nuclei" / "labels").mkdir()
-    assert cv2.imwrite(str(tmp_path / "nuclei" / "labels" / "one.png"), labels)
+    write_nuclei(tmp_path, [(120, 120), (360, 120), (240, 330), (500, 330)], shift_px)
 
     figures = figures_of(capsys, "nuclei", "--data", tmp_path)
 
@@ -108,13 +102,7 @@ def test_nuclei_scores_both_against_the_labels(tmp_path, capsys, shift_px, f1):
 
 @pytest.mark.parametrize(("painted_at", "found", "false"), [((300, 180), 1.0, 0.0), ((540, 420), 0.0, 1.0)])
 def test_smear_tells_white_cells_found_from_candidates_elsewhere(tmp_path, capsys, painted_at, found, false):
-    folder = tmp_path / "smear_fields"
-    write(folder / "images" / "one.png", painted([painted_at]))
-    boxes = ["one.png,wbc,250,130,100,100"]
-    boxes += [f"one.png,rbc,{col - 37},{row - 37},75,75" for row in (60, 420) for col in (60, 180, 420)]
-    (folder / "boxes.csv").write_text(
-        "\n".join(["image,class,left_px,top_px,width_px,height_px", *boxes]) + "\n", encoding="utf-8"
-    )
+    write_smear(tmp_path, painted([painted_at]), (300, 180))
 
     figures = figures_of(capsys, "smear", "--data", tmp_path)
 
@@ -133,6 +121,76 @@ def test_anaemia_counts_candidates_and_what_the_classifier_made_of_them(tmp_path
     settled = field["fnrbc"] + field["leukocytes"] + field["indeterminate"] + field["other"]
     assert settled == len(nuclei)
     assert field["pixel_um"] == pytest.approx(0.1, abs=0.006)
+
+
+def write_nuclei(folder, places, shift_px=0):
+    image = np.full((480, 640, 3), GLASS, np.uint8)
+    labels = np.zeros((480, 640), np.uint16)
+    for number, (x, y) in enumerate(places, start=1):
+        cv2.circle(image, (x, y), 16, NUCLEUS, -1)
+        cv2.circle(labels, (x + shift_px, y), 16, number, -1)
+    write(folder / "nuclei" / "images" / "one.png", image)
+    (folder / "nuclei" / "labels").mkdir()
+    assert cv2.imwrite(str(folder / "nuclei" / "labels" / "one.png"), labels)
+
+
+def write_smear(folder, image, white):
+    write(folder / "smear_fields" / "images" / "one.png", image)
+    boxes = [f"one.png,wbc,{white[0] - 50},{white[1] - 50},100,100"]
+    boxes += [f"one.png,rbc,{col - 37},{row - 37},75,75" for row in (60, 420) for col in (60, 180, 420)]
+    (folder / "smear_fields" / "boxes.csv").write_text(
+        "\n".join(["image,class,left_px,top_px,width_px,height_px", *boxes]) + "\n", encoding="utf-8"
+    )
+
+
+@needs_scikit_image
+def test_threshold_holds_both_readings_against_the_same_truth(tmp_path, capsys):
+    # A pale stain, which only a threshold that adapts to it reaches.
+    pale = painted([])
+    cv2.circle(pale, (300, 180), 30, (150, 105, 170), -1)
+    write_smear(tmp_path, pale, (300, 180))
+    write(tmp_path / "anaemia_fields" / "one.png", painted([(240, 240)]))
+    write(tmp_path / "pbc" / "lymphocyte" / "one.jpg", painted([(180, 180)], shape=(360, 360)))
+    write_nuclei(tmp_path, [(120, 120), (360, 120), (240, 330), (500, 330)])
+
+    figures = figures_of(capsys, "threshold", "--data", tmp_path)
+
+    adapted, printed = figures["adapted"], figures["printed"]
+    assert (adapted["smear: white cells found"], printed["smear: white cells found"]) == (1.0, 0.0)
+    assert adapted["nuclei: F1"] == printed["nuclei: F1"] == 1.0
+    assert adapted["pbc: centre cell found, as one"] == printed["pbc: centre cell found, as one"] == 1.0
+    medians = [printed[f"{name}: median"] for name in ("smear", "anaemia", "nuclei", "pbc")]
+    assert medians == pytest.approx([256 / 3.06] * 4)
+    assert adapted["smear: median"] > 100
+
+
+def test_threshold_notices_when_the_segmenter_reads_another(monkeypatch):
+    monkeypatch.setattr(Segmenter, "segment", lambda self, image: None)
+
+    with pytest.raises(RuntimeError, match="asked for no threshold"), seeing_threshold.read_as(lambda darkest: 1.0):
+        field_of(painted([(240, 240)]), 0.1)
+
+
+@pytest.mark.parametrize(("red_cell_px", "right"), [(72, 1), (40, 0)])
+def test_pixels_holds_the_suggestion_against_the_known_pixel_size(tmp_path, capsys, red_cell_px, right):
+    field = np.full((480, 640, 3), GLASS, np.uint8)
+    for row in range(60, 440, 110):
+        for col in range(60, 600, 110):
+            cv2.circle(field, (col, row), red_cell_px // 2, RED_CELL, -1)
+    write(tmp_path / "pbc" / "lymphocyte" / "one.jpg", field)
+    write(tmp_path / "anaemia_fields" / "one.png", field)
+    write_smear(tmp_path, field, (300, 180))
+    for copy in range(7):
+        write(tmp_path / "smear_fields" / "images" / f"one{copy}.png", field)
+    with (tmp_path / "smear_fields" / "boxes.csv").open("a", encoding="utf-8") as rows:
+        rows.writelines(f"one{copy}.png,rbc,100,100,75,75\n" for copy in range(7))
+
+    figures = figures_of(capsys, "pixels", "--data", tmp_path)
+
+    assert figures["pbc"] == {"sessions": 1, "offered": 1, "interval_holds_it": right}
+    assert figures["smear"]["median"] == pytest.approx(red_cell_px / 75, abs=0.03)
+    assert figures["anaemia"]["median"] == pytest.approx(1.0, abs=0.05)
+    assert figures["met"] == bool(right)
 
 
 @pytest.mark.parametrize(("place", "near", "far"), [((180, 180), 1, 1), ((235, 180), 0, 1), ((300, 180), 0, 0)])

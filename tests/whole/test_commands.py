@@ -72,6 +72,32 @@ def test_count_writes_what_the_contract_says(pan, tmp_path):
     assert "src=\"http" not in report
 
 
+def test_a_pixel_size_that_the_red_cells_rule_out_is_warned_of_and_counted_with_all_the_same(pan, tmp_path):
+    right = fnrbc("count", pan, "--out", tmp_path / "right", *PIXEL, "--json")
+    wrong = fnrbc("count", pan, "--out", tmp_path / "wrong", "--pixel-size-um", "0.08", "--json")
+
+    summaries = [json.loads(done.stdout) for done in (right, wrong)]
+    assert [summary["pixel_size_um"] for summary in summaries] == [0.125, 0.08]
+    for summary in summaries:
+        estimate = summary["pixel_size_estimate_um"]
+        assert estimate["low"] < 0.125 < estimate["high"]
+        assert estimate["low"] < estimate["value"] < estimate["high"]
+        assert estimate["cells"] > 12
+    assert right.stderr == ""
+    assert wrong.returncode == 0
+    assert wrong.stderr.startswith("warning: --pixel-size-um is 0.08 um, but red cells suggest 0.1")
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_without_a_pixel_size_the_refusal_offers_what_the_red_cells_suggest(pan, tmp_path):
+    done = fnrbc("count", pan, "--out", tmp_path / "out")
+
+    assert done.returncode == 2
+    assert "red cells suggest 0.1" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_counts_of_the_same_frames_write_identical_files(pan, tmp_path):
     for name in ("a", "b"):
         assert fnrbc("count", pan, "--out", tmp_path / name, *PIXEL).returncode == 0
@@ -189,6 +215,27 @@ def test_a_wrong_configuration_ends_with_78(tmp_path, toml, words):
 
     assert done.returncode == 78, done.stderr
     assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_run_without_a_pixel_size_ends_with_78_and_offers_what_the_red_cells_suggest(pan, tmp_path):
+    (tmp_path / "fnrbc.toml").write_text(
+        f'''state_dir = "{tmp_path}/state"
+[camera]
+kind = "replay"
+path = "{pan}"
+[mqtt]
+enabled = false
+[web]
+enabled = false
+'''
+    )
+
+    done = fnrbc("run", "--config", tmp_path / "fnrbc.toml")
+
+    assert done.returncode == 78, done.stderr
+    assert "give camera.pixel_size_um" in done.stderr
+    assert "red cells suggest 0.1" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -1,0 +1,136 @@
+"""Holds the pixel size that a person stated against the one that the session's red cells suggest.
+
+The estimate is offered, in a refusal or a warning; nothing is ever counted with it unless a person states it.
+"""
+
+import logging
+from contextlib import closing
+from time import monotonic
+from typing import Final
+
+import cv2
+
+from fnrbc_device.analysis import require_pixel_size
+from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.errors import FnrbcError, SourceError, UsageError
+from fnrbc_device.records import BadFrame, Frame, Rejection
+from fnrbc_device.vision.pixelsize import PixelSizeEstimate, RedCellRuler
+
+STRIDE_FRAMES: Final = 10
+"""Frames from the first look to the second; each later gap is one stride longer. A moving hand brings a new field into
+view in about so many, and a session on empty glass costs ever less."""
+
+SUGGESTION_FRAMES: Final = 160
+"""Frames read for a suggestion: six looks."""
+
+SUGGESTION_S: Final = 10.0
+"""Longest wait for a suggestion: a live camera gives that many frames in half the time."""
+
+UNMEASURED: Final[frozenset[Rejection]] = frozenset(("repeated", "too_dark", "too_bright", "blurred", "too_fast"))
+"""Frames rejected for these show no outlines worth measuring; one that only could not be placed does."""
+
+
+_log = logging.getLogger(__name__)
+
+
+class ScaleWatch:
+    """Measures red cells on a few frames of a session, ever more rarely, until it has enough."""
+
+    def __init__(self) -> None:
+        self._ruler = RedCellRuler()
+        self._looks = 0
+        self._next = 0
+        self.estimate: PixelSizeEstimate | None = None
+        """None while too few red cells were seen."""
+
+    def see(self, frame: Frame | BadFrame, reason: Rejection | None) -> None:
+        """Measure the frame if it is its turn.
+
+        Parameters
+        ----------
+        frame
+            Of one session, in order.
+        reason
+            Why it was not used; None if it was.
+        """
+        if isinstance(frame, BadFrame) or reason in UNMEASURED or frame.index < self._next or self._ruler.done:
+            return
+        self._looks += 1
+        self._next = frame.index + STRIDE_FRAMES * self._looks
+        try:
+            self._ruler.look(frame.image)
+        except (cv2.error, ArithmeticError, ValueError, IndexError) as error:
+            # An offer may fail; the session that it is made to must not.
+            _log.warning("frame %d tells no pixel size: %s", frame.index, error)
+        self.estimate = self._ruler.estimate()
+
+    def doubt(self, pixel_size_um: float, setting: str) -> str:
+        """One sentence where a pixel size lies outside of what the red cells allow, else nothing.
+
+        Parameters
+        ----------
+        pixel_size_um
+            What is counted with.
+        setting
+            Where a person states it.
+        """
+        if self.estimate is None or self.estimate.agrees_with(pixel_size_um):
+            return ""
+        return (
+            f"{setting} is {pixel_size_um:g} um, but red cells suggest {self.estimate}; unless these red cells are "
+            f"unusually small or large, check objective and binning and state {self.estimate.value_um:.3g}"
+        )
+
+
+def require_known_pixel_size(
+    asked: float | None,
+    source: FrameSource,
+    setting: str = "--pixel-size-um",
+    refusal: type[FnrbcError] = UsageError,
+) -> float:
+    """The pixel size that was asked for, or the one the source knows.
+
+    Parameters
+    ----------
+    asked
+        um, or None.
+    source
+        Read and closed only where nobody knows: the refusal then says what its red cells suggest.
+    setting
+        Where a person states it.
+    refusal
+        Raised where nobody knows.
+
+    Raises
+    ------
+    FnrbcError
+        ``refusal``: nobody knows the pixel size.
+    UsageError
+        It cannot be that of a microscope on cells.
+    """
+    known = asked if asked is not None else source.pixel_size_um
+    if known is None:
+        raise refusal(
+            f"nothing tells the size of a pixel on the slide; give {setting}, "
+            f"the camera's pixel over the magnification (3.45 um / 40 = 0.086){_suggestion(source, setting)}"
+        )
+    require_pixel_size(known)
+    return known
+
+
+def _suggestion(source: FrameSource, setting: str) -> str:
+    """What the source's first frames suggest, as the end of a sentence; nothing where they suggest nothing."""
+    watch = ScaleWatch()
+    give_up_s = monotonic() + SUGGESTION_S
+    try:
+        with closing(source):
+            for _ in range(SUGGESTION_FRAMES):
+                frame = source.read()
+                if frame is None or monotonic() > give_up_s:
+                    break
+                watch.see(frame, None)
+    except SourceError:
+        return ""
+    if watch.estimate is None:
+        return ""
+    return f"; red cells suggest {watch.estimate}: give {setting} {watch.estimate.value_um:.3g} only if that fits"
