@@ -49,7 +49,9 @@ MOST_SHEETS: Final = 2.0
 what is no cell may lie in each other by the hundred, and the rest of them stay whole."""
 
 
-def cut_clumps(pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float) -> list[Outline]:
+def cut_clumps(
+    pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float, radius_um: float = CUT_RADIUS_UM
+) -> list[Outline]:
     """Cut pieces at their bottlenecks where each side holds a whole nucleus; the others stay as they are.
 
     Parameters
@@ -60,13 +62,15 @@ def cut_clumps(pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float) -
         (h, w) uint8, the low-passed working picture they were found in.
     pixel_um
         Size of a working pixel, um.
+    radius_um
+        Least inner radius of each part, um.
 
     Returns
     -------
     list of Outline
         What stayed whole in the order of the pieces, then the parts of what was cut.
     """
-    least_px = CUT_RADIUS_UM / pixel_um
+    least_px = radius_um / pixel_um
     suspects = [piece for piece in pieces if _has_waist(piece, least_px)]
     parts: dict[int, list[Outline]] = {}
     for alike in _by_width(suspects, MOST_SHEETS * low.size):
@@ -79,7 +83,7 @@ def cut_clumps(pieces: list[Outline], low: NDArray[np.uint8], pixel_um: float) -
         return pieces
     whole = [piece for piece in pieces if id(piece) not in fallen]
     # Necks of one clump differ in depth: what fell apart at one may hold others.
-    return whole + cut_clumps([part for found in fallen.values() for part in found], low, pixel_um)
+    return whole + cut_clumps([part for found in fallen.values() for part in found], low, pixel_um, radius_um)
 
 
 def _has_waist(piece: Outline, least_px: float) -> bool:

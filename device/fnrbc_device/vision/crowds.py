@@ -19,6 +19,9 @@ GAP_UM: Final = 6.0
 CROWD_UM: Final = 26.0
 """What is longer, with all within the gap of it, is no single cell: the largest measure 20 um."""
 
+CROWD_PIECES: Final = 4
+"""Least pieces of a crowd: two or three white cells side by side have fewer."""
+
 CROWDED_SHARE: Final = 0.5
 """Share of what is dark that must lie in crowds. Of the fields of ``smear_fields`` 2 % are crowded, all clumps of white
 cells; of the pictures of stained tissue (``nuclei``) most."""
@@ -44,7 +47,10 @@ def is_crowded(dark: NDArray[np.uint8], pixel_um: float) -> bool:
     near = np.asarray(cv2.dilate(nuclei, np.ones((reach, reach), np.uint8)), np.uint8)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(near)
     darkness = np.bincount(labels.ravel(), nuclei.ravel(), minlength=count)
+    _, _, _, centres = cv2.connectedComponentsWithStats(nuclei)
+    cols, rows = np.rint(centres[1:]).astype(np.intp).T
+    pieces = np.bincount(labels[rows, cols], minlength=count)
     sides = boxes[:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(axis=1) - (reach - 1)
-    long = sides * um >= CROWD_UM
-    long[0] = False
-    return bool(darkness[long].sum() > CROWDED_SHARE * darkness.sum())
+    crowds = (sides * um >= CROWD_UM) & (pieces >= CROWD_PIECES)
+    crowds[0] = False
+    return bool(darkness[crowds].sum() > CROWDED_SHARE * darkness.sum())

@@ -179,7 +179,7 @@ def _middle(image: Image) -> Image:
 def _evened(image: Image) -> tuple[NDArray[np.uint8], float]:
     """The green channel, low-passed, with vignetting divided out, and the grey of its glass."""
     green = np.asarray(cv2.GaussianBlur(cv2.extractChannel(image, 1), (0, 0), 1.0), np.uint8)
-    even = FlatField().flatten(Reduced(green, 1, 1.0, glass_colour(image))).green
+    even = FlatField().flatten(Reduced(green, 1, 1.0, glass_colour(image), None)).green
     return even, glass_colour(np.repeat(even[..., None], 3, axis=2))[1]
 
 
