@@ -113,7 +113,7 @@ class Analyser:
         self._tally = TallyKeeper()
         self._shape: tuple[int, int] | None = None
         self._ledger = Ledger(pixel_size_um, (0, 0))
-        self._counter = Counter(self._ledger, classifier, manifest, pixel_size_um)
+        self._counter = Counter(self._ledger, classifier, manifest, pixel_size_um, self._light)
         self._last: tuple[Pose, float] | None = None
         self._islands = 0
         self.slide_map: SlideMap | None = None
@@ -188,7 +188,9 @@ class Analyser:
         if self._shape is None:
             self._shape = shape
             self._ledger = Ledger(self.pixel_size_um, shape)
-            self._counter = Counter(self._ledger, self._classifier, self._manifest, self.pixel_size_um)
+            self._counter = Counter(
+                self._ledger, self._classifier, self._manifest, self.pixel_size_um, self._light
+            )
             self.slide_map = SlideMap(self.pixel_size_um, shape)
         return shape == self._shape
 
