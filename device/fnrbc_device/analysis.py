@@ -176,8 +176,9 @@ class Analyser:
 
     def tally(self) -> Tally:
         """State the counts so far."""
-        area = self.slide_map.unique_area_mm2 if self.slide_map else 0.0
-        return self._tally.tally(self._islands, area, self._counter.open)
+        seen = self.slide_map
+        area, revisited = (seen.unique_area_mm2, seen.revisit_share) if seen else (0.0, 0.0)
+        return self._tally.tally(self._islands, area, self._counter.open, revisited)
 
     def drop(self, frames: int) -> None:
         """Note frames that the live view passed over."""
@@ -188,9 +189,7 @@ class Analyser:
         if self._shape is None:
             self._shape = shape
             self._ledger = Ledger(self.pixel_size_um, shape)
-            self._counter = Counter(
-                self._ledger, self._classifier, self._manifest, self.pixel_size_um, self._light
-            )
+            self._counter = Counter(self._ledger, self._classifier, self._manifest, self.pixel_size_um, self._light)
             self.slide_map = SlideMap(self.pixel_size_um, shape)
         return shape == self._shape
 

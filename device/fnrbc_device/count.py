@@ -18,9 +18,10 @@ from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.intervals import PLANNED_WITHIN
 from fnrbc_device.records import CountEvent, Image, Step, Tally
 from fnrbc_device.report import GalleryItem, Report, write_report
-from fnrbc_device.wording import RESEARCH_USE_ONLY
+from fnrbc_device.wording import RESEARCH_USE_ONLY, to_go
 
 CELL_COLUMNS: Final = (
     "cell", "island", "x_px", "y_px", "x_um", "y_um", "class", "probability", "views", "diameter_um",
@@ -141,7 +142,10 @@ def _summary(tally: Tally, bundle: Bundle, seconds: float) -> dict[str, Any]:
         "other": tally.other,
         "indeterminate": tally.indeterminate,
         "fnrbc_per_100_leukocytes": asdict(rate) if rate else {"value": None, "low": None, "high": None},
+        "leukocytes_to_go": {"value": tally.leukocytes_to_go, "within_percent": round(100 * PLANNED_WITHIN)},
         "unique_area_mm2": round(tally.unique_area_mm2, 6),
+        "revisit_share": round(tally.revisit_share, 4),
+        "cells_open": tally.cells_open,
         "complete": is_complete(tally),
         "bundle": bundle.id,
         "version": fnrbc_device.__version__,
@@ -237,10 +241,11 @@ def in_words(summary: dict[str, Any], out: Path) -> str:
     return "\n".join(
         [
             f"{summary['fnrbc']} fNRBC, {summary['leukocytes']} leukocytes: {share}",
+            to_go(summary["leukocytes_to_go"]["value"]),
             f"{summary['indeterminate']} indeterminate, {summary['other']} other, {summary['cells']} cells in all; "
             "unverified until a person has reviewed the candidates",
             f"{summary['frames_used']} of {summary['frames']} frames used (rejected: {rejected}), "
-            f"{summary['unique_area_mm2']:.3f} mm2, "
+            f"{summary['unique_area_mm2']:.3f} mm2, {summary['revisit_share']:.0%} of what came into view seen before, "
             + ("complete" if summary["complete"] else f"not complete: {summary['islands']} islands"),
             f"{summary['seconds']:.1f} s, {summary['fps']:.1f} frames/s -> {out / 'report.html'}",
             RESEARCH_USE_ONLY,

@@ -23,6 +23,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "frames": 1250, "frames_used": 1200, "frames_rejected": {"blurred": 12, "too_fast": 38}, "islands": 1,
         "cells": 1310, "fnrbc": 42, "leukocytes": 1003, "other": 258, "indeterminate": 7,
         "fnrbc_per_100_leukocytes": {"value": 4.187, "low": 3.01, "high": 5.68},
+        "leukocytes_to_go": {"value": 1289, "within_percent": 20}, "revisit_share": 0.25, "cells_open": 0,
         "unique_area_mm2": 0.4567, "complete": True, "bundle": "b", "version": "0.1.0", "seconds": 41.7,
         "fps": 30.0, **changes,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from fnrbc_device.counting.slidemap import Mosaic, SlideMap
 from fnrbc_device.health import FAST_SHARE_A_S, Health
 from fnrbc_device.records import BadFrame, Image, Mark, Pose, Step, Tally
 from fnrbc_device.web.live import Shown
-from fnrbc_device.wording import HEALTH_STATES, SESSION_STATES, health_reason, rejection
+from fnrbc_device.wording import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
 
 LIVE_WIDTH_PX: Final = 960
 """The picture's place on the page at 1280x800 is about 870 px wide: more is sent for nothing."""
@@ -106,6 +106,7 @@ def _health(health: Health) -> dict[str, Any]:
 
 def _tally(tally: Tally) -> dict[str, Any]:
     fields = asdict(tally)
+    fields["to_go"] = to_go(tally.leukocytes_to_go)
     worst_first = sorted(tally.frames_rejected.items(), key=lambda item: -item[1])
     fields["frames_rejected"] = [
         {"code": code, "words": rejection(code).words, "frames": frames}

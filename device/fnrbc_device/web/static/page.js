@@ -131,6 +131,7 @@ function drawWords(frame) {
   for (const name of ["fnrbc", "leukocytes", "indeterminate", "other", "cells"]) say(name, count(tally[name]));
   say("open", count(tally.cells_open));
   drawRate(tally.fnrbc_per_100_leukocytes);
+  say("to-go", tally.fnrbc_per_100_leukocytes ? tally.to_go : "");
   say("fps", frame.fps.toFixed(0));
   say("used", count(tally.frames_used));
   say("frames", count(tally.frames));
