@@ -27,7 +27,7 @@ from fnrbc_device.pipeline import Arrival, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
-from fnrbc_device.records import Frame, HealthState, SessionState, Step, Tally
+from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 
 TAKE_TIMEOUT_S: Final = 0.5
@@ -192,18 +192,13 @@ class Daemon:
             analyser.drop(dropped)
             step = analyser.analyse(arrival.frame)
             last_seq = journal.record(step)
-            self._watch(step, arrival, analyser, dropped, publisher)
+            self._watch(step, arrival, dropped, publisher)
             voice.tell(step.tally, last_seq, self._health.snapshot("counting", self._clock.monotonic_s()))
             self._show(step, analyser, publisher, "running", "counting")
 
-    def _watch(
-        self, step: Step, arrival: Arrival, analyser: Analyser, dropped: int, publisher: Publisher | None
-    ) -> None:
+    def _watch(self, step: Step, arrival: Arrival, dropped: int, publisher: Publisher | None) -> None:
         now = self._clock.monotonic_s()
-        width_um = 0.0
-        if isinstance(step.frame, Frame):
-            width_um = step.frame.image.shape[1] * analyser.pixel_size_um
-        self._health.watch(step, arrival.arrived_s, now, width_um, dropped)
+        self._health.watch(step, arrival.arrived_s, now, dropped)
         if publisher is not None and not publisher.status.connected:
             self._health.note("broker_away", now)
         if publisher is not None and publisher.status.refused:

@@ -233,3 +233,7 @@ class Step:
     sharpness: float
     """0..1 against the session's sharpest; 1 where not measured."""
     stages_ms: dict[str, float]
+    speed_limit_um_s: float | None = None
+    """From here on cells get too few frames; None before two frames came."""
+    hurried: bool = False
+    """Cells will be lost if the hand goes on like this."""

@@ -178,10 +178,9 @@ function drawField(field) {
   if (!field) return;
   if (!field.used) say("unused", `Not counted: ${field.reason.words}. ${field.reason.cure}`);
   const limit = field.speed_limit_um_s;
-  const fast = limit !== null && field.speed_um_s > limit;
-  at("speed").classList.toggle("fast", fast);
+  at("speed").classList.toggle("fast", field.hurried);
   at("speed-fill").style.transform = `scaleX(${limit ? Math.min(0.8 * field.speed_um_s / limit, 1) : 0})`;
-  say("speed-words", `${count(Math.round(field.speed_um_s))} \u00b5m/s${fast ? " too fast" : ""}`);
+  say("speed-words", `${count(Math.round(field.speed_um_s))} \u00b5m/s${field.hurried ? " too fast" : ""}`);
 }
 
 function speak(tally) {
