@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from fnrbc_device.analysis import Analyser, require_pixel_size
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.ledger import Cell
+from fnrbc_device.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
@@ -45,6 +46,8 @@ class Counted:
     steps: list[tuple[Any, ...]]
     """Rows of ``poses.csv``."""
     analyser: Analyser
+    difference: Difference | None = None
+    """To an earlier count of the same frames, where that was asked for."""
 
 
 def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: bool, progress: Progress) -> Counted:
@@ -81,8 +84,22 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
     return Counted(summary, list(analyser.cells()), poses, analyser)
 
 
+def compared(counted: Counted, earlier: Earlier) -> Counted:
+    """Lay a count beside an earlier one of the same frames, made with another model or release.
+
+    Raises
+    ------
+    UsageError
+        The earlier count is one of other frames.
+    """
+    require_same_frames(earlier, counted.summary["frames"])
+    difference = differ(earlier, _named_rows(counted.cells), counted.analyser.pixel_size_um)
+    summary = {**counted.summary, "difference": difference.summary(earlier.bundle)}
+    return replace(counted, summary=summary, difference=difference)
+
+
 def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None:
-    """Write the four files of a count into a folder, replacing what an earlier count left there.
+    """Write the files of a count into a folder, replacing what an earlier count left there.
 
     Raises
     ------
@@ -91,11 +108,13 @@ def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        rows = [_cell_row(cell) for cell in counted.cells]
-        _write_csv(out / "cells.csv", CELL_COLUMNS, rows)
+        _write_csv(out / "cells.csv", CELL_COLUMNS, (_cell_row(cell) for cell in counted.cells))
         _write_csv(out / "poses.csv", POSE_COLUMNS, counted.steps)
+        (out / "difference.csv").unlink(missing_ok=True)
+        if counted.difference is not None:
+            _write_csv(out / "difference.csv", DIFFERENCE_COLUMNS, counted.difference.rows())
         _replace(out / "summary.json", json.dumps(counted.summary, indent=2) + "\n")
-        write_report(out / "report.html", _report(counted, rows, source_name, bundle))
+        write_report(out / "report.html", _report(counted, source_name, bundle))
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror}); choose a folder that can") from error
 
@@ -107,6 +126,12 @@ def require_writable(out: Path) -> None:
     nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(nearest, os.W_OK):
         raise UsageError(f"--out {out} cannot be written: {nearest} is read-only; choose another folder")
+
+
+def require_apart(out: Path, compare: Path) -> None:
+    """Refuse to write a count over the one that it is to be compared with."""
+    if out.resolve() == compare.resolve():
+        raise UsageError(f"--out and --compare are both {out}; give --out another folder, or the earlier count is lost")
 
 
 def require_known_pixel_size(asked: float | None, source: FrameSource) -> float:
@@ -159,6 +184,11 @@ def is_complete(tally: Tally) -> bool:
     return tally.frames_used > 0 and tally.islands <= 1 and tally.cells_open == 0
 
 
+def _named_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
+    """Rows of ``cells.csv`` by column name."""
+    return [dict(zip(CELL_COLUMNS, _cell_row(cell), strict=True)) for cell in cells]
+
+
 def _cell_row(cell: Cell) -> tuple[Any, ...]:
     event = cell.settled
     assert event is not None
@@ -185,14 +215,14 @@ def _pose_row(step: Step) -> tuple[Any, ...]:
     return (index, step.pose.island, round(step.pose.col_px, 3), round(step.pose.row_px, 3), used, reason)
 
 
-def _report(counted: Counted, rows: list[tuple[Any, ...]], source_name: str, bundle: Bundle) -> Report:
+def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
     analyser, manifest = counted.analyser, bundle.manifest
     slide_map = analyser.slide_map
     mosaics = [slide_map.mosaic(island) for island in slide_map.islands] if slide_map else []
     return Report(
         title=source_name,
         summary=counted.summary,
-        cells=[dict(zip(CELL_COLUMNS, row, strict=True)) for row in rows],
+        cells=_named_rows(counted.cells),
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
         gallery=_gallery(counted.cells, manifest.threshold),
         threshold=manifest.threshold,
@@ -231,8 +261,9 @@ def _gallery_item(cell: Cell, event: CountEvent, crop: Image) -> GalleryItem:
     )
 
 
-def in_words(summary: dict[str, Any], out: Path) -> str:
+def in_words(counted: Counted, out: Path) -> str:
     """The summary for a person, in a few lines."""
+    summary = counted.summary
     rate = summary["fnrbc_per_100_leukocytes"]
     share = "no leukocyte was counted"
     if rate["value"] is not None:
@@ -247,6 +278,7 @@ def in_words(summary: dict[str, Any], out: Path) -> str:
             f"{summary['frames_used']} of {summary['frames']} frames used (rejected: {rejected}), "
             f"{summary['unique_area_mm2']:.3f} mm2, {summary['revisit_share']:.0%} of what came into view seen before, "
             + ("complete" if summary["complete"] else f"not complete: {summary['islands']} islands"),
+            *([f"{counted.difference.in_words()} -> {out / 'difference.csv'}"] if counted.difference else []),
             f"{summary['seconds']:.1f} s, {summary['fps']:.1f} frames/s -> {out / 'report.html'}",
             RESEARCH_USE_ONLY,
         ]

@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
+import fnrbc_device
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_files import write_frames
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.manifest import Manifest
 
 PIXEL = ("--pixel-size-um", "0.125")
 
@@ -134,11 +136,63 @@ def test_one_large_image_is_one_frame(tmp_path):
     assert summary["complete"] is True
 
 
-def broken_bundle(folder):
-    import fnrbc_device
+SHIPPED = Path(fnrbc_device.__file__).parent / "bundles" / "default"
 
-    shipped = Path(fnrbc_device.__file__).parent / "bundles" / "default"
-    shutil.copytree(shipped, folder)
+
+def stricter_bundle(folder):
+    """The shipped model, but what is not almost certainly an fNRBC is indeterminate."""
+    shutil.copytree(SHIPPED, folder)
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    stricter = manifest.model_copy(update={"indeterminate": (0.0, 0.9999)})
+    sealed = stricter.model_copy(update={"bundle_id": stricter.identify()})
+    (folder / "manifest.json").write_bytes(sealed.canonical())
+    return folder
+
+
+def test_a_recount_with_another_model_tells_the_difference_cell_by_cell(pan, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert fnrbc("count", pan, "--out", first, *PIXEL).returncode == 0
+    bundle = stricter_bundle(tmp_path / "bundle")
+
+    done = fnrbc("count", pan, "--out", second, *PIXEL, "--bundle", bundle, "--compare", first)
+
+    assert done.returncode == 0, done.stderr
+    before, now, told = (rows(path) for path in (first / "cells.csv", second / "cells.csv", second / "difference.csv"))
+    assert [(one["x_um"], one["y_um"]) for one in before] == [(one["x_um"], one["y_um"]) for one in now]
+    assert [(one["class_before"], one["class"]) for one in told] == [
+        (old["class"], new["class"]) for old, new in zip(before, now, strict=True)
+    ]
+    changed = sum(one["class_before"] != one["class"] for one in told)
+    assert 0 < changed == sum(int(one["changed"]) for one in told)
+    assert f"{changed} of {len(told)} cells changed: " in done.stdout
+    assert "became indeterminate" in done.stdout
+    summary = json.loads((second / "summary.json").read_text())
+    assert summary["difference"]["changed"] == changed
+    assert summary["difference"]["bundle_before"] == json.loads((first / "summary.json").read_text())["bundle"]
+    assert summary["bundle"] != summary["difference"]["bundle_before"]
+
+
+def test_counts_that_cannot_be_compared_are_refused_before_they_are_made(pan, tmp_path):
+    earlier, few = tmp_path / "earlier", tmp_path / "few"
+    few.mkdir()
+    for name in ("000000.jpg", "000001.jpg"):
+        shutil.copy(pan / name, few)
+    assert fnrbc("count", few, "--out", earlier, *PIXEL).returncode == 0
+
+    refused = {
+        "a count of 2 frames, the source has 60": (tmp_path / "o", earlier),
+        "holds no count that can be read": (tmp_path / "o", tmp_path / "nowhere"),
+        "give --out another folder": (earlier, earlier),
+    }
+    for words, (out, compare) in refused.items():
+        done = fnrbc("count", pan, "--out", out, *PIXEL, "--compare", compare)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert words in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def broken_bundle(folder):
+    shutil.copytree(SHIPPED, folder)
     content = bytearray((folder / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "model.onnx").write_bytes(content)
