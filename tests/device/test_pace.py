@@ -105,6 +105,14 @@ def test_a_field_out_of_focus_at_rest_is_no_haste() -> None:
     assert not any(pace.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.4).hurried for index in range(9))
 
 
+def test_a_field_out_of_focus_is_no_haste_while_it_moves_either() -> None:
+    pace = Pace(UM)
+    told = [pace.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.75) for index in range(9)]
+    told += [pace.follow(index / 30, SHAPE, Pose(0, 20.0 * (index - 9), 0.0), 0.65) for index in range(9, 20)]
+
+    assert not any(speed.hurried for speed in told)
+
+
 def test_a_single_late_frame_changes_no_limit() -> None:
     pace = Pace(UM)
     times = [*(index / 30 for index in range(10)), 2.0, 2.0 + 1 / 30]
@@ -120,3 +128,13 @@ def test_from_one_island_to_the_next_there_is_no_speed() -> None:
     pace.follow(0.1, SHAPE, None, 1.0)
 
     assert pace.follow(0.2, SHAPE, Pose(1, 5000.0, 0.0), 1.0).um_s == 0.0
+
+
+def test_a_lost_frame_says_nothing_of_the_calm_field() -> None:
+    pace = Pace(UM)
+    for index in range(5):
+        pace.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 1.0)
+    pace.follow(5 / 30, SHAPE, None, 0.2)
+    moving = [pace.follow(index / 30, SHAPE, Pose(1, 20.0 * index, 0.0), 0.65) for index in range(6, 12)]
+
+    assert [speed.hurried for speed in moving] == [False, *[True] * 5]

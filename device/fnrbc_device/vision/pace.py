@@ -11,6 +11,7 @@ from statistics import median
 from typing import Final
 
 from fnrbc_device.records import Pose
+from fnrbc_device.vision.gate import LEAST_SHARPNESS
 
 NEEDED_VIEWS: Final = 3
 """Whole views that a cell is counted on."""
@@ -25,9 +26,15 @@ LARGEST_CELL_UM: Final = 20.0
 FAST_SHARE: Final = 0.02
 """A field that moved more than this share of its width since the last frame owes its lack of sharpness to the hand."""
 
-SMEARED_SHARPNESS: Final = 0.7
-"""A moving field less sharp than this is smeared by 0.9 um, of the 1.3 to 1.7 um from which the gate takes no frame (8
-of 12 px on composed hand-moved pans, 9 of 14 px on simulated ones; defocus below 1 px)."""
+CALM_SHARE: Final = 0.25
+"""Below this share of a fast hand's speed the exposure smears by less than the optics blur, whatever it is."""
+
+SMEARED_SHARE: Final = 0.7
+"""A moving field with less than this share of the calm field's sharpness is smeared by 0.9 um, of the 1.3 to 1.7 um
+from which the gate takes no frame (8 of 12 px on composed hand-moved pans, 9 of 14 px on simulated ones)."""
+
+LEAST_LEFT: Final = LEAST_SHARPNESS + 0.05
+"""Where the calm field is out of focus itself, the hand is told from this sharpness on: just above the gate's."""
 
 INTERVALS: Final = 15
 """Frames over which the interval between frames is taken: a single late one changes no median."""
@@ -59,6 +66,8 @@ class Pace:
         self._before_s: float | None = None
         self._intervals_s: deque[float] = deque(maxlen=INTERVALS)
         self._last: tuple[Pose, float] | None = None
+        self._calm_sharpness = 1.0
+        """When the hand last was calm: what a moving field has less was lost by the motion, not by the focus."""
 
     def follow(self, captured_at_s: float, frame_shape: tuple[int, ...], pose: Pose | None, sharpness: float) -> Speed:
         """Take the next analysed frame in, whether it is used or not.
@@ -78,12 +87,17 @@ class Pace:
             self._intervals_s.append(captured_at_s - self._before_s)
         self._before_s = captured_at_s
         limit = self._limit_um_s(frame_shape)
-        speed = 0.0 if pose is None else self._speed_um_s(pose, captured_at_s)
-        return Speed(speed, limit, limit is not None and self._hurries(speed, limit, frame_shape, sharpness))
+        speed = None if pose is None else self._speed_um_s(pose, captured_at_s)
+        if speed is None or limit is None:
+            return Speed(0.0, limit)
+        smeared = self._smears(speed, frame_shape, sharpness)
+        return Speed(speed, limit, smeared or speed > limit)
 
-    def _hurries(self, speed: float, limit: float, frame_shape: tuple[int, ...], sharpness: float) -> bool:
+    def _smears(self, speed: float, frame_shape: tuple[int, ...], sharpness: float) -> bool:
         fast_um_s = FAST_SHARE * frame_shape[1] * self._um / median(self._intervals_s)
-        return speed > limit or (speed > fast_um_s and sharpness < SMEARED_SHARPNESS)
+        if speed < CALM_SHARE * fast_um_s:
+            self._calm_sharpness = sharpness
+        return speed > fast_um_s and sharpness < max(SMEARED_SHARE * self._calm_sharpness, LEAST_LEFT)
 
     def _limit_um_s(self, frame_shape: tuple[int, ...]) -> float | None:
         if not self._intervals_s:
@@ -92,9 +106,9 @@ class Pace:
         way_um = max(side_um - LARGEST_CELL_UM, side_um / 2)
         return way_um / (MARGIN * NEEDED_VIEWS * median(self._intervals_s))
 
-    def _speed_um_s(self, pose: Pose, captured_at_s: float) -> float:
+    def _speed_um_s(self, pose: Pose, captured_at_s: float) -> float | None:
         before, self._last = self._last, (pose, captured_at_s)
         if before is None or before[0].island != pose.island or captured_at_s <= before[1]:
-            return 0.0
+            return None
         down, right = pose.row_px - before[0].row_px, pose.col_px - before[0].col_px
         return float((down**2 + right**2) ** 0.5 * self._um / (captured_at_s - before[1]))
