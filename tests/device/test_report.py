@@ -13,7 +13,7 @@ from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.records import Pose
 from fnrbc_device.report import GalleryItem, Report, report_html, write_report
 from fnrbc_device.report_map import MAX_MOSAICS, MOSAIC_PX, round_length
-from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED
+from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, to_go
 
 CROP = np.full((120, 120, 3), 128, np.uint8)
 
@@ -210,3 +210,22 @@ def test_an_earlier_report_is_replaced_whole(tmp_path: Path) -> None:
 )
 def test_a_scale_bar_has_a_round_length(um: float, rounded: float) -> None:
     assert round_length(um) == pytest.approx(rounded)
+
+
+@pytest.mark.parametrize(
+    ("leukocytes", "words"),
+    [
+        (1289, "1\u202f289 more leukocytes for \u00b120\u00a0%"),
+        (0, "leukocytes enough for \u00b120\u00a0%"),
+        (None, "no ratio yet to plan \u00b120\u00a0% with"),
+    ],
+)
+def test_the_report_says_how_many_more_leukocytes_to_count(leukocytes: int | None, words: str) -> None:
+    text = report_html(report(summary=summary(leukocytes_to_go={"value": leukocytes, "within_percent": 20})))
+
+    assert to_go(leukocytes) == words
+    assert words in text
+
+
+def test_the_report_says_what_was_seen_before() -> None:
+    assert "25%" in words(report_html(report(summary=summary(revisit_share=0.25))))
