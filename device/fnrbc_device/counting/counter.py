@@ -23,10 +23,10 @@ SPAN_UM: Final = 2.0
 PROOF_FIELDS: Final = 12
 """What left the field before it had moved through it may be dust on the sensor: it is settled this many moved fields
 later, when the light there has been learned. On 9 composed dirty slides 11 specks were counted without it, none with
-it; the light at their places lay 20 to 29 % below its surroundings, at true cells' places at most 1 %."""
+it; the light at their places lay 20 to 29 % below its surroundings, at true cells' places at most 5 %."""
 
 FIRST_VIEWS: Final = 2
-"""Views that P-net is asked about first; the others only where these do not decide alike, once in forty cells. On
+"""Views that P-net is asked about first; the others only where these do not decide alike, once in eighty cells. On
 composed slides of cells held out from the training two views decide as well as three; see decision 5."""
 
 CELLS_A_FRAME: Final = 8
