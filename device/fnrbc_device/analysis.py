@@ -34,8 +34,9 @@ from fnrbc_device.records import (
 from fnrbc_device.stopwatch import Stopwatch
 from fnrbc_device.vision.dust import Dust
 from fnrbc_device.vision.flatfield import FlatField
-from fnrbc_device.vision.gate import FAST_SHARE, Gate
+from fnrbc_device.vision.gate import Gate
 from fnrbc_device.vision.measuring import measure
+from fnrbc_device.vision.pace import FAST_SHARE, Pace, Speed
 from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce
 from fnrbc_device.vision.registration import Placement, Registration
@@ -58,7 +59,6 @@ class _Look:
     pose: Pose | None
     reason: Rejection | None
     sharpness: float
-    moved_px: float
 
 
 class Analyser:
@@ -104,8 +104,8 @@ class Analyser:
         self._tally = TallyKeeper()
         self._shape: tuple[int, int] | None = None
         self._ledger = Ledger(pixel_size_um, (0, 0))
-        self._counter = Counter(self._ledger, classifier, manifest, pixel_size_um)
-        self._last: tuple[Pose, float] | None = None
+        self._counter = Counter(self._ledger, classifier, manifest, pixel_size_um, self._light)
+        self._pace = Pace(pixel_size_um)
         self._islands = 0
         self.slide_map: SlideMap | None = None
         """None before the first good frame."""
@@ -137,7 +137,7 @@ class Analyser:
 
     def _counted(self, frame: Frame, watch: Stopwatch) -> Step:
         look = self._look(frame, watch)
-        speed = self._speed(frame, look)
+        speed = self._pace.follow(frame.captured_at_s, frame.image.shape, look.pose, look.sharpness)
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
         with watch.stage("segmentation"):
@@ -167,8 +167,9 @@ class Analyser:
 
     def tally(self) -> Tally:
         """State the counts so far."""
-        area = self.slide_map.unique_area_mm2 if self.slide_map else 0.0
-        return self._tally.tally(self._islands, area, self._counter.open)
+        seen = self.slide_map
+        area, revisited = (seen.unique_area_mm2, seen.revisit_share) if seen else (0.0, 0.0)
+        return self._tally.tally(self._islands, area, self._counter.open, revisited)
 
     def drop(self, frames: int) -> None:
         """Note frames that the live view passed over."""
@@ -179,7 +180,7 @@ class Analyser:
         if self._shape is None:
             self._shape = shape
             self._ledger = Ledger(self.pixel_size_um, shape)
-            self._counter = Counter(self._ledger, self._classifier, self._manifest, self.pixel_size_um)
+            self._counter = Counter(self._ledger, self._classifier, self._manifest, self.pixel_size_um, self._light)
             self.slide_map = SlideMap(self.pixel_size_um, shape)
         return shape == self._shape
 
@@ -191,18 +192,18 @@ class Analyser:
         if self._still:
             exposed = judged.reason not in ("too_dark", "too_bright")
             reason = None if exposed else judged.reason
-            return _Look(reduced, reduced, Pose(0, 0.0, 0.0), reason, judged.sharpness, 0.0)
+            return _Look(reduced, reduced, Pose(0, 0.0, 0.0), reason, judged.sharpness)
         if judged.reason in ("too_dark", "too_bright", "repeated"):
-            return _Look(reduced, reduced, None, judged.reason, judged.sharpness, 0.0)
+            return _Look(reduced, reduced, None, judged.reason, judged.sharpness)
         with watch.stage("registration"):
             even = self._light.flatten(reduced)
             placement = self._place(even, sharp=judged.reason is None)
         if placement is None:
-            return _Look(reduced, even, None, "tracking_lost", judged.sharpness, 0.0)
+            return _Look(reduced, even, None, "tracking_lost", judged.sharpness)
         reason = judged.reason
         if reason == "blurred" and placement.moved_px > FAST_SHARE * frame.image.shape[1]:
             reason = "too_fast"
-        return _Look(reduced, even, placement.pose, reason, judged.sharpness, placement.moved_px)
+        return _Look(reduced, even, placement.pose, reason, judged.sharpness)
 
     def _place(self, reduced: Reduced, sharp: bool) -> Placement | None:
         try:
@@ -228,28 +229,20 @@ class Analyser:
                 picture = crop(frame.image, detection, self.pixel_size_um, glass)
                 keep_view(cell, View(sharpness, frame.index, picture), measure(detection, found))
 
-    def _speed(self, frame: Frame, look: _Look) -> float:
-        """How fast the slide moves, um/s; 0 where it is not known."""
-        before = self._last
-        if look.pose is None:
-            return 0.0
-        self._last = (look.pose, frame.captured_at_s)
-        if before is None or before[0].island != look.pose.island:
-            return 0.0
-        elapsed = frame.captured_at_s - before[1]
-        return look.moved_px * self.pixel_size_um / elapsed if elapsed > 0 else 0.0
-
     def _rejected(
         self,
         frame: Frame | BadFrame,
         reason: Rejection,
         watch: Stopwatch,
         look: _Look | None = None,
-        speed: float = 0.0,
+        speed: Speed | None = None,
     ) -> Step:
         self._tally.add_frame(reason)
         pose, sharpness = (look.pose, look.sharpness) if look else (None, 1.0)
-        return Step(frame, pose, reason, [], [], self.tally(), speed, sharpness, watch.stages_ms)
+        tally, stages_ms, hand = self.tally(), watch.stages_ms, speed or Speed()
+        return Step(
+            frame, pose, reason, [], [], tally, hand.um_s, sharpness, stages_ms, hand.limit_um_s, hand.hurried
+        )
 
     def _used(
         self,
@@ -258,14 +251,17 @@ class Analyser:
         entry: Entry,
         events: list[CountEvent],
         sharpness: float,
-        speed: float,
+        speed: Speed,
         watch: Stopwatch,
     ) -> Step:
         self._tally.add_frame(None)
         for event in events:
             self._tally.add_event(event)
         marks = [_mark(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
-        return Step(frame, pose, None, marks, events, self.tally(), speed, sharpness, watch.stages_ms)
+        tally, stages_ms = self.tally(), watch.stages_ms
+        return Step(
+            frame, pose, None, marks, events, tally, speed.um_s, sharpness, stages_ms, speed.limit_um_s, speed.hurried
+        )
 
 
 def require_pixel_size(pixel_size_um: float) -> None:

@@ -49,26 +49,36 @@ def count(
     bundle: BundlePath = None,
     pixel_size_um: PixelSize = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", help="The --out of an earlier count of the same frames: writes what changed."),
+    ] = None,
 ) -> None:
     """Count recorded frames of a panned slide, each cell once."""
     from fnrbc_device import count as counting
     from fnrbc_device.analysis import require_pixel_size
     from fnrbc_device.bundle import load_bundle
     from fnrbc_device.camera.replay import open_source
+    from fnrbc_device.difference import read_earlier
     from fnrbc_device.scale import require_known_pixel_size
 
     if pixel_size_um is not None:
         require_pixel_size(pixel_size_um)
     counting.require_writable(out)
+    if compare is not None:
+        counting.require_apart(out, compare)
     frames = open_source(source, pixel_size_um)
     pixel_um = require_known_pixel_size(pixel_size_um, frames)
+    earlier = read_earlier(compare, frames.frames) if compare is not None else None
     model = load_bundle(bundle)
     progress = _progress(frames.frames)
     counted = counting.count(frames, model, pixel_um, still=frames.frames == 1, progress=progress)
+    if earlier is not None:
+        counted = counting.compared(counted, earlier)
     counting.write(counted, out, frames.name, model)
     if doubt := counted.scale.doubt(pixel_um, "--pixel-size-um"):
         print(f"warning: {doubt}", file=sys.stderr)
-    print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted.summary, out))
+    print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted, out))
 
 
 @app.command()

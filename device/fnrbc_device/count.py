@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,14 +15,16 @@ from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.ledger import Cell
+from fnrbc_device.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.intervals import PLANNED_WITHIN
 from fnrbc_device.records import CountEvent, Image, Step, Tally
 from fnrbc_device.report import GalleryItem, Report, write_report
 from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
-from fnrbc_device.wording import RESEARCH_USE_ONLY
+from fnrbc_device.wording import RESEARCH_USE_ONLY, to_go
 
 CELL_COLUMNS: Final = (
     "cell", "island", "x_px", "y_px", "x_um", "y_um", "class", "probability", "views", "diameter_um",
@@ -48,6 +50,8 @@ class Counted:
     analyser: Analyser
     scale: ScaleWatch
     """What the red cells say of the pixel size."""
+    difference: Difference | None = None
+    """To an earlier count of the same frames, where that was asked for."""
 
 
 def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: bool, progress: Progress) -> Counted:
@@ -85,8 +89,22 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
     return Counted(summary, list(analyser.cells()), poses, analyser, scale)
 
 
+def compared(counted: Counted, earlier: Earlier) -> Counted:
+    """Lay a count beside an earlier one of the same frames, made with another model or release.
+
+    Raises
+    ------
+    UsageError
+        The earlier count is one of other frames.
+    """
+    require_same_frames(earlier, counted.summary["frames"])
+    difference = differ(earlier, _named_rows(counted.cells), counted.analyser.pixel_size_um)
+    summary = {**counted.summary, "difference": difference.summary(earlier.bundle)}
+    return replace(counted, summary=summary, difference=difference)
+
+
 def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None:
-    """Write the four files of a count into a folder, replacing what an earlier count left there.
+    """Write the files of a count into a folder, replacing what an earlier count left there.
 
     Raises
     ------
@@ -95,11 +113,13 @@ def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        rows = [_cell_row(cell) for cell in counted.cells]
-        _write_csv(out / "cells.csv", CELL_COLUMNS, rows)
+        _write_csv(out / "cells.csv", CELL_COLUMNS, (_cell_row(cell) for cell in counted.cells))
         _write_csv(out / "poses.csv", POSE_COLUMNS, counted.steps)
+        (out / "difference.csv").unlink(missing_ok=True)
+        if counted.difference is not None:
+            _write_csv(out / "difference.csv", DIFFERENCE_COLUMNS, counted.difference.rows())
         _replace(out / "summary.json", json.dumps(counted.summary, indent=2) + "\n")
-        write_report(out / "report.html", _report(counted, rows, source_name, bundle))
+        write_report(out / "report.html", _report(counted, source_name, bundle))
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror}); choose a folder that can") from error
 
@@ -111,6 +131,12 @@ def require_writable(out: Path) -> None:
     nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(nearest, os.W_OK):
         raise UsageError(f"--out {out} cannot be written: {nearest} is read-only; choose another folder")
+
+
+def require_apart(out: Path, compare: Path) -> None:
+    """Refuse to write a count over the one that it is to be compared with."""
+    if out.resolve() == compare.resolve():
+        raise UsageError(f"--out and --compare are both {out}; give --out another folder, or the earlier count is lost")
 
 
 def _steps(source: FrameSource, analyser: Analyser, scale: ScaleWatch, progress: Progress) -> Iterator[Step]:
@@ -137,9 +163,12 @@ def _summary(analyser: Analyser, scale: ScaleWatch, bundle: Bundle, seconds: flo
         "other": tally.other,
         "indeterminate": tally.indeterminate,
         "fnrbc_per_100_leukocytes": asdict(rate) if rate else {"value": None, "low": None, "high": None},
+        "leukocytes_to_go": {"value": tally.leukocytes_to_go, "within_percent": round(100 * PLANNED_WITHIN)},
         "unique_area_mm2": round(tally.unique_area_mm2, 6),
         "pixel_size_um": analyser.pixel_size_um,
         "pixel_size_estimate_um": _estimate(scale.estimate),
+        "revisit_share": round(tally.revisit_share, 4),
+        "cells_open": tally.cells_open,
         "complete": is_complete(tally),
         "bundle": bundle.id,
         "version": fnrbc_device.__version__,
@@ -158,6 +187,11 @@ def _estimate(estimate: PixelSizeEstimate | None) -> dict[str, float | int | Non
 def is_complete(tally: Tally) -> bool:
     """Whether nothing is left open: something was seen, no cell is unsettled, no island unjoined."""
     return tally.frames_used > 0 and tally.islands <= 1 and tally.cells_open == 0
+
+
+def _named_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
+    """Rows of ``cells.csv`` by column name."""
+    return [dict(zip(CELL_COLUMNS, _cell_row(cell), strict=True)) for cell in cells]
 
 
 def _cell_row(cell: Cell) -> tuple[Any, ...]:
@@ -186,14 +220,14 @@ def _pose_row(step: Step) -> tuple[Any, ...]:
     return (index, step.pose.island, round(step.pose.col_px, 3), round(step.pose.row_px, 3), used, reason)
 
 
-def _report(counted: Counted, rows: list[tuple[Any, ...]], source_name: str, bundle: Bundle) -> Report:
+def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
     analyser, manifest = counted.analyser, bundle.manifest
     slide_map = analyser.slide_map
     mosaics = [slide_map.mosaic(island) for island in slide_map.islands] if slide_map else []
     return Report(
         title=source_name,
         summary=counted.summary,
-        cells=[dict(zip(CELL_COLUMNS, row, strict=True)) for row in rows],
+        cells=_named_rows(counted.cells),
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
         gallery=_gallery(counted.cells, manifest.threshold),
         threshold=manifest.threshold,
@@ -233,8 +267,9 @@ def _gallery_item(cell: Cell, event: CountEvent, crop: Image) -> GalleryItem:
     )
 
 
-def in_words(summary: dict[str, Any], out: Path) -> str:
+def in_words(counted: Counted, out: Path) -> str:
     """The summary for a person, in a few lines."""
+    summary = counted.summary
     rate = summary["fnrbc_per_100_leukocytes"]
     share = "no leukocyte was counted"
     if rate["value"] is not None:
@@ -243,11 +278,13 @@ def in_words(summary: dict[str, Any], out: Path) -> str:
     return "\n".join(
         [
             f"{summary['fnrbc']} fNRBC, {summary['leukocytes']} leukocytes: {share}",
+            to_go(summary["leukocytes_to_go"]["value"]),
             f"{summary['indeterminate']} indeterminate, {summary['other']} other, {summary['cells']} cells in all; "
             "unverified until a person has reviewed the candidates",
             f"{summary['frames_used']} of {summary['frames']} frames used (rejected: {rejected}), "
-            f"{summary['unique_area_mm2']:.3f} mm2, "
+            f"{summary['unique_area_mm2']:.3f} mm2, {summary['revisit_share']:.0%} of what came into view seen before, "
             + ("complete" if summary["complete"] else f"not complete: {summary['islands']} islands"),
+            *([f"{counted.difference.in_words()} -> {out / 'difference.csv'}"] if counted.difference else []),
             f"{summary['seconds']:.1f} s, {summary['fps']:.1f} frames/s -> {out / 'report.html'}",
             RESEARCH_USE_ONLY,
         ]

@@ -27,7 +27,7 @@ from fnrbc_device.pipeline import Arrival, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
-from fnrbc_device.records import Frame, HealthState, SessionState, Step, Tally
+from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 
@@ -206,10 +206,7 @@ class Daemon:
         self, step: Step, arrival: Arrival, analyser: Analyser, dropped: int, publisher: Publisher | None
     ) -> None:
         now = self._clock.monotonic_s()
-        width_um = 0.0
-        if isinstance(step.frame, Frame):
-            width_um = step.frame.image.shape[1] * analyser.pixel_size_um
-        self._health.watch(step, arrival.arrived_s, now, width_um, dropped)
+        self._health.watch(step, arrival.arrived_s, now, dropped)
         self._watch_scale(step, analyser.pixel_size_um, now)
         if publisher is not None and not publisher.status.connected:
             self._health.note("broker_away", now)

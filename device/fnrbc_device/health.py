@@ -13,7 +13,7 @@ FPS_WINDOW: Final = 60
 """Frames over which the frame rate is averaged: two seconds."""
 
 CURES: Final = {
-    "pan_too_fast": "Panning too fast: slow down, or cells pass unseen.",
+    "pan_too_fast": "Panning too fast: slow down now, before cells pass unseen.",
     "focus_lost": "Out of focus: turn the fine focus until edges are crisp.",
     "tracking_lost": "Lost the place on the slide: go back to where cells are, and pan on slowly.",
     "exposure_drift": "Too dark or too bright: set the lamp and the camera's exposure.",
@@ -35,10 +35,6 @@ _OF_REJECTION: Final = {
     "too_bright": "exposure_drift",
     "unreadable": "camera_lost",
 }
-
-FAST_SHARE_A_S: Final = 3.0
-"""A pan of this many fields a second leaves each cell fewer than ten frames in view at 30 frames/s; the gate
-rejects frames for blur from about five on, so the operator is told before cells are lost."""
 
 REPEATS: Final = 15
 """Repeated frames in a row that say the camera is frozen: half a second at 30 frames/s."""
@@ -75,9 +71,8 @@ class HealthMonitor:
         self._repeats = 0
         self._speed = 0.0
         self._sharpness = 1.0
-        self._speed_limit_um_s = float("inf")
 
-    def watch(self, step: Step, arrived_s: float, now_s: float, frame_width_um: float, dropped: int) -> None:
+    def watch(self, step: Step, arrived_s: float, now_s: float, dropped: int) -> None:
         """Take a step in.
 
         Parameters
@@ -88,8 +83,6 @@ class HealthMonitor:
             Monotonic clock, when the camera handed the frame over.
         now_s
             Monotonic clock, when its analysis was done.
-        frame_width_um
-            Width of the field.
         dropped
             Frames dropped since the step before.
         """
@@ -97,8 +90,6 @@ class HealthMonitor:
         self._latencies_ms.append(1e3 * (now_s - arrived_s))
         self._dropped.append(dropped)
         self._speed, self._sharpness = step.speed_um_s, min(max(step.sharpness, 0.0), 1.0)
-        if frame_width_um > 0:
-            self._speed_limit_um_s = FAST_SHARE_A_S * frame_width_um
         for reason in self._reasons_of(step):
             self._until[reason] = now_s + HELD_S
 
@@ -129,7 +120,7 @@ class HealthMonitor:
         if step.pose is not None and step.pose.island != self._island:
             self._island = step.pose.island
             reasons.append("tracking_lost")
-        if step.speed_um_s > self._speed_limit_um_s:
+        if step.hurried:
             reasons.append("pan_too_fast")
         self._repeats = self._repeats + 1 if step.reason == "repeated" else 0
         if self._repeats >= REPEATS:

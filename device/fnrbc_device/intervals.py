@@ -1,7 +1,7 @@
 """Exact confidence intervals for counts. The only place where one is computed."""
 
 from functools import lru_cache
-from math import exp, lgamma, log, log1p
+from math import ceil, exp, lgamma, log, log1p
 from typing import Final
 
 from fnrbc_device.records import Interval
@@ -9,8 +9,18 @@ from fnrbc_device.records import Interval
 CONFIDENCE: Final = 0.95
 """What every interval of fnrbc states."""
 
-_HALVINGS: Final = 50
-"""2**-50 is below 1e-15: the bisection is never what limits the exactness."""
+PLANNED_WITHIN: Final = 0.2
+"""The planning figure's aim: +-20 % is what a reader takes for a settled ratio, and within reach on one slide."""
+
+_CORRECTIONS: Final = 2
+"""Of the planning figure; one leaves an error of up to 1 % where few events are needed, two of 0.1 %."""
+
+_MOST_STEPS: Final = 200
+_SETTLED: Final = 1e-14
+"""A quantile is found when a step changes it by a smaller share of itself: the exactness is never limited by it."""
+
+_NORMAL_QUANTILE: Final = 1.959964
+"""Of 1 - (1 - CONFIDENCE) / 2."""
 
 _TINY: Final = 1e-300
 """Stands in for a zero denominator in the continued fraction (Lentz' method)."""
@@ -80,16 +90,72 @@ def per_hundred(events: int, reference: int) -> Interval:
     return Interval(100 * events / reference, 100 * low / (1 - low), 100 * high / (1 - high))
 
 
+@lru_cache(maxsize=16)
+def reference_to_go(events: int, reference: int, within: float = PLANNED_WITHIN) -> int | None:
+    """How many more of the reference to count until the ratio's 95 % interval is no wider than +-``within`` of it.
+
+    A planning figure: it takes for granted that the ratio r stays what it is now. It is the smallest n for which the
+    exact interval of ``r (reference + n)`` events per ``reference + n`` has ``(high - low) / 2 <= within * value``.
+
+    Parameters
+    ----------
+    events, reference
+        Counted so far, >= 0.
+    within
+        Share of the ratio, 0..1, exclusive.
+
+    Returns
+    -------
+    int or None
+        0 where the interval is that narrow already; None while either count is 0 and there is no ratio to plan with.
+
+    Notes
+    -----
+    The interval narrows with the root of what is counted, and the logarithm of a ratio of Poisson counts a / b has the
+    variance 1 / a + 1 / b. So ``(1 + 1 / r) (1.96 / within)**2`` of the reference are needed at first sight; the exact
+    interval there tells by how much that must be corrected.
+    """
+    if events < 1 or reference < 1:
+        return None
+    if _half_width(events, reference) <= within:
+        return 0
+    ratio = events / reference
+    needed = (1 + 1 / ratio) * (_NORMAL_QUANTILE / within) ** 2
+    for _ in range(_CORRECTIONS):
+        needed *= (_half_width(ratio * needed, needed) / within) ** 2
+    return max(1, ceil(needed - reference))
+
+
+def _half_width(events: float, reference: float) -> float:
+    """Half the width of the exact interval of events per reference, as a share of the value; real numbers allowed."""
+    tail = (1 - CONFIDENCE) / 2
+    low = _beta_quantile(tail, events, reference + 1)
+    high = _beta_quantile(1 - tail, events + 1, reference)
+    return (high / (1 - high) - low / (1 - low)) / 2 * reference / events
+
+
 def _beta_quantile(probability: float, a: float, b: float) -> float:
-    """Where the beta distribution reaches a probability, by bisection."""
+    """Where the beta distribution reaches a probability: Newton's steps, halved where one would leave the bracket.
+
+    Six to nine steps do; halving alone takes fifty, and the live count asks with each cell.
+    """
     low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _beta_cdf(middle, a, b) < probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    x = a / (a + b)
+    for _ in range(_MOST_STEPS):
+        above = _beta_cdf(x, a, b) - probability
+        low, high = (low, x) if above > 0 else (x, high)
+        slope = exp(_log_beta_front(x, a, b) - log(x) - log1p(-x))
+        newer = x - above / slope if slope > 0 else low
+        newer = newer if low < newer < high else (low + high) / 2
+        if abs(newer - x) <= _SETTLED * x:
+            return newer
+        x = newer
+    return x
+
+
+def _log_beta_front(x: float, a: float, b: float) -> float:
+    """Logarithm of x**a (1 - x)**b over the beta function of (a, b), 0 < x < 1."""
+    return lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x)
 
 
 def _beta_cdf(x: float, a: float, b: float) -> float:
@@ -98,8 +164,7 @@ def _beta_cdf(x: float, a: float, b: float) -> float:
         return 1 - _beta_cdf(1 - x, b, a)
     if x <= 0:
         return 0.0
-    front = lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x)
-    return exp(front) * _continued_fraction(x, a, b) / a
+    return exp(_log_beta_front(x, a, b)) * _continued_fraction(x, a, b) / a
 
 
 def _continued_fraction(x: float, a: float, b: float) -> float:

@@ -185,6 +185,8 @@ class Tally:
     indeterminate: int = 0
     fnrbc_per_100_leukocytes: Interval | None = None
     """None until a leukocyte was counted."""
+    leukocytes_to_go: int | None = None
+    """How many more to count until that interval is +-20 % of its value; None until there is a ratio to plan with."""
     frames: int = 0
     frames_used: int = 0
     frames_rejected: dict[str, int] = field(default_factory=dict)
@@ -193,6 +195,9 @@ class Tally:
     """Frames the camera delivered and the live view passed over for newer ones."""
     islands: int = 0
     unique_area_mm2: float = 0.0
+    """Area that used frames showed, each place once."""
+    revisit_share: float = 0.0
+    """Share of the area that came into view which had been seen before, 0..1; what stays in view does not come in."""
     cells_open: int = 0
     """Cells seen and not yet settled."""
 
@@ -228,3 +233,7 @@ class Step:
     sharpness: float
     """0..1 against the session's sharpest; 1 where not measured."""
     stages_ms: dict[str, float]
+    speed_limit_um_s: float | None = None
+    """From here on cells get too few frames; None before two frames came."""
+    hurried: bool = False
+    """Cells will be lost if the hand goes on like this."""

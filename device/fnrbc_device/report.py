@@ -11,7 +11,7 @@ from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.records import INDETERMINATE, Image
 from fnrbc_device.report_map import map_html
 from fnrbc_device.report_picture import data_uri
-from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, number, rejection
+from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, number, rejection, to_go
 
 CROP_QUALITY: Final = 90
 """A 120x120 crop takes 3-5 kB, and a person sees the chromatin as in the crop itself."""
@@ -133,7 +133,7 @@ def _open(summary: Row) -> str:
             f"the frames form {summary['islands']} islands that are not joined: "
             "a cell seen on two of them is counted twice"
         )
-    if summary.get("cells_open"):
+    if summary["cells_open"]:
         causes.append(f"{number(summary['cells_open'])} cells were seen and not settled")
     return f'<p class="note"><b>Not complete.</b> {escape("; ".join(causes).capitalize())}.</p>'
 
@@ -146,8 +146,9 @@ def _basis(summary: Row) -> str:
         "Frames used": f"{_count(summary, 'frames_used')} of {number(frames)}",
         "Frames not used": reasons or "none",
         "Area seen, each place once": f"{summary['unique_area_mm2']:.3f} mm\N{SUPERSCRIPT TWO}",
+        "Of what came into view, seen before": f"{summary['revisit_share']:.0%}",
+        "To plan with": to_go(summary["leukocytes_to_go"]["value"]),
         "Islands": str(summary["islands"]),
-        "Time taken": f"{summary['seconds']:.1f} s, {summary['fps']:.1f} frames/s",
     }
     return f"<h2>What the count rests on</h2>{_table(rows)}"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fnrbc_device.health import CURES
+from fnrbc_device.intervals import PLANNED_WITHIN
 from fnrbc_device.records import HealthState, Rejection, SessionState
 
 RESEARCH_USE_ONLY: Final = "For research use only. Not for use in diagnostic procedures."
@@ -64,6 +65,16 @@ def rejection(reason: str) -> Advice:
 def health_reason(reason: str) -> str:
     """Find the sentence for a reason of the health state; one without a sentence stays readable."""
     return CURES.get(reason) or f"{reason.replace('_', ' ').capitalize()}: the log says more."
+
+
+def to_go(leukocytes: int | None) -> str:
+    """Say how many more leukocytes the ratio's interval needs, e.g. ``412 more leukocytes for +-20 %``."""
+    within = f"\N{PLUS-MINUS SIGN}{PLANNED_WITHIN:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
+    if leukocytes is None:
+        return f"no ratio yet to plan {within} with"
+    if leukocytes == 0:
+        return f"leukocytes enough for {within}"
+    return f"{number(leukocytes)} more leukocytes for {within}"
 
 
 def number(count: int) -> str:

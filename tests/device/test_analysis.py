@@ -299,3 +299,11 @@ def test_the_speed_of_the_hand_is_told() -> None:
     steps = counted(pan(step=(0.0, 30.0))).steps
 
     assert np.median([step.speed_um_s for step in steps[1:]]) == pytest.approx(30.0 * UM * 30.0, rel=0.05)
+
+
+@pytest.mark.parametrize(("step_px", "hurried"), [(24.0, False), (64.0, True)])
+def test_a_hand_that_pans_too_fast_is_told_while_its_frames_still_count(step_px: float, hurried: bool) -> None:
+    steps = counted(pan(frames=14, step=(0.0, step_px))).steps
+
+    assert all(step.reason is None for step in steps)
+    assert [step.hurried for step in steps[2:]] == [hurried] * 12

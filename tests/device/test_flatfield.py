@@ -120,3 +120,33 @@ def test_a_strange_picture_ends_nothing(shape, level):
     for index in range(3):
         assert light.flatten(reduced).green.shape == reduced.green.shape
         light.learn(reduced, Pose(0, 0.0, 100.0 * index))
+
+
+def test_a_speck_is_known_once_it_was_learned_and_nothing_else_is_taken_for_one(slide):
+    dusty, clean = Optics(exposure=0.0, vignette=0.2, dust=0), FlatField()
+    path = pan(40)
+    spot = (240.0, 320.0)
+    shade = np.ones((SHAPE[0], SHAPE[1]), np.float32)
+    cv2.circle(shade, (320, 240), 14, (0.6,), -1)
+    speckled = FlatField()
+    for (row, col), image in zip(path, (picture for picture in images(slide, path, dusty)), strict=True):
+        for light, seen in ((clean, image), (speckled, np.uint8(image * shade[..., None]))):
+            field = reduce(seen, UM)
+            light.flatten(field)
+            light.learn(field, Pose(0, row, col))
+
+    assert speckled.is_dusty(spot)
+    assert not clean.is_dusty(spot)
+    others = [
+        (row, col) for row in range(40, 480, 80) for col in range(40, 640, 80) if abs(row - 240) + abs(col - 320) > 120
+    ]
+    assert sum(speckled.is_dusty(place) for place in others) <= 0.05 * len(others)
+
+
+def test_before_the_first_frame_no_place_is_dusty():
+    assert not FlatField().is_dusty((10.0, 10.0))
+
+
+def images(slide, path, optics):
+    microscope = SimulatedMicroscope(slide, path, frame_shape=SHAPE, optics=optics, seed=3)
+    return (microscope.image(index) for index in range(len(path)))

@@ -1,9 +1,10 @@
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
-from fnrbc_device.intervals import clopper_pearson, per_hundred, share
+from fnrbc_device.intervals import clopper_pearson, per_hundred, reference_to_go, share
 
 
 def at_least(successes, trials, probability):
@@ -68,3 +69,51 @@ def test_no_event_still_has_an_upper_end():
 def test_a_ratio_to_nothing_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         per_hundred(3, 0)
+
+
+def half_width(events, reference):
+    found = per_hundred(events, reference)
+    return (found.high - found.low) / 2 / found.value
+
+
+@pytest.mark.parametrize(("events", "reference"), [(5, 100), (40, 200), (250, 100), (7, 5000)])
+@pytest.mark.parametrize("within", [0.1, 0.2, 0.5])
+def test_counting_as_many_more_as_planned_brings_the_interval_within_the_aim_and_fewer_do_not(
+    events, reference, within
+):
+    more = reference_to_go(events, reference, within)
+    ratio = events / reference
+
+    at = reference + more
+    expected = half_width(round(ratio * at), at)
+    assert expected <= 1.02 * within  # a whole number of events is not exactly the ratio
+    if more > 100:
+        fewer = reference + int(0.9 * more)
+        assert half_width(round(ratio * fewer), fewer) > within
+
+
+@pytest.mark.parametrize(("per_100", "first"), [(3.0, 400), (15.0, 200)])
+def test_slides_counted_on_as_planned_end_with_the_interval_that_was_aimed_at(per_100, first):
+    rng = np.random.default_rng(7)
+    reached = []
+    for _ in range(200):
+        events = max(1, int(rng.poisson(per_100 * first / 100)))
+        more = reference_to_go(events, first)
+        reached.append(half_width(events + int(rng.poisson(per_100 * more / 100)), first + more))
+
+    # The ratio that is planned with is itself a guess: half of the slides fall short, half overshoot, none by much.
+    assert np.median(reached) == pytest.approx(0.2, rel=0.05)
+
+
+def test_no_more_are_needed_where_the_interval_is_narrow_enough():
+    assert half_width(400, 4000) < 0.2
+    assert reference_to_go(400, 4000) == 0
+
+
+@pytest.mark.parametrize(("events", "reference"), [(0, 0), (0, 500), (3, 0)])
+def test_there_is_no_plan_without_a_ratio(events, reference):
+    assert reference_to_go(events, reference) is None
+
+
+def test_a_narrower_aim_needs_more():
+    assert reference_to_go(20, 300, 0.1) > reference_to_go(20, 300, 0.2) > reference_to_go(20, 300, 0.4)

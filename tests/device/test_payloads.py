@@ -42,7 +42,9 @@ TALLY = Tally(
     frames_rejected={"blurred": 7, "too_fast": 3},
     frames_dropped=4,
     islands=1,
+    leukocytes_to_go=812,
     unique_area_mm2=1.23456,
+    revisit_share=0.123456,
 )
 
 

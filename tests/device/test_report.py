@@ -13,7 +13,7 @@ from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.records import Pose
 from fnrbc_device.report import GalleryItem, Report, report_html, write_report
 from fnrbc_device.report_map import MAX_MOSAICS, MOSAIC_PX, round_length
-from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED
+from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, to_go
 
 CROP = np.full((120, 120, 3), 128, np.uint8)
 
@@ -23,6 +23,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "frames": 1250, "frames_used": 1200, "frames_rejected": {"blurred": 12, "too_fast": 38}, "islands": 1,
         "cells": 1310, "fnrbc": 42, "leukocytes": 1003, "other": 258, "indeterminate": 7,
         "fnrbc_per_100_leukocytes": {"value": 4.187, "low": 3.01, "high": 5.68},
+        "leukocytes_to_go": {"value": 1289, "within_percent": 20}, "revisit_share": 0.25, "cells_open": 0,
         "unique_area_mm2": 0.4567, "complete": True, "bundle": "b", "version": "0.1.0", "seconds": 41.7,
         "fps": 30.0, **changes,
     }  # fmt: skip
@@ -209,3 +210,22 @@ def test_an_earlier_report_is_replaced_whole(tmp_path: Path) -> None:
 )
 def test_a_scale_bar_has_a_round_length(um: float, rounded: float) -> None:
     assert round_length(um) == pytest.approx(rounded)
+
+
+@pytest.mark.parametrize(
+    ("leukocytes", "words"),
+    [
+        (1289, "1\u202f289 more leukocytes for \u00b120\u00a0%"),
+        (0, "leukocytes enough for \u00b120\u00a0%"),
+        (None, "no ratio yet to plan \u00b120\u00a0% with"),
+    ],
+)
+def test_the_report_says_how_many_more_leukocytes_to_count(leukocytes: int | None, words: str) -> None:
+    text = report_html(report(summary=summary(leukocytes_to_go={"value": leukocytes, "within_percent": 20})))
+
+    assert to_go(leukocytes) == words
+    assert words in text
+
+
+def test_the_report_says_what_was_seen_before() -> None:
+    assert "25%" in words(report_html(report(summary=summary(revisit_share=0.25))))

@@ -5,7 +5,7 @@ import pytest
 
 from fnrbc_device.counting.recount import recount
 from fnrbc_device.counting.tally import TallyKeeper
-from fnrbc_device.intervals import per_hundred
+from fnrbc_device.intervals import per_hundred, reference_to_go
 from fnrbc_device.records import INDETERMINATE, CountEvent, EventName, Role, Tally, Verdict
 
 VERDICTS: list[tuple[str, Role]] = [
@@ -64,6 +64,13 @@ def test_the_rate_carries_its_interval() -> None:
     assert tally.fnrbc_per_100_leukocytes == per_hundred(1, 20)
     assert tally.fnrbc_per_100_leukocytes is not None
     assert tally.fnrbc_per_100_leukocytes.value == pytest.approx(5.0)
+
+
+def test_the_tally_says_how_many_more_leukocytes_to_count() -> None:
+    tally = kept([event("counted", 1, 0), *(event("counted", cell, 1) for cell in range(2, 22))])
+
+    assert tally.leukocytes_to_go == reference_to_go(1, 20)
+    assert kept([event("counted", 1, 1)]).leukocytes_to_go is None
 
 
 def test_every_frame_is_used_or_rejected_with_its_reason() -> None:

@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
+import fnrbc_device
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_files import write_frames
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.manifest import Manifest
 from fnrbc_device.stopwatch import STAGES
 
 PIXEL = ("--pixel-size-um", "0.125")
@@ -52,8 +54,8 @@ def test_count_writes_what_the_contract_says(pan, tmp_path):
     assert summary == json.loads(done.stdout)
     assert set(summary) >= {
         "frames", "frames_used", "frames_rejected", "islands", "cells", "fnrbc", "leukocytes", "other",
-        "indeterminate", "fnrbc_per_100_leukocytes", "unique_area_mm2", "complete", "bundle", "version", "seconds",
-        "fps",
+        "indeterminate", "fnrbc_per_100_leukocytes", "leukocytes_to_go", "unique_area_mm2", "revisit_share",
+        "cells_open", "complete", "bundle", "version", "seconds", "fps",
     }  # fmt: skip
     cells = rows(out / "cells.csv")
     assert list(cells[0]) == [
@@ -102,8 +104,11 @@ def test_two_counts_of_the_same_frames_write_identical_files(pan, tmp_path):
     for name in ("a", "b"):
         assert fnrbc("count", pan, "--out", tmp_path / name, *PIXEL).returncode == 0
 
-    for name in ("cells.csv", "poses.csv"):
+    for name in ("cells.csv", "poses.csv", "report.html"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    first, second = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("a", "b"))
+    pace = {"seconds", "fps"}  # how fast it was counted is all that may differ
+    assert {k: v for k, v in first.items() if k not in pace} == {k: v for k, v in second.items() if k not in pace}
 
 
 def test_a_bad_frame_costs_that_frame_only(pan, tmp_path):
@@ -158,11 +163,63 @@ def test_one_large_image_is_one_frame(tmp_path):
     assert summary["complete"] is True
 
 
-def broken_bundle(folder):
-    import fnrbc_device
+SHIPPED = Path(fnrbc_device.__file__).parent / "bundles" / "default"
 
-    shipped = Path(fnrbc_device.__file__).parent / "bundles" / "default"
-    shutil.copytree(shipped, folder)
+
+def stricter_bundle(folder):
+    """The shipped model, but what is not almost certainly an fNRBC is indeterminate."""
+    shutil.copytree(SHIPPED, folder)
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    stricter = manifest.model_copy(update={"indeterminate": (0.0, 0.9999)})
+    sealed = stricter.model_copy(update={"bundle_id": stricter.identify()})
+    (folder / "manifest.json").write_bytes(sealed.canonical())
+    return folder
+
+
+def test_a_recount_with_another_model_tells_the_difference_cell_by_cell(pan, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert fnrbc("count", pan, "--out", first, *PIXEL).returncode == 0
+    bundle = stricter_bundle(tmp_path / "bundle")
+
+    done = fnrbc("count", pan, "--out", second, *PIXEL, "--bundle", bundle, "--compare", first)
+
+    assert done.returncode == 0, done.stderr
+    before, now, told = (rows(path) for path in (first / "cells.csv", second / "cells.csv", second / "difference.csv"))
+    assert [(one["x_um"], one["y_um"]) for one in before] == [(one["x_um"], one["y_um"]) for one in now]
+    assert [(one["class_before"], one["class"]) for one in told] == [
+        (old["class"], new["class"]) for old, new in zip(before, now, strict=True)
+    ]
+    changed = sum(one["class_before"] != one["class"] for one in told)
+    assert 0 < changed == sum(int(one["changed"]) for one in told)
+    assert f"{changed} of {len(told)} cells changed: " in done.stdout
+    assert "became indeterminate" in done.stdout
+    summary = json.loads((second / "summary.json").read_text())
+    assert summary["difference"]["changed"] == changed
+    assert summary["difference"]["bundle_before"] == json.loads((first / "summary.json").read_text())["bundle"]
+    assert summary["bundle"] != summary["difference"]["bundle_before"]
+
+
+def test_counts_that_cannot_be_compared_are_refused_before_they_are_made(pan, tmp_path):
+    earlier, few = tmp_path / "earlier", tmp_path / "few"
+    few.mkdir()
+    for name in ("000000.jpg", "000001.jpg"):
+        shutil.copy(pan / name, few)
+    assert fnrbc("count", few, "--out", earlier, *PIXEL).returncode == 0
+
+    refused = {
+        "a count of 2 frames, the source has 60": (tmp_path / "o", earlier),
+        "holds no count that can be read": (tmp_path / "o", tmp_path / "nowhere"),
+        "give --out another folder": (earlier, earlier),
+    }
+    for words, (out, compare) in refused.items():
+        done = fnrbc("count", pan, "--out", out, *PIXEL, "--compare", compare)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert words in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def broken_bundle(folder):
+    shutil.copytree(SHIPPED, folder)
     content = bytearray((folder / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "model.onnx").write_bytes(content)

@@ -194,6 +194,7 @@ def snapshot(seen: SlideMap, marks: list[Mark], **changes: Any) -> Snapshot:
         frames_used=1900,
         frames_rejected={"blurred": 30, "too_fast": 70},
         islands=1,
+        leukocytes_to_go=1289,
         unique_area_mm2=0.4567,
         cells_open=5,
     )
@@ -434,6 +435,7 @@ def test_the_report_opens_without_a_network_and_complains_of_nothing(
     summary = {
         "frames": 1, "frames_used": 1, "frames_rejected": {}, "islands": 1, "cells": 1, "fnrbc": 1,
         "leukocytes": 0, "other": 0, "indeterminate": 0, "fnrbc_per_100_leukocytes": {"value": None},
+        "leukocytes_to_go": {"value": None, "within_percent": 20}, "revisit_share": 0.0, "cells_open": 0,
         "unique_area_mm2": 0.0192, "complete": True, "seconds": 1.0, "fps": 1.0,
     }  # fmt: skip
     row = {"cell": 1, "island": 0, "x_um": 80.0, "y_um": 60.0, "class": "fnrbc", "probability": 0.98}

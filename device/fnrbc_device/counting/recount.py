@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from fnrbc_device.intervals import per_hundred
+from fnrbc_device.intervals import per_hundred, reference_to_go
 from fnrbc_device.records import INDETERMINATE, CountEvent, EventName, Role, Tally, Verdict
 
 Column = Literal["fnrbc", "leukocytes", "other", "indeterminate"]
@@ -37,7 +37,11 @@ def column(verdict: Verdict) -> Column:
 
 def recount(events: Iterable[CountEvent]) -> Tally:
     """Add events up. Fields of the tally that events do not hold (frames, area, cells open) stay 0."""
-    counts = Counter(column(verdict) for verdict in standing(events).values())
+    return tally_of(Counter(column(verdict) for verdict in standing(events).values()))
+
+
+def tally_of(counts: Counter[Column]) -> Tally:
+    """State the counts with all that follows from them alone."""
     fnrbc, leukocytes = counts["fnrbc"], counts["leukocytes"]
     return Tally(
         cells=counts.total(),
@@ -46,4 +50,5 @@ def recount(events: Iterable[CountEvent]) -> Tally:
         other=counts["other"],
         indeterminate=counts["indeterminate"],
         fnrbc_per_100_leukocytes=per_hundred(fnrbc, leukocytes) if leukocytes else None,
+        leukocytes_to_go=reference_to_go(fnrbc, leukocytes),
     )

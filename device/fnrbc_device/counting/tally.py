@@ -1,9 +1,9 @@
 """The running tally: counts as the sum of events, frames as the sum of steps."""
 
 from collections import Counter as Counts
+from dataclasses import replace
 
-from fnrbc_device.counting.recount import ENTERING, Column, column
-from fnrbc_device.intervals import per_hundred
+from fnrbc_device.counting.recount import ENTERING, Column, column, tally_of
 from fnrbc_device.records import CountEvent, Rejection, Tally
 
 
@@ -33,22 +33,17 @@ class TallyKeeper:
             now = self._standing[event.cell] = column(event.verdict)
             self._cells[now] += 1
 
-    def tally(self, islands: int, area_mm2: float, cells_open: int) -> Tally:
+    def tally(self, islands: int, area_mm2: float, cells_open: int, revisit_share: float = 0.0) -> Tally:
         """State the tally."""
-        fnrbc, leukocytes = self._cells["fnrbc"], self._cells["leukocytes"]
         rejected = dict(sorted(self._rejected.items()))
-        return Tally(
-            cells=self._cells.total(),
-            fnrbc=fnrbc,
-            leukocytes=leukocytes,
-            other=self._cells["other"],
-            indeterminate=self._cells["indeterminate"],
-            fnrbc_per_100_leukocytes=per_hundred(fnrbc, leukocytes) if leukocytes > 0 else None,
+        return replace(
+            tally_of(self._cells),
             frames=self._frames,
             frames_used=self._frames - sum(rejected.values()),
             frames_rejected=rejected,
             frames_dropped=self.dropped,
             islands=islands,
             unique_area_mm2=area_mm2,
+            revisit_share=revisit_share,
             cells_open=cells_open,
         )

@@ -143,6 +143,8 @@ class Counts(State):
     """Null until a leukocyte was counted."""
     ci95_low: NotNegative | None
     ci95_high: NotNegative | None
+    leukocytes_to_go: Count | None
+    """How many more to count until the interval is +-20 % of its value; null until there is a ratio."""
     verified: bool
     """True when a person has reviewed the candidates."""
     frames: Count
@@ -151,6 +153,9 @@ class Counts(State):
     frames_dropped: Count
     islands: Count
     area_mm2: NotNegative
+    revisit_share: Share
+    """Of the area that came into view, what had been seen before."""
+    cells_open: Count
     elapsed_s: NotNegative
 
 
@@ -226,10 +231,13 @@ def count_fields(tally: Tally) -> dict[str, Any]:
         "fnrbc_per_100_leukocytes": None if rate is None else round(rate.value, 4),
         "ci95_low": None if rate is None else round(rate.low, 4),
         "ci95_high": None if rate is None else round(rate.high, 4),
+        "leukocytes_to_go": tally.leukocytes_to_go,
         "frames": tally.frames,
         "frames_used": tally.frames_used,
         "frames_rejected": sum(tally.frames_rejected.values()),
         "frames_dropped": tally.frames_dropped,
         "islands": tally.islands,
         "area_mm2": round(tally.unique_area_mm2, 4),
+        "revisit_share": round(tally.revisit_share, 4),
+        "cells_open": tally.cells_open,
     }

@@ -35,9 +35,6 @@ DARK_GLASS: Final = 40.0
 BRIGHT_MEAN: Final = 251.0
 """A field whose mean is brighter than this (of 255) is saturated: pale cells are gone."""
 
-FAST_SHARE: Final = 0.02
-"""A blurred frame that moved more than this share of its width since the last one was panned too fast."""
-
 
 @dataclass(frozen=True, slots=True)
 class Judgement:

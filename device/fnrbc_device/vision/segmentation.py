@@ -32,7 +32,7 @@ darker than 154, and would be drawn into the nuclei that they touch."""
 
 CORE_SHARE: Final = 0.1
 """Of a piece inside that outline, the least share that must be darker than the paper's threshold: else it is a thick
-red cell. With a single pixel 0.19 false candidates a field of ``smear_fields``, with a tenth 0.05, nuclei lost: none."""
+red cell. With a single pixel 0.19 false candidates a field of ``smear_fields``, with a tenth 0.05, and none lost."""
 
 MODE_SHARE: Final = 0.0004
 """Least share of the picture that a mode must hold: a third of one 5 um nucleus in 134 x 100 um."""
@@ -205,7 +205,7 @@ def _nuclei(nuclear: NDArray[np.uint8], core: float, outer: float, reduced: Redu
     else:
         pieces = cut_clumps(_pieces(cores, um), nuclear, um)
         found = join_lobes(pieces, reduced.green, um, BODY_LEVEL * reduced.glass_rgb[1])
-    return [nucleus for nucleus in found if nucleus.diameter_px >= SMALLEST_NUCLEUS_UM / um and not _too_wide(nucleus, um)]
+    return [nucleus for nucleus in found if SMALLEST_NUCLEUS_UM <= nucleus.diameter_px * um <= LARGEST_NUCLEUS_UM]
 
 
 def _crowd(nuclear: NDArray[np.uint8], cores: NDArray[np.uint8], outer: float, um: float) -> list[Outline]:
@@ -216,8 +216,8 @@ def _crowd(nuclear: NDArray[np.uint8], cores: NDArray[np.uint8], outer: float, u
     kept = [piece for piece in pieces if not _too_wide(piece, um) and _holds_core(piece, cores)]
     if not blurred:
         return kept
-    left = cv2.fillPoly(np.zeros_like(cores), blurred, 255)
-    return kept + cut_clumps(_pieces(cv2.bitwise_and(cores, left), um), nuclear, um, CROWD_RADIUS_UM)
+    within = np.asarray(cv2.fillPoly(np.zeros_like(cores), blurred, 255), np.uint8) & cores
+    return kept + cut_clumps(_pieces(within, um), nuclear, um, CROWD_RADIUS_UM)
 
 
 def _darker(nuclear: NDArray[np.uint8], limit: float) -> NDArray[np.uint8]:

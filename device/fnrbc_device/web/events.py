@@ -11,10 +11,10 @@ import numpy as np
 
 from fnrbc_device import __version__
 from fnrbc_device.counting.slidemap import Mosaic, SlideMap
-from fnrbc_device.health import FAST_SHARE_A_S, Health
+from fnrbc_device.health import Health
 from fnrbc_device.records import BadFrame, Image, Mark, Pose, Step, Tally
 from fnrbc_device.web.live import Shown
-from fnrbc_device.wording import HEALTH_STATES, SESSION_STATES, health_reason, rejection
+from fnrbc_device.wording import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
 
 LIVE_WIDTH_PX: Final = 960
 """The picture's place on the page at 1280x800 is about 870 px wide: more is sent for nothing."""
@@ -106,6 +106,7 @@ def _health(health: Health) -> dict[str, Any]:
 
 def _tally(tally: Tally) -> dict[str, Any]:
     fields = asdict(tally)
+    fields["to_go"] = to_go(tally.leukocytes_to_go)
     worst_first = sorted(tally.frames_rejected.items(), key=lambda item: -item[1])
     fields["frames_rejected"] = [
         {"code": code, "words": rejection(code).words, "frames": frames}
@@ -126,18 +127,11 @@ def _frame(step: Step, pixel_size_um: float, slide_map: SlideMap | None) -> dict
         "reason": None if step.reason is None else {"code": step.reason, **asdict(rejection(step.reason))},
         "detail": step.frame.detail if isinstance(step.frame, BadFrame) else "",
         "speed_um_s": round(step.speed_um_s, 1),
-        "speed_limit_um_s": _speed_limit_um_s(step, pixel_size_um),
+        "speed_limit_um_s": None if step.speed_limit_um_s is None else round(step.speed_limit_um_s, 1),
+        "hurried": step.hurried,
         "sharpness": round(step.sharpness, 3),
         "place": place,
     }
-
-
-def _speed_limit_um_s(step: Step, pixel_size_um: float) -> float | None:
-    """Speed from which health calls a pan too fast."""
-    if isinstance(step.frame, BadFrame):
-        return None
-    width_um = float(step.frame.image.shape[1] * pixel_size_um)
-    return round(FAST_SHARE_A_S * width_um, 1)
 
 
 def _mark(mark: Mark) -> Sequence[object]:

@@ -131,6 +131,7 @@ function drawWords(frame) {
   for (const name of ["fnrbc", "leukocytes", "indeterminate", "other", "cells"]) say(name, count(tally[name]));
   say("open", count(tally.cells_open));
   drawRate(tally.fnrbc_per_100_leukocytes);
+  say("to-go", tally.fnrbc_per_100_leukocytes ? tally.to_go : "");
   say("fps", frame.fps.toFixed(0));
   say("used", count(tally.frames_used));
   say("frames", count(tally.frames));
@@ -177,10 +178,9 @@ function drawField(field) {
   if (!field) return;
   if (!field.used) say("unused", `Not counted: ${field.reason.words}. ${field.reason.cure}`);
   const limit = field.speed_limit_um_s;
-  const fast = limit !== null && field.speed_um_s > limit;
-  at("speed").classList.toggle("fast", fast);
+  at("speed").classList.toggle("fast", field.hurried);
   at("speed-fill").style.transform = `scaleX(${limit ? Math.min(0.8 * field.speed_um_s / limit, 1) : 0})`;
-  say("speed-words", `${count(Math.round(field.speed_um_s))} \u00b5m/s${fast ? " too fast" : ""}`);
+  say("speed-words", `${count(Math.round(field.speed_um_s))} \u00b5m/s${field.hurried ? " too fast" : ""}`);
 }
 
 function speak(tally) {
