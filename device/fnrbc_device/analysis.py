@@ -14,6 +14,7 @@ import cv2
 
 from fnrbc_device.counting.counter import Counter
 from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper
 from fnrbc_device.errors import RegistrationError, UsageError
@@ -26,6 +27,7 @@ from fnrbc_device.records import (
     Detection,
     Field,
     Frame,
+    Join,
     Mark,
     Pose,
     Rejection,
@@ -112,10 +114,12 @@ class Analyser:
         self._dust = Dust(pixel_size_um)
         self._tally = TallyKeeper()
         self._shape: tuple[int, int] | None = None
-        self._ledger = Ledger(pixel_size_um, (0, 0))
-        self._counter = Counter(self._ledger, classifier, manifest, pixel_size_um)
+        self.ledger = Ledger(pixel_size_um, (0, 0))
+        """The cells seen so far, counted or not; read it, never change it."""
+        self._counter = Counter(self.ledger, classifier, manifest, pixel_size_um)
         self._last: tuple[Pose, float] | None = None
-        self._islands = 0
+        self._islands: set[int] = set()
+        """Those that are open: with a used frame, and not joined to another."""
         self.slide_map: SlideMap | None = None
         """None before the first good frame."""
 
@@ -161,7 +165,10 @@ class Analyser:
         with watch.stage("classify"):
             seen = [sighting.cell for sighting in entry.sightings]
             events = self._counter.follow(seen, entry.missed, pose)
-        return self._used(frame, pose, entry, events, look.sharpness, speed, watch)
+        with watch.stage("registration"):
+            joins = self._join_islands()
+        events += [event for join in joins for event in self._joined(join)]
+        return self._used(frame, pose, entry, events, joins, look.sharpness, speed, watch)
 
     def finish(self) -> list[CountEvent]:
         """End the session: settle the cells that are still open."""
@@ -172,12 +179,12 @@ class Analyser:
 
     def cells(self) -> Iterator[Cell]:
         """All counted cells, in the order of their numbers."""
-        return (cell for cell in self._ledger.cells() if cell.settled is not None)
+        return (cell for cell in self.ledger.cells() if cell.settled is not None)
 
     def tally(self) -> Tally:
         """State the counts so far."""
         area = self.slide_map.unique_area_mm2 if self.slide_map else 0.0
-        return self._tally.tally(self._islands, area, self._counter.open)
+        return self._tally.tally(len(self._islands), area, self._counter.open)
 
     def drop(self, frames: int) -> None:
         """Note frames that the live view passed over."""
@@ -187,8 +194,8 @@ class Analyser:
         shape = (frame.image.shape[0], frame.image.shape[1])
         if self._shape is None:
             self._shape = shape
-            self._ledger = Ledger(self.pixel_size_um, shape)
-            self._counter = Counter(self._ledger, self._classifier, self._manifest, self.pixel_size_um)
+            self.ledger = Ledger(self.pixel_size_um, shape)
+            self._counter = Counter(self.ledger, self._classifier, self._manifest, self.pixel_size_um)
             self.slide_map = SlideMap(self.pixel_size_um, shape)
         return shape == self._shape
 
@@ -220,12 +227,30 @@ class Analyser:
             return None
 
     def _enter(self, detections: list[Detection], pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
-        self._islands = max(self._islands, pose.island + 1)
+        self._islands.add(pose.island)
         cells = detections if self._still else self._dust.without(detections, pose)
-        entry = self._ledger.enter(cells, pose, frame.index)
+        entry = self.ledger.enter(cells, pose, frame.index)
         row, col = entry.correction_rc
         self._registration.correct(row, col)
         return entry, Pose(pose.island, pose.row_px + row, pose.col_px + col)
+
+    def _join_islands(self) -> tuple[Join, ...]:
+        """Make a join that pictures prove and cells do not contradict."""
+        join = None if self._still else self._registration.find_join()
+        if join is None:
+            return ()
+        if not agrees(self.ledger, join, self.pixel_size_um):
+            self._registration.refuse(join)
+            return ()
+        self._registration.join(join)
+        return (join,)
+
+    def _joined(self, join: Join) -> list[CountEvent]:
+        """Bring the count in line with a join: what was counted twice is taken back."""
+        self._islands.discard(join.island)
+        if self.slide_map is not None:
+            self.slide_map.join(join)
+        return self._counter.merge(merge(self.ledger, join, self.pixel_size_um))
 
     def _keep_views(self, entry: Entry, found: Field, frame: Frame, sharpness: float) -> None:
         for sighting in entry.sightings:
@@ -266,6 +291,7 @@ class Analyser:
         pose: Pose,
         entry: Entry,
         events: list[CountEvent],
+        joins: tuple[Join, ...],
         sharpness: float,
         speed: float,
         watch: Stopwatch,
@@ -274,7 +300,7 @@ class Analyser:
         for event in events:
             self._tally.add_event(event)
         marks = [_mark(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
-        return Step(frame, pose, None, marks, events, self.tally(), speed, sharpness, watch.stages_ms)
+        return Step(frame, pose, None, marks, events, self.tally(), speed, sharpness, watch.stages_ms, joins)
 
 
 def require_pixel_size(pixel_size_um: float) -> None:

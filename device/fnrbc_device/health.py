@@ -69,7 +69,7 @@ class HealthMonitor:
         self._times: deque[float] = deque(maxlen=FPS_WINDOW)
         self._latencies_ms: deque[float] = deque(maxlen=10 * FPS_WINDOW)
         self._dropped: deque[int] = deque(maxlen=FPS_WINDOW)
-        self._island = 0
+        self._newest_island = 0
         self._repeats = 0
         self._speed = 0.0
         self._sharpness = 1.0
@@ -124,8 +124,9 @@ class HealthMonitor:
         reasons = []
         if step.reason in _OF_REJECTION:
             reasons.append(_OF_REJECTION[step.reason])
-        if step.pose is not None and step.pose.island != self._island:
-            self._island = step.pose.island
+        # A joined island goes on under an older number: only a new number tells of a loss.
+        if step.pose is not None and step.pose.island > self._newest_island:
+            self._newest_island = step.pose.island
             reasons.append("tracking_lost")
         if step.speed_um_s > self._speed_limit_um_s:
             reasons.append("pan_too_fast")

@@ -78,6 +78,24 @@ class Pose:
     col_px: float
 
 
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An island was found to show ground of an older one: from then on it is part of that one."""
+
+    island: int
+    """That ends; its number is not used again."""
+    into: int
+    row_px: float
+    col_px: float
+    """What must be added to a place on the ended island to get the place on the other."""
+    shared_px: tuple[float, float, float, float]
+    """Top, left, bottom, right on the older island: ground that both are proved to show."""
+
+    def moved(self, pose: Pose) -> Pose:
+        """Give a pose on the ended island as one on the other."""
+        return Pose(self.into, pose.row_px + self.row_px, pose.col_px + self.col_px)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
     """One nucleated cell (or what looks like one) seen in one frame."""
@@ -228,3 +246,5 @@ class Step:
     sharpness: float
     """0..1 against the session's sharpest; 1 where not measured."""
     stages_ms: dict[str, float]
+    joins: tuple[Join, ...] = ()
+    """Islands joined after this frame was counted: its pose and events are still on the islands as they were."""

@@ -115,15 +115,17 @@ class Ledger:
         self._um = pixel_size_um
         self._shape = frame_shape
         self._bucket_px = BUCKET_UM / pixel_size_um
-        self._buckets: dict[tuple[int, int, int], list[Cell]] = {}
+        self._islands: dict[int, dict[tuple[int, int], list[Cell]]] = {}
+        """The cells of each island by the square they lie in."""
         self._next = 1
 
     def __len__(self) -> int:
-        return sum(len(bucket) for bucket in self._buckets.values())
+        return sum(len(bucket) for buckets in self._islands.values() for bucket in buckets.values())
 
     def cells(self) -> Iterator[Cell]:
         """All cells, in the order of their numbers."""
-        return iter(sorted((cell for bucket in self._buckets.values() for cell in bucket), key=lambda c: c.number))
+        cells = (cell for island in self._islands for cell in self.of_island(island))
+        return iter(sorted(cells, key=lambda cell: cell.number))
 
     def enter(self, detections: list[Detection], pose: Pose, frame_index: int) -> Entry:
         """Enter the detections of one frame.
@@ -137,7 +139,7 @@ class Ledger:
         frame_index
             The frame's number, kept with the views.
         """
-        known = list(self._near(pose))
+        known = self._near(pose)
         places = np.array([[cell.row_px - pose.row_px, cell.col_px - pose.col_px] for cell in known]).reshape(-1, 2)
         seen = np.array([detection.centre_rc for detection in detections]).reshape(-1, 2)
         radius_px = SAME_CELL_UM / self._um
@@ -169,15 +171,31 @@ class Ledger:
         row, col = cell.row_px - pose.row_px, cell.col_px - pose.col_px
         return 0 <= row < self._shape[0] and 0 <= col < self._shape[1]
 
-    def _near(self, pose: Pose) -> Iterator[Cell]:
+    def of_island(self, island: int) -> list[Cell]:
+        """All cells of an island, in the order of their numbers."""
+        cells = (cell for bucket in self._islands.get(island, {}).values() for cell in bucket)
+        return sorted(cells, key=lambda cell: cell.number)
+
+    def within(self, island: int, box_px: tuple[float, float, float, float]) -> list[Cell]:
+        """Cells in the squares that a box (top, left, bottom, right) touches, in the order of their numbers."""
+        buckets = self._islands.get(island, {})
+        rows = self._buckets_along(box_px[0], box_px[2])
+        cols = self._buckets_along(box_px[1], box_px[3])
+        found = [cell for row in rows for col in cols for cell in buckets.get((row, col), ())]
+        return sorted(found, key=lambda cell: cell.number)
+
+    def lay(self, cell: Cell, pose: Pose) -> None:
+        """Give a cell another place, on another island too."""
+        self._bucket(cell).remove(cell)
+        cell.island, cell.row_px, cell.col_px = pose.island, pose.row_px, pose.col_px
+        self._bucket(cell).append(cell)
+
+    def _near(self, pose: Pose) -> list[Cell]:
         """Cells whose place lies in the frame or a little beyond, in the order of their numbers."""
         beyond = SAME_CELL_UM / self._um
-        rows = self._buckets_along(pose.row_px - beyond, pose.row_px + self._shape[0] + beyond)
-        cols = self._buckets_along(pose.col_px - beyond, pose.col_px + self._shape[1] + beyond)
-        found = [
-            cell for row in rows for col in cols for cell in self._buckets.get((pose.island, row, col), ())
-        ]
-        return iter(sorted(found, key=lambda cell: cell.number))
+        top, left = pose.row_px - beyond, pose.col_px - beyond
+        bottom, right = pose.row_px + self._shape[0] + beyond, pose.col_px + self._shape[1] + beyond
+        return self.within(pose.island, (top, left, bottom, right))
 
     def _buckets_along(self, start_px: float, end_px: float) -> range:
         return range(int(start_px // self._bucket_px), int(end_px // self._bucket_px) + 1)
@@ -210,17 +228,12 @@ class Ledger:
         return Sighting(detection, cell)
 
     def _move(self, cell: Cell, row_px: float, col_px: float, weight: float) -> None:
-        before = self._bucket(cell)
-        cell.row_px += weight * (row_px - cell.row_px)
-        cell.col_px += weight * (col_px - cell.col_px)
-        after = self._bucket(cell)
-        if after is not before:
-            before.remove(cell)
-            after.append(cell)
+        row, col = cell.row_px + weight * (row_px - cell.row_px), cell.col_px + weight * (col_px - cell.col_px)
+        self.lay(cell, Pose(cell.island, row, col))
 
     def _bucket(self, cell: Cell) -> list[Cell]:
-        key = (cell.island, int(cell.row_px // self._bucket_px), int(cell.col_px // self._bucket_px))
-        return self._buckets.setdefault(key, [])
+        key = (int(cell.row_px // self._bucket_px), int(cell.col_px // self._bucket_px))
+        return self._islands.setdefault(cell.island, {}).setdefault(key, [])
 
     def _missed(self, known: list[Cell], places: NDArray[np.float64], matched: set[int]) -> list[Cell]:
         missed = []
