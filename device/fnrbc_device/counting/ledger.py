@@ -143,7 +143,9 @@ class Ledger:
         places = np.array([[cell.row_px - pose.row_px, cell.col_px - pose.col_px] for cell in known]).reshape(-1, 2)
         seen = np.array([detection.centre_rc for detection in detections]).reshape(-1, 2)
         radius_px = SAME_CELL_UM / self._um
-        correction = _agreement(seen, places, radius_px, [cell.views >= 2 for cell in known])
+        # A nucleus that the border cuts has its centroid elsewhere.
+        whole = [detection.whole for detection in detections]
+        correction = _agreement(seen, places, radius_px, whole, [cell.views >= 2 for cell in known])
         places = places - correction
         pairs = _matched(seen, places, radius_px)
         corrected = Pose(pose.island, pose.row_px + correction[0], pose.col_px + correction[1])
@@ -285,13 +287,13 @@ def _matched(seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: 
 
 
 def _agreement(
-    seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: float, reliable: list[bool]
+    seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: float, whole: list[bool], reliable: list[bool]
 ) -> NDArray[np.float64]:
     """By how much (row, col px) the pose is off, as the known cells say; drawn towards 0 where they are few.
 
     A cell seen up-left of its place says that the frame lies further down-right than thought.
     """
-    pairs = [(i, j) for i, j in _matched(seen, places, radius_px).items() if reliable[j]]
+    pairs = [(i, j) for i, j in _matched(seen, places, radius_px).items() if whole[i] and reliable[j]]
     if len(pairs) < CORRECTION_LEAST:
         return np.zeros(2)
     residuals = np.array([places[j] - seen[i] for i, j in pairs])
