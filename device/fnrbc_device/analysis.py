@@ -236,14 +236,14 @@ class Analyser:
 
     def _join_islands(self) -> tuple[Join, ...]:
         """Make a join that pictures prove and cells do not contradict."""
-        join = None if self._still else self._registration.find_join()
-        if join is None:
+        proposal = None if self._still else self._registration.find_join()
+        if proposal is None:
             return ()
-        if not agrees(self.ledger, join, self.pixel_size_um):
-            self._registration.refuse(join)
+        if not agrees(self.ledger, proposal, self.pixel_size_um):
+            self._registration.refuse(proposal.join)
             return ()
-        self._registration.join(join)
-        return (join,)
+        self._registration.join(proposal.join)
+        return (proposal.join,)
 
     def _joined(self, join: Join) -> list[CountEvent]:
         """Bring the count in line with a join: what was counted twice is taken back."""

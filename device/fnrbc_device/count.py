@@ -18,7 +18,7 @@ from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
-from fnrbc_device.records import CountEvent, Image, Step, Tally
+from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, Step, Tally, final_pose
 from fnrbc_device.report import GalleryItem, Report, write_report
 from fnrbc_device.wording import RESEARCH_USE_ONLY
 
@@ -73,11 +73,13 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
     with closing(source), closing(OnnxClassifier(bundle)) as classifier:
         prove(classifier, bundle)
         analyser = Analyser(pixel_size_um, classifier, bundle.manifest, still=still)
-        poses = [_pose_row(step) for step in _steps(source, analyser, progress)]
+        rows = _Poses()
+        for step in _steps(source, analyser, progress):
+            rows.add(step)
         analyser.finish()
     seconds = time.perf_counter() - start
     summary = _summary(analyser.tally(), bundle, seconds)
-    return Counted(summary, list(analyser.cells()), poses, analyser)
+    return Counted(summary, list(analyser.cells()), rows.rows(), analyser)
 
 
 def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None:
@@ -90,7 +92,7 @@ def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        rows = [_cell_row(cell) for cell in counted.cells]
+        rows = [_cell_row(cell, counted.analyser.pixel_size_um) for cell in counted.cells]
         _write_csv(out / "cells.csv", CELL_COLUMNS, rows)
         _write_csv(out / "poses.csv", POSE_COLUMNS, counted.steps)
         _replace(out / "summary.json", json.dumps(counted.summary, indent=2) + "\n")
@@ -155,7 +157,7 @@ def is_complete(tally: Tally) -> bool:
     return tally.frames_used > 0 and tally.islands <= 1 and tally.cells_open == 0
 
 
-def _cell_row(cell: Cell) -> tuple[Any, ...]:
+def _cell_row(cell: Cell, pixel_size_um: float) -> tuple[Any, ...]:
     event = cell.settled
     assert event is not None
     return (
@@ -163,8 +165,8 @@ def _cell_row(cell: Cell) -> tuple[Any, ...]:
         cell.island,
         round(cell.col_px, 2),
         round(cell.row_px, 2),
-        round(event.x_um, 3),
-        round(event.y_um, 3),
+        round(cell.col_px * pixel_size_um, 3),
+        round(cell.row_px * pixel_size_um, 3),
         event.verdict.class_name,
         round(event.verdict.probability, 4),
         cell.views,
@@ -174,11 +176,26 @@ def _cell_row(cell: Cell) -> tuple[Any, ...]:
     )
 
 
-def _pose_row(step: Step) -> tuple[Any, ...]:
-    index, used, reason = step.frame.index, int(step.reason is None), step.reason or ""
-    if step.pose is None:
-        return (index, "", "", "", used, reason)
-    return (index, step.pose.island, round(step.pose.col_px, 3), round(step.pose.row_px, 3), used, reason)
+class _Poses:
+    """The rows of ``poses.csv``: every frame on the island that it belongs to in the end."""
+
+    def __init__(self) -> None:
+        self._placed: list[tuple[int, Pose | None, Rejection | None]] = []
+        self._joins: list[Join] = []
+
+    def add(self, step: Step) -> None:
+        self._placed.append((step.frame.index, step.pose, step.reason))
+        self._joins += step.joins
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return [self._row(*placed) for placed in self._placed]
+
+    def _row(self, index: int, pose: Pose | None, reason: Rejection | None) -> tuple[Any, ...]:
+        used = int(reason is None)
+        if pose is None:
+            return (index, "", "", "", used, reason or "")
+        pose = final_pose(pose, self._joins)
+        return (index, pose.island, round(pose.col_px, 3), round(pose.row_px, 3), used, reason or "")
 
 
 def _report(counted: Counted, rows: list[tuple[Any, ...]], source_name: str, bundle: Bundle) -> Report:
@@ -190,7 +207,7 @@ def _report(counted: Counted, rows: list[tuple[Any, ...]], source_name: str, bun
         summary=counted.summary,
         cells=[dict(zip(CELL_COLUMNS, row, strict=True)) for row in rows],
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
-        gallery=_gallery(counted.cells, manifest.threshold),
+        gallery=_gallery(counted.cells, manifest.threshold, analyser.pixel_size_um),
         threshold=manifest.threshold,
         provenance={
             "Software": f"fnrbc {fnrbc_device.__version__}",
@@ -206,22 +223,23 @@ def _report(counted: Counted, rows: list[tuple[Any, ...]], source_name: str, bun
     )
 
 
-def _gallery(cells: list[Cell], threshold: float) -> list[GalleryItem]:
+def _gallery(cells: list[Cell], threshold: float, um: float) -> list[GalleryItem]:
     """Candidates whose picture was kept; those nearest to the threshold, where there are too many."""
-    items = [_gallery_item(cell, cell.settled, cell.best[0].crop) for cell in cells if cell.best and cell.settled]
+    kept = [(cell, cell.settled, cell.best[0].crop) for cell in cells if cell.best and cell.settled]
+    items = [_gallery_item(cell, event, crop, um) for cell, event, crop in kept]
     items.sort(key=lambda item: abs(item.probability - threshold))
     return items[:GALLERY_LIMIT]
 
 
-def _gallery_item(cell: Cell, event: CountEvent, crop: Image) -> GalleryItem:
+def _gallery_item(cell: Cell, event: CountEvent, crop: Image, um: float) -> GalleryItem:
     return GalleryItem(
         cell=cell.number,
         island=cell.island,
         class_name=event.verdict.class_name,
         probability=event.verdict.target_probability,
         crop=crop,
-        x_um=event.x_um,
-        y_um=event.y_um,
+        x_um=cell.col_px * um,
+        y_um=cell.row_px * um,
         views=cell.views,
         diameter_um=event.diameter_um,
     )

@@ -5,6 +5,7 @@ Coordinates: *frame coordinates* are pixels from a frame's top-left corner; *sli
 only at OpenCV's, the files' and the browser's door.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -88,12 +89,18 @@ class Join:
     row_px: float
     col_px: float
     """What must be added to a place on the ended island to get the place on the other."""
-    shared_px: tuple[float, float, float, float]
-    """Top, left, bottom, right on the older island: ground that both are proved to show."""
 
     def moved(self, pose: Pose) -> Pose:
         """Give a pose on the ended island as one on the other."""
         return Pose(self.into, pose.row_px + self.row_px, pose.col_px + self.col_px)
+
+
+def final_pose(pose: Pose, joins: Iterable[Join]) -> Pose:
+    """Give a pose on the island that its own became part of, after all joins of a session in their order."""
+    for join in joins:
+        if join.island == pose.island:
+            pose = join.moved(pose)
+    return pose
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ import numpy as np
 
 from fnrbc_device.counting.ledger import BEST_VIEWS, SAME_CELL_UM, Cell, Ledger
 from fnrbc_device.records import Join, Pose
+from fnrbc_device.vision.relocation import Proposal
 
 FEWEST: Final = 3
 """Cells that both islands must have on the ground they share for their places to say anything."""
@@ -29,9 +30,10 @@ class Merged:
     """As it was on its island."""
 
 
-def agrees(ledger: Ledger, join: Join, pixel_size_um: float) -> bool:
+def agrees(ledger: Ledger, proposal: Proposal, pixel_size_um: float) -> bool:
     """Whether the cells on ground that two islands share lie in the same places, as far as there are any."""
-    top, left, bottom, right = join.shared_px
+    join = proposal.join
+    top, left, bottom, right = proposal.shared_px
     margin = MARGIN_UM / pixel_size_um
     box = (top + margin, left + margin, bottom - margin, right - margin)
     kept = [cell for cell in ledger.within(join.into, box) if _inside(cell.row_px, cell.col_px, box)]

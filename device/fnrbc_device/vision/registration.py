@@ -17,7 +17,7 @@ from fnrbc_device.errors import RegistrationError
 from fnrbc_device.records import Join, Pose
 from fnrbc_device.vision.plates import Plate, Plates
 from fnrbc_device.vision.reduction import Reduced
-from fnrbc_device.vision.relocation import Relocation, Sight
+from fnrbc_device.vision.relocation import Proposal, Relocation, Sight
 from fnrbc_device.vision.shift import Picture, find_shift
 
 LONG_SIDE_PX: Final = 360
@@ -113,13 +113,13 @@ class Registration:
         if self._keyframe is not None and self._keyframe[1] is last.picture:
             self._plates.move(self._keyframe[0], moved)
 
-    def find_join(self) -> Join | None:
+    def find_join(self) -> Proposal | None:
         """Search older islands for the ground of the younger ones, a little each frame.
 
         Returns
         -------
-        Join or None
-            Proved by two frames' pictures; it is made by ``join`` or turned down by ``refuse``.
+        Proposal or None
+            Proved by two frames' pictures; its join is made by ``join`` or turned down by ``refuse``.
         """
         last = self._last
         if last is None or not last.sharp:
@@ -165,7 +165,7 @@ class Registration:
         """Begin an island; the ground up to where the hand let go is kept, for it may land there again."""
         last = self._last
         if last is not None and last.sharp and self._keyframe is not None and self._keyframe[1] is not last.picture:
-            self._keep(last)
+            self._keep(last)  # even beside another: two frames must prove a join
         self._keyframe = None
         self._islands += 1
         return Placement(Pose(self._islands - 1, 0.0, 0.0), 1.0, 0.0, lost=self._islands > 1)

@@ -17,11 +17,14 @@ from fnrbc_device.records import Join, Pose
 from fnrbc_device.vision.plates import COARSE, Plate, Plates
 from fnrbc_device.vision.shift import Picture, find_shift, overlap_correlation, refined, significance
 
-FRESH_PAIRS: Final = 8
+FRESH_PAIRS: Final = 12
 FRESH_FRAMES: Final = 100
 LATER_PAIRS: Final = 1
 """Pairs of plates compared a frame, in the first frames after a loss and from then on; one costs 0.3 ms where
 registration takes 4."""
+
+PEAKS: Final = 2
+"""Peaks of the correlation that are looked at: the right shift of two sharp plates is the first or the second."""
 
 PROBES: Final = 256
 """Plates that wait to be compared; beyond, the oldest wait no more."""
@@ -63,6 +66,15 @@ class Sight:
     density: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A join that two frames' pictures prove."""
+
+    join: Join
+    shared_px: tuple[float, float, float, float]
+    """Top, left, bottom, right on the older island: ground that both are proved to show."""
+
+
 @dataclass(slots=True)
 class _Probe:
     """A plate and how far the comparison with those before it has come."""
@@ -77,10 +89,15 @@ class _Proof:
     """What one frame says of where its island lies."""
 
     frame: int
-    join: Join
+    proposal: Proposal
     sigma: float
     still: bool
     """Dust could say the same."""
+
+    @property
+    def join(self) -> Join:
+        """What it proves."""
+        return self.proposal.join
 
 
 class Relocation:
@@ -103,7 +120,7 @@ class Relocation:
         self.comparisons = 0
         """Pairs compared so far in the session."""
 
-    def search(self, sight: Sight) -> Join | None:
+    def search(self, sight: Sight) -> Proposal | None:
         """Look a little further.
 
         Parameters
@@ -113,7 +130,7 @@ class Relocation:
 
         Returns
         -------
-        Join or None
+        Proposal or None
             What two frames proved. It stays proposed until it is made or refused.
         """
         islands = self._plates.islands
@@ -124,9 +141,9 @@ class Relocation:
         # An island that was left shows nothing new: what its plates could prove was asked for at once.
         self._proposals = [first for first in self._proposals if first.join.island == sight.pose.island]
         for first in list(self._proposals):
-            join = self._seconded(first, [sight])
-            if join is not None:
-                return join
+            proposal = self._seconded(first, [sight])
+            if proposal is not None:
+                return proposal
         return self._compared(sight)
 
     def joined(self, join: Join) -> None:
@@ -154,7 +171,7 @@ class Relocation:
             self._newest_island, self._fresh = newest_island, FRESH_FRAMES
         self._fresh = max(0, self._fresh - 1)
 
-    def _compared(self, sight: Sight) -> Join | None:
+    def _compared(self, sight: Sight) -> Proposal | None:
         """Compare as many pairs as a frame may cost."""
         for _ in range(FRESH_PAIRS if self._fresh else LATER_PAIRS):
             pair = self._next_pair()
@@ -164,9 +181,9 @@ class Relocation:
             if proof is None:
                 continue
             self._proposals = [*self._proposals[-PROPOSALS + 1 :], proof]
-            join = self._seconded(proof, self._sights(proof.join.island, sight))
-            if join is not None:
-                return join
+            proposal = self._seconded(proof, self._sights(proof.join.island, sight))
+            if proposal is not None:
+                return proposal
         return None
 
     def _next_pair(self) -> tuple[Plate, Plate] | None:
@@ -184,7 +201,7 @@ class Relocation:
 
     def _first_proof(self, young: Plate, old: Plate) -> _Proof | None:
         self.comparisons += 1
-        found = find_shift(self._coarse_of(old), self._coarse_of(young))
+        found = find_shift(self._coarse_of(old), self._coarse_of(young), PEAKS)
         if found is None:
             return None
         needed = np.sqrt(CHANCE_SIGMA**2 + 2 * np.log(self.comparisons))
@@ -199,7 +216,7 @@ class Relocation:
         for plate in reversed(self._plates.of_island(island)[-SECONDS:]):
             yield Sight(plate.frame, plate.pose, plate.density())
 
-    def _seconded(self, first: _Proof, seconds: Iterable[Sight]) -> Join | None:
+    def _seconded(self, first: _Proof, seconds: Iterable[Sight]) -> Proposal | None:
         """The join, if another frame of the island says the same; a frame that says otherwise ends the proposal."""
         for second in seconds:
             if second.frame == first.frame:
@@ -209,7 +226,7 @@ class Relocation:
                 self._proposals.remove(first)
                 return None
             if proof is not None and proof.sigma >= SECOND_SIGMA and not (proof.still and first.still):
-                return max(first, proof, key=lambda known: known.sigma).join
+                return max(first, proof, key=lambda known: known.sigma).proposal
         return None
 
     def _foretold(self, join: Join, sight: Sight) -> tuple[_Proof | None, bool]:
@@ -251,9 +268,9 @@ def _proved(sight: Sight, old: Plate, row: float, col: float) -> tuple[_Proof | 
         old.pose.island,
         lies.row_px - sight.pose.row_px,
         lies.col_px - sight.pose.col_px,
-        _shared(lies, old),
     )
-    return _Proof(sight.frame, join, sigma, float(np.hypot(row, col)) * old.pixel_um < STILL_UM), False
+    still = float(np.hypot(row, col)) * old.pixel_um < STILL_UM
+    return _Proof(sight.frame, Proposal(join, _shared(lies, old)), sigma, still), False
 
 
 def _shared(lies: Pose, old: Plate) -> tuple[float, float, float, float]:

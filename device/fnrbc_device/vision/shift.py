@@ -1,4 +1,4 @@
-"""The shift between two pictures of a slide: phase correlation proposes it, the overlap itself proves and refines it."""
+"""The shift between two pictures of a slide: phase correlation proposes it, the overlap proves and refines it."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -70,13 +70,18 @@ class Shift:
     """Of the overlap, -1..1."""
 
 
-def find_shift(reference: Picture, moving: Picture) -> Shift | None:
+def find_shift(reference: Picture, moving: Picture, peaks: int = CANDIDATES) -> Shift | None:
     """Find how far content moved between two pictures of one size; None if nothing proves any shift.
 
-    Known only to a little over half a picture's side: beyond, too little overlaps to prove anything.
+    Parameters
+    ----------
+    reference, moving
+        The earlier and the later picture.
+    peaks
+        Peaks of the correlation that are looked at, >= 1.
     """
     best: tuple[float, int, int, float] | None = None
-    for row, col in _candidates(reference.spectrum, moving.spectrum):
+    for row, col in _candidates(reference.spectrum, moving.spectrum, peaks):
         correlation = overlap_correlation(reference.density, moving.density, row, col)
         overlap_um2 = _overlap_px2(moving.density.shape, row, col) * moving.pixel_um**2
         certain = correlation - least_correlation(overlap_um2)
@@ -145,7 +150,7 @@ def _overlap_px2(shape: tuple[int, ...], row: int, col: int) -> int:
     return (shape[0] - abs(row)) * (shape[1] - abs(col))
 
 
-def _candidates(reference: NDArray[np.float32], moving: NDArray[np.float32]) -> list[tuple[int, int]]:
+def _candidates(reference: NDArray[np.float32], moving: NDArray[np.float32], peaks: int) -> list[tuple[int, int]]:
     """Shifts at the highest peaks of the phase correlation.
 
     A peak is known only modulo the picture's size, so each stands for up to four shifts; those that leave too
@@ -162,7 +167,7 @@ def _candidates(reference: NDArray[np.float32], moving: NDArray[np.float32]) -> 
     height, width = surface.shape
     surface = np.asarray(cv2.GaussianBlur(surface, (3, 3), 0.7, borderType=cv2.BORDER_DEFAULT))
     found: list[tuple[int, int]] = []
-    for _ in range(CANDIDATES):
+    for _ in range(peaks):
         _, _, _, (col, row) = cv2.minMaxLoc(surface)
         surface[max(0, row - 4) : row + 5, max(0, col - 4) : col + 5] = -np.inf
         for shift in ((row, col), (row - height, col), (row, col - width), (row - height, col - width)):
