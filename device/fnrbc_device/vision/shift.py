@@ -69,6 +69,11 @@ class Shift:
     correlation: float
     """Of the overlap, -1..1."""
 
+    def sigma(self, reference: Picture, moving: Picture) -> float:
+        """How far beyond chance the overlap's correlation is, in standard deviations."""
+        whole = round(self.row_px), round(self.col_px)
+        return significance(reference.density, moving.density, *whole, moving.pixel_um)
+
 
 def find_shift(reference: Picture, moving: Picture, peaks: int = CANDIDATES) -> Shift | None:
     """Find how far content moved between two pictures of one size; None if nothing proves any shift.
