@@ -49,7 +49,8 @@ class Plate:
     def coarse(self) -> Picture:
         """As it is searched, ``COARSE`` times smaller."""
         height, width = (max(1, side // COARSE) for side in self.grey.shape)
-        small = cv2.resize(self.grey[: height * COARSE, : width * COARSE], (width, height), interpolation=cv2.INTER_AREA)
+        whole = self.grey[: height * COARSE, : width * COARSE]
+        small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
         return Picture.of(np.asarray(small, np.uint8), self.pixel_um * COARSE)
 
     @property

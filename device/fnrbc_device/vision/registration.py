@@ -153,6 +153,11 @@ class Registration:
         """Memory that the kept pictures take, at most 0.3 GB."""
         return self._plates.bytes
 
+    @property
+    def comparisons(self) -> int:
+        """Pairs of plates that were compared to find joins."""
+        return self._relocation.comparisons
+
     def _against_known(self, picture: Picture) -> Placement | None:
         """The placement against the keyframe or else the last frame; None if it fits neither."""
         last = self._last

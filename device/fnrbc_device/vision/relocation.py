@@ -153,9 +153,7 @@ class Relocation:
 
     def refused(self, join: Join) -> None:
         """Forget what proposed a join."""
-        self._proposals = [
-            p for p in self._proposals if (p.join.island, p.join.into) != (join.island, join.into)
-        ]
+        self._proposals = [p for p in self._proposals if (p.join.island, p.join.into) != (join.island, join.into)]
 
     def _rest(self) -> None:
         """Only one island: nothing to compare, of what is there."""

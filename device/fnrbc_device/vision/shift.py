@@ -217,9 +217,7 @@ def overlap_correlation(reference: NDArray[np.float32], moving: NDArray[np.float
     return float(np.vdot(a, b)) / norm if norm > 0 else 0.0
 
 
-def refined(
-    reference: NDArray[np.float32], moving: NDArray[np.float32], row: int, col: int
-) -> tuple[float, float]:
+def refined(reference: NDArray[np.float32], moving: NDArray[np.float32], row: int, col: int) -> tuple[float, float]:
     """Sub-pixel shift by Gauss-Newton steps on the overlap's squared difference, gain and offset free.
 
     References
