@@ -17,7 +17,7 @@ from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, w
 from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper
-from fnrbc_device.errors import RegistrationError, UsageError
+from fnrbc_device.errors import ObjectiveError, RegistrationError, UsageError
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.manifest import Manifest
 from fnrbc_device.records import (
@@ -212,19 +212,22 @@ class Analyser:
             return _Look(reduced, reduced, None, judged.reason, judged.sharpness, 0.0)
         with watch.stage("registration"):
             even = self._light.flatten(reduced)
-            placement = self._place(even, sharp=judged.reason is None)
+            placement, lost = self._place(even, sharp=judged.reason is None)
         if placement is None:
-            return _Look(reduced, even, None, "tracking_lost", judged.sharpness, 0.0)
+            return _Look(reduced, even, None, lost, judged.sharpness, 0.0)
         reason = judged.reason
         if reason == "blurred" and placement.moved_px > FAST_SHARE * frame.image.shape[1]:
             reason = "too_fast"
         return _Look(reduced, even, placement.pose, reason, judged.sharpness, placement.moved_px)
 
-    def _place(self, reduced: Reduced, sharp: bool) -> Placement | None:
+    def _place(self, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
+        """The placement, or why there is none."""
         try:
-            return self._registration.place(reduced, sharp=sharp)
+            return self._registration.place(reduced, sharp=sharp), "tracking_lost"
+        except ObjectiveError:
+            return None, "objective_changed"
         except RegistrationError:
-            return None
+            return None, "tracking_lost"
 
     def _enter(self, detections: list[Detection], pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
         self._islands.add(pose.island)

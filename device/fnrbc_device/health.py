@@ -16,6 +16,8 @@ CURES: Final = {
     "pan_too_fast": "Panning too fast: slow down, or cells pass unseen.",
     "focus_lost": "Out of focus: turn the fine focus until edges are crisp.",
     "tracking_lost": "Lost the place on the slide: go back to where cells are, and pan on slowly.",
+    "objective_changed": "Another objective: nothing is counted until the old one is back; for the new one, end the "
+    "session and set its pixel size.",
     "exposure_drift": "Too dark or too bright: set the lamp and the camera's exposure.",
     "camera_frozen": "The camera repeats its picture: check its cable.",
     "camera_lost": "The camera is gone: plug it in again.",
@@ -29,6 +31,7 @@ _OF_REJECTION: Final = {
     "too_fast": "pan_too_fast",
     "blurred": "focus_lost",
     "tracking_lost": "tracking_lost",
+    "objective_changed": "objective_changed",
     "too_dark": "exposure_drift",
     "too_bright": "exposure_drift",
     "unreadable": "camera_lost",

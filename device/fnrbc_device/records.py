@@ -29,6 +29,7 @@ Rejection = Literal[
     "blurred",
     "too_fast",
     "tracking_lost",
+    "objective_changed",
     "failed",
 ]
 """Why a frame was not used. A closed list: dashboards count on it."""

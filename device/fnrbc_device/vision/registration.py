@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.errors import RegistrationError
+from fnrbc_device.errors import ObjectiveError, RegistrationError
 from fnrbc_device.records import Join, Pose
+from fnrbc_device.vision.objective import Objective
 from fnrbc_device.vision.plates import Plate, Plates
 from fnrbc_device.vision.reduction import Reduced
 from fnrbc_device.vision.relocation import Proposal, Relocation, Sight
@@ -69,6 +70,7 @@ class Registration:
     def __init__(self) -> None:
         self._plates = Plates()
         self._relocation = Relocation(self._plates)
+        self._objective = Objective()
         self._keyframe: tuple[Plate, Picture] | None = None
         self._last: _Placed | None = None
         self._islands = 0
@@ -90,6 +92,8 @@ class Registration:
         ------
         RegistrationError
             The frame shows nothing to hold on to (empty glass), or is blurred and fits nothing. Its place is unknown.
+        ObjectiveError
+            It fits nothing, and all in it is larger or smaller than before.
         """
         grey, picture = self._pictured(reduced)
         contrast = float(picture.density.std())
@@ -101,6 +105,8 @@ class Registration:
         placement = self._against_known(picture)
         if placement is None and not sharp:
             raise RegistrationError("the blurred frame fits none before it; pan more slowly")
+        if placement is None and self._objective.has_changed(picture.density):
+            raise ObjectiveError("the frame fits none before it and is of another scale; turn the old objective back in")
         if placement is None:
             placement = self._new_island()
         elif sharp and self._far(placement.pose):
@@ -109,6 +115,7 @@ class Registration:
         self._last = _Placed(picture, grey, placement.pose, self._frames, sharp)
         if sharp and self._keyframe is None:
             self._keyframe = (self._keep(self._last), picture)
+            self._objective.learn(picture.density)
         return placement
 
     def correct(self, row_px: float, col_px: float) -> None:
@@ -178,7 +185,7 @@ class Registration:
 
     def _leapt(self, down_px: float, right_px: float, picture: Picture) -> bool:
         height, width = (side * self._factor for side in picture.density.shape)
-        return max(abs(down_px) / height, abs(right_px) / width) > LEAP
+        return bool(max(abs(down_px) / height, abs(right_px) / width) > LEAP)
 
     def _new_island(self) -> Placement:
         """Begin an island; the ground up to where the hand let go is kept, for it may land there again."""
