@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.counting.landmarks import WANDER_UM, agreement, matched_pairs
 from fnrbc_device.records import Body, CountEvent, Detection, Image, Pose
 
 SAME_CELL_UM: Final = 3.0
@@ -19,12 +20,6 @@ lymphocytes' centres (5 um), more than a lobe's flicker (2 um)."""
 
 FRAGMENT_SHARE: Final = 0.5
 """A detection inside a known cell, within this share of its diameter from its centre, is a part of it."""
-
-CORRECTION_LEAST: Final = 3
-"""Known cells that must agree before they correct a frame's pose."""
-
-CORRECTION_PRIOR: Final = 6.0
-"""Weight of the picture's own registration, in cells: one centroid wanders 0.5 px, the picture's shift 0.2 px."""
 
 MARGIN_UM: Final = 1.2
 """A cell is entered, and later missed, only where its nucleus lies this far inside the frame: what is whole from
@@ -145,9 +140,10 @@ class Ledger:
         radius_px = SAME_CELL_UM / self._um
         # A nucleus that the border cuts has its centroid elsewhere.
         whole = [detection.whole for detection in detections]
-        correction = _agreement(seen, places, radius_px, whole, [cell.views >= 2 for cell in known])
+        reliable = [cell.views >= 2 for cell in known]
+        correction = agreement(seen, places, radius_px, WANDER_UM / self._um, whole, reliable)
         places = places - correction
-        pairs = _matched(seen, places, radius_px)
+        pairs = matched_pairs(seen, places, radius_px)
         corrected = Pose(pose.island, pose.row_px + correction[0], pose.col_px + correction[1])
         sightings = [self._again(detections[i], known[j], corrected, frame_index) for i, j in pairs.items()]
         missed = self._missed(known, places, set(pairs.values()))
@@ -271,30 +267,3 @@ def keep_view(cell: Cell, view: View, body: Body) -> None:
 def wants_view(cell: Cell, quality: float) -> bool:
     """Whether a view of this quality would be kept."""
     return len(cell.best) < BEST_VIEWS or quality > cell.best[-1].quality
-
-
-def _matched(seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: float) -> dict[int, int]:
-    """Pairs (detection, known cell) that are each other's nearest within the radius."""
-    if not len(seen) or not len(places):
-        return {}
-    apart = np.hypot(seen[:, None, 0] - places[None, :, 0], seen[:, None, 1] - places[None, :, 1])
-    nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)
-    return {
-        int(i): int(j)
-        for i, j in enumerate(nearest)
-        if back[j] == i and apart[i, j] <= radius_px
-    }
-
-
-def _agreement(
-    seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: float, whole: list[bool], reliable: list[bool]
-) -> NDArray[np.float64]:
-    """By how much (row, col px) the pose is off, as the known cells say; drawn towards 0 where they are few.
-
-    A cell seen up-left of its place says that the frame lies further down-right than thought.
-    """
-    pairs = [(i, j) for i, j in _matched(seen, places, radius_px).items() if whole[i] and reliable[j]]
-    if len(pairs) < CORRECTION_LEAST:
-        return np.zeros(2)
-    residuals = np.array([places[j] - seen[i] for i, j in pairs])
-    return np.asarray(np.median(residuals, axis=0) * len(pairs) / (len(pairs) + CORRECTION_PRIOR))
