@@ -106,7 +106,7 @@ class Registration:
         if placement is None and not sharp:
             raise RegistrationError("the blurred frame fits none before it; pan more slowly")
         if placement is None and self._objective.has_changed(picture.density):
-            raise ObjectiveError("the frame fits none before it and is of another scale; turn the old objective back in")
+            raise ObjectiveError("the frame fits none before it, and its scale is another; turn the old objective back in")
         if placement is None:
             placement = self._new_island()
         elif sharp and self._far(placement.pose):
