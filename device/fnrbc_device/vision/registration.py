@@ -106,7 +106,7 @@ class Registration:
         if placement is None and not sharp:
             raise RegistrationError("the blurred frame fits none before it; pan more slowly")
         if placement is None and self._objective.has_changed(picture.density):
-            raise ObjectiveError("the frame fits none before it, and its scale is another; turn the old objective back in")
+            raise ObjectiveError("the frame fits none before it and has another scale; turn the old objective in again")
         if placement is None:
             placement = self._new_island()
         elif sharp and self._far(placement.pose):
@@ -154,11 +154,6 @@ class Registration:
     def refuse(self, join: Join) -> None:
         """Turn a join down: what proposed it is not looked at again."""
         self._relocation.refused(join)
-
-    @property
-    def plate_bytes(self) -> int:
-        """Memory that the kept pictures take, at most 0.3 GB."""
-        return self._plates.bytes
 
     @property
     def comparisons(self) -> int:
