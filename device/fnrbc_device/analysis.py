@@ -13,9 +13,10 @@ import cv2
 
 from fnrbc_device.counting.counter import Counter
 from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper
-from fnrbc_device.errors import RegistrationError, UsageError
+from fnrbc_device.errors import ObjectiveError, RegistrationError, UsageError
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.manifest import Manifest
 from fnrbc_device.records import (
@@ -25,6 +26,7 @@ from fnrbc_device.records import (
     Detection,
     Field,
     Frame,
+    Join,
     Mark,
     Pose,
     Rejection,
@@ -103,10 +105,12 @@ class Analyser:
         self._dust = Dust(pixel_size_um)
         self._tally = TallyKeeper()
         self._shape: tuple[int, int] | None = None
-        self._ledger = Ledger(pixel_size_um, (0, 0))
-        self._counter = Counter(self._ledger, classifier, manifest, pixel_size_um, self._light)
+        self.ledger = Ledger(pixel_size_um, (0, 0))
+        """The cells seen so far, counted or not; read it, never change it."""
+        self._counter = Counter(self.ledger, classifier, manifest, pixel_size_um, self._light)
         self._pace = Pace(pixel_size_um)
-        self._islands = 0
+        self._islands: set[int] = set()
+        """Those that are open: with a used frame, and not joined to another."""
         self.slide_map: SlideMap | None = None
         """None before the first good frame."""
 
@@ -152,7 +156,10 @@ class Analyser:
         with watch.stage("classify"):
             seen = [sighting.cell for sighting in entry.sightings]
             events = self._counter.follow(seen, entry.missed, pose)
-        return self._used(frame, pose, entry, events, look.sharpness, speed, watch)
+        with watch.stage("registration"):
+            joins = self._join_islands()
+        events += [event for join in joins for event in self._joined(join)]
+        return self._used(frame, pose, entry, events, joins, look.sharpness, speed, watch)
 
     def finish(self) -> list[CountEvent]:
         """End the session: settle the cells that are still open."""
@@ -163,13 +170,13 @@ class Analyser:
 
     def cells(self) -> Iterator[Cell]:
         """All counted cells, in the order of their numbers."""
-        return (cell for cell in self._ledger.cells() if cell.settled is not None)
+        return (cell for cell in self.ledger.cells() if cell.settled is not None)
 
     def tally(self) -> Tally:
         """State the counts so far."""
         seen = self.slide_map
         area, revisited = (seen.unique_area_mm2, seen.revisit_share) if seen else (0.0, 0.0)
-        return self._tally.tally(self._islands, area, self._counter.open, revisited)
+        return self._tally.tally(len(self._islands), area, self._counter.open, revisited)
 
     def drop(self, frames: int) -> None:
         """Note frames that the live view passed over."""
@@ -179,8 +186,8 @@ class Analyser:
         shape = (frame.image.shape[0], frame.image.shape[1])
         if self._shape is None:
             self._shape = shape
-            self._ledger = Ledger(self.pixel_size_um, shape)
-            self._counter = Counter(self._ledger, self._classifier, self._manifest, self.pixel_size_um, self._light)
+            self.ledger = Ledger(self.pixel_size_um, shape)
+            self._counter = Counter(self.ledger, self._classifier, self._manifest, self.pixel_size_um, self._light)
             self.slide_map = SlideMap(self.pixel_size_um, shape)
         return shape == self._shape
 
@@ -197,27 +204,48 @@ class Analyser:
             return _Look(reduced, reduced, None, judged.reason, judged.sharpness)
         with watch.stage("registration"):
             even = self._light.flatten(reduced)
-            placement = self._place(even, sharp=judged.reason is None)
+            placement, lost = self._place(even, sharp=judged.reason is None)
         if placement is None:
-            return _Look(reduced, even, None, "tracking_lost", judged.sharpness)
+            return _Look(reduced, even, None, lost, judged.sharpness)
         reason = judged.reason
         if reason == "blurred" and placement.moved_px > FAST_SHARE * frame.image.shape[1]:
             reason = "too_fast"
         return _Look(reduced, even, placement.pose, reason, judged.sharpness)
 
-    def _place(self, reduced: Reduced, sharp: bool) -> Placement | None:
+    def _place(self, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
+        """The placement, or why there is none."""
         try:
-            return self._registration.place(reduced, sharp=sharp)
+            return self._registration.place(reduced, sharp=sharp), "tracking_lost"
+        except ObjectiveError:
+            return None, "objective_changed"
         except RegistrationError:
-            return None
+            return None, "tracking_lost"
 
     def _enter(self, detections: list[Detection], pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
-        self._islands = max(self._islands, pose.island + 1)
+        self._islands.add(pose.island)
         cells = detections if self._still else self._dust.without(detections, pose)
-        entry = self._ledger.enter(cells, pose, frame.index)
+        entry = self.ledger.enter(cells, pose, frame.index)
         row, col = entry.correction_rc
         self._registration.correct(row, col)
         return entry, Pose(pose.island, pose.row_px + row, pose.col_px + col)
+
+    def _join_islands(self) -> tuple[Join, ...]:
+        """Make a join that pictures prove and cells do not contradict."""
+        proposal = None if self._still else self._registration.find_join()
+        if proposal is None:
+            return ()
+        if not agrees(self.ledger, proposal, self.pixel_size_um):
+            self._registration.refuse(proposal.join)
+            return ()
+        self._registration.join(proposal.join)
+        return (proposal.join,)
+
+    def _joined(self, join: Join) -> list[CountEvent]:
+        """Bring the count in line with a join: what was counted twice is taken back."""
+        self._islands.discard(join.island)
+        if self.slide_map is not None:
+            self.slide_map.join(join)
+        return self._counter.merge(merge(self.ledger, join, self.pixel_size_um))
 
     def _keep_views(self, entry: Entry, found: Field, frame: Frame, sharpness: float) -> None:
         for sighting in entry.sightings:
@@ -250,6 +278,7 @@ class Analyser:
         pose: Pose,
         entry: Entry,
         events: list[CountEvent],
+        joins: tuple[Join, ...],
         sharpness: float,
         speed: Speed,
         watch: Stopwatch,
@@ -259,9 +288,8 @@ class Analyser:
             self._tally.add_event(event)
         marks = [_mark(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
         tally, stages_ms = self.tally(), watch.stages_ms
-        return Step(
-            frame, pose, None, marks, events, tally, speed.um_s, sharpness, stages_ms, speed.limit_um_s, speed.hurried
-        )
+        paced = speed.limit_um_s, speed.hurried
+        return Step(frame, pose, None, marks, events, tally, speed.um_s, sharpness, stages_ms, *paced, joins)
 
 
 def require_pixel_size(pixel_size_um: float) -> None:

@@ -1,10 +1,9 @@
 """``fnrbc count``: recorded frames in; summary, cells, poses and a report out."""
 
-import csv
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,14 +22,9 @@ from fnrbc_device.intervals import PLANNED_WITHIN
 from fnrbc_device.records import CountEvent, Image, Step, Tally
 from fnrbc_device.report import GalleryItem, Report, write_report
 from fnrbc_device.scale import ScaleWatch
+from fnrbc_device.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 from fnrbc_device.wording import RESEARCH_USE_ONLY, to_go
-
-CELL_COLUMNS: Final = (
-    "cell", "island", "x_px", "y_px", "x_um", "y_um", "class", "probability", "views", "diameter_um",
-    "nucleus_ratio", "best_frame",
-)  # fmt: skip
-POSE_COLUMNS: Final = ("frame", "island", "x_px", "y_px", "used", "reason")
 
 GALLERY_LIMIT: Final = 400
 """Candidates shown in the report; a page with more than 400 pictures is read by no one, cells.csv holds all."""
@@ -52,6 +46,11 @@ class Counted:
     """What the red cells say of the pixel size."""
     difference: Difference | None = None
     """To an earlier count of the same frames, where that was asked for."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of ``cells.csv`` by column name."""
+        return [cell_row(cell, self.analyser.pixel_size_um) for cell in self.cells]
 
 
 def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: bool, progress: Progress) -> Counted:
@@ -81,12 +80,13 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
     with closing(source), closing(OnnxClassifier(bundle)) as classifier:
         prove(classifier, bundle)
         analyser = Analyser(pixel_size_um, classifier, bundle.manifest, still=still)
-        scale = ScaleWatch()
-        poses = [_pose_row(step) for step in _steps(source, analyser, scale, progress)]
+        scale, poses = ScaleWatch(), Poses()
+        for step in _steps(source, analyser, scale, progress):
+            poses.add(step)
         analyser.finish()
     seconds = time.perf_counter() - start
     summary = _summary(analyser, scale, bundle, seconds)
-    return Counted(summary, list(analyser.cells()), poses, analyser, scale)
+    return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale)
 
 
 def compared(counted: Counted, earlier: Earlier) -> Counted:
@@ -98,7 +98,7 @@ def compared(counted: Counted, earlier: Earlier) -> Counted:
         The earlier count is one of other frames.
     """
     require_same_frames(earlier, counted.summary["frames"])
-    difference = differ(earlier, _named_rows(counted.cells), counted.analyser.pixel_size_um)
+    difference = differ(earlier, counted.rows, counted.analyser.pixel_size_um)
     summary = {**counted.summary, "difference": difference.summary(earlier.bundle)}
     return replace(counted, summary=summary, difference=difference)
 
@@ -113,11 +113,11 @@ def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write_csv(out / "cells.csv", CELL_COLUMNS, (_cell_row(cell) for cell in counted.cells))
-        _write_csv(out / "poses.csv", POSE_COLUMNS, counted.steps)
+        write_table(out / "cells.csv", CELL_COLUMNS, (row.values() for row in counted.rows))
+        write_table(out / "poses.csv", POSE_COLUMNS, counted.steps)
         (out / "difference.csv").unlink(missing_ok=True)
         if counted.difference is not None:
-            _write_csv(out / "difference.csv", DIFFERENCE_COLUMNS, counted.difference.rows())
+            write_table(out / "difference.csv", DIFFERENCE_COLUMNS, counted.difference.rows())
         _replace(out / "summary.json", json.dumps(counted.summary, indent=2) + "\n")
         write_report(out / "report.html", _report(counted, source_name, bundle))
     except OSError as error:
@@ -189,37 +189,6 @@ def is_complete(tally: Tally) -> bool:
     return tally.frames_used > 0 and tally.islands <= 1 and tally.cells_open == 0
 
 
-def _named_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
-    """Rows of ``cells.csv`` by column name."""
-    return [dict(zip(CELL_COLUMNS, _cell_row(cell), strict=True)) for cell in cells]
-
-
-def _cell_row(cell: Cell) -> tuple[Any, ...]:
-    event = cell.settled
-    assert event is not None
-    return (
-        cell.number,
-        cell.island,
-        round(cell.col_px, 2),
-        round(cell.row_px, 2),
-        round(event.x_um, 3),
-        round(event.y_um, 3),
-        event.verdict.class_name,
-        round(event.verdict.probability, 4),
-        cell.views,
-        round(event.diameter_um, 2),
-        round(event.nucleus_ratio, 3),
-        event.best_frame,
-    )
-
-
-def _pose_row(step: Step) -> tuple[Any, ...]:
-    index, used, reason = step.frame.index, int(step.reason is None), step.reason or ""
-    if step.pose is None:
-        return (index, "", "", "", used, reason)
-    return (index, step.pose.island, round(step.pose.col_px, 3), round(step.pose.row_px, 3), used, reason)
-
-
 def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
     analyser, manifest = counted.analyser, bundle.manifest
     slide_map = analyser.slide_map
@@ -227,9 +196,9 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
     return Report(
         title=source_name,
         summary=counted.summary,
-        cells=_named_rows(counted.cells),
+        cells=counted.rows,
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
-        gallery=_gallery(counted.cells, manifest.threshold),
+        gallery=_gallery(counted.cells, manifest.threshold, analyser.pixel_size_um),
         threshold=manifest.threshold,
         provenance={
             "Software": f"fnrbc {fnrbc_device.__version__}",
@@ -246,22 +215,23 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
     )
 
 
-def _gallery(cells: list[Cell], threshold: float) -> list[GalleryItem]:
+def _gallery(cells: list[Cell], threshold: float, um: float) -> list[GalleryItem]:
     """Candidates whose picture was kept; those nearest to the threshold, where there are too many."""
-    items = [_gallery_item(cell, cell.settled, cell.best[0].crop) for cell in cells if cell.best and cell.settled]
+    kept = [(cell, cell.settled, cell.best[0].crop) for cell in cells if cell.best and cell.settled]
+    items = [_gallery_item(cell, event, crop, um) for cell, event, crop in kept]
     items.sort(key=lambda item: abs(item.probability - threshold))
     return items[:GALLERY_LIMIT]
 
 
-def _gallery_item(cell: Cell, event: CountEvent, crop: Image) -> GalleryItem:
+def _gallery_item(cell: Cell, event: CountEvent, crop: Image, um: float) -> GalleryItem:
     return GalleryItem(
         cell=cell.number,
         island=cell.island,
         class_name=event.verdict.class_name,
         probability=event.verdict.target_probability,
         crop=crop,
-        x_um=event.x_um,
-        y_um=event.y_um,
+        x_um=cell.col_px * um,
+        y_um=cell.row_px * um,
         views=cell.views,
         diameter_um=event.diameter_um,
     )
@@ -289,15 +259,6 @@ def in_words(counted: Counted, out: Path) -> str:
             RESEARCH_USE_ONLY,
         ]
     )
-
-
-def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
-    part.replace(path)
 
 
 def _replace(path: Path, text: str) -> None:

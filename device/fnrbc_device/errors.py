@@ -45,6 +45,10 @@ class RegistrationError(FnrbcError):
     """Two frames cannot be laid on each other: too little overlap, or nothing to hold on to."""
 
 
+class ObjectiveError(RegistrationError):
+    """A frame fits nothing, and all in it is larger or smaller than before: the objective was changed."""
+
+
 class JournalError(FnrbcError):
     """The record on disk cannot be written or read."""
 

@@ -16,6 +16,8 @@ CURES: Final = {
     "pan_too_fast": "Panning too fast: slow down now, before cells pass unseen.",
     "focus_lost": "Out of focus: turn the fine focus until edges are crisp.",
     "tracking_lost": "Lost the place on the slide: go back to where cells are, and pan on slowly.",
+    "objective_changed": "Another objective: nothing is counted until the old one is back; for the new one, end the "
+    "session and set its pixel size.",
     "exposure_drift": "Too dark or too bright: set the lamp and the camera's exposure.",
     "camera_frozen": "The camera repeats its picture: check its cable.",
     "camera_lost": "The camera is gone: plug it in again.",
@@ -31,6 +33,7 @@ _OF_REJECTION: Final = {
     "too_fast": "pan_too_fast",
     "blurred": "focus_lost",
     "tracking_lost": "tracking_lost",
+    "objective_changed": "objective_changed",
     "too_dark": "exposure_drift",
     "too_bright": "exposure_drift",
     "unreadable": "camera_lost",
@@ -67,7 +70,7 @@ class HealthMonitor:
         self._times: deque[float] = deque(maxlen=FPS_WINDOW)
         self._latencies_ms: deque[float] = deque(maxlen=10 * FPS_WINDOW)
         self._dropped: deque[int] = deque(maxlen=FPS_WINDOW)
-        self._island = 0
+        self._newest_island = 0
         self._repeats = 0
         self._speed = 0.0
         self._sharpness = 1.0
@@ -117,8 +120,9 @@ class HealthMonitor:
         reasons = []
         if step.reason in _OF_REJECTION:
             reasons.append(_OF_REJECTION[step.reason])
-        if step.pose is not None and step.pose.island != self._island:
-            self._island = step.pose.island
+        # A joined island goes on under an older number: only a new number tells of a loss.
+        if step.pose is not None and step.pose.island > self._newest_island:
+            self._newest_island = step.pose.island
             reasons.append("tracking_lost")
         if step.hurried:
             reasons.append("pan_too_fast")

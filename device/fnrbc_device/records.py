@@ -5,6 +5,7 @@ Coordinates: *frame coordinates* are pixels from a frame's top-left corner; *sli
 only at OpenCV's, the files' and the browser's door.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +29,7 @@ Rejection = Literal[
     "blurred",
     "too_fast",
     "tracking_lost",
+    "objective_changed",
     "failed",
 ]
 """Why a frame was not used. A closed list: dashboards count on it."""
@@ -76,6 +78,30 @@ class Pose:
     """Frames are registered to each other within one island only."""
     row_px: float
     col_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An island was found to show ground of an older one: from then on it is part of that one."""
+
+    island: int
+    """That ends; its number is not used again."""
+    into: int
+    row_px: float
+    col_px: float
+    """What must be added to a place on the ended island to get the place on the other."""
+
+    def moved(self, pose: Pose) -> Pose:
+        """Give a pose on the ended island as one on the other."""
+        return Pose(self.into, pose.row_px + self.row_px, pose.col_px + self.col_px)
+
+
+def final_pose(pose: Pose, joins: Iterable[Join]) -> Pose:
+    """Give a pose on the island that its own became part of, after all joins of a session in their order."""
+    for join in joins:
+        if join.island == pose.island:
+            pose = join.moved(pose)
+    return pose
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -237,3 +263,5 @@ class Step:
     """From here on cells get too few frames; None before two frames came."""
     hurried: bool = False
     """Cells will be lost if the hand goes on like this."""
+    joins: tuple[Join, ...] = ()
+    """Islands joined after this frame was counted: its pose and events are still on the islands as they were."""

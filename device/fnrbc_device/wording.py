@@ -32,6 +32,9 @@ REJECTIONS: Final[Mapping[Rejection, Advice]] = {
     "blurred": Advice("blurred", "Bring the slide into focus."),
     "too_fast": Advice("too fast", "Pan more slowly."),
     "tracking_lost": Advice("place lost", "Pan back a little, until cells seen before are in view."),
+    "objective_changed": Advice(
+        "objective changed", "Turn the old objective back in, or end the session and set the new pixel size."
+    ),
     "failed": Advice("failed", "This frame could not be analysed; the log says why."),
 }
 

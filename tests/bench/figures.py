@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.stopwatch import STAGES
-from fnrbc_device.vision.registration import MIN_OVERLAP
+from fnrbc_device.vision.shift import MIN_OVERLAP
 from recording import Recording
 from scenes import Scene
 from truth import held_against

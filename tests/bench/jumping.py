@@ -10,7 +10,7 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated_optics import Optics
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.vision.registration import MIN_OVERLAP
+from fnrbc_device.vision.shift import MIN_OVERLAP
 from recording import Recording, record
 from scenes import Scene, frames_of, simulated
 

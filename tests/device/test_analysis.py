@@ -307,3 +307,55 @@ def test_a_hand_that_pans_too_fast_is_told_while_its_frames_still_count(step_px:
 
     assert all(step.reason is None for step in steps)
     assert [step.hurried for step in steps[2:]] == [hurried] * 12
+
+
+JUMPED = Optics(exposure=0.0, focus_drift_px=0.0)
+
+
+@pytest.fixture(scope="module")
+def lost_and_found() -> Session:
+    """A hand that lets go twice: onto new ground, and back to where it began, half a field aside."""
+    slide = SimulatedSlide.make(31, "giemsa", 200, UM)
+    starts = np.array([(80.0, 100.0), (1400.0, 1900.0), (300.0, 250.0)])
+    path = np.concatenate([start + np.arange(8)[:, None] * (10.0, 40.0) for start in starts])
+    return counted(SimulatedMicroscope(slide, path, seed=31, optics=JUMPED))
+
+
+def test_every_jump_is_noticed_in_its_first_frame(lost_and_found: Session) -> None:
+    islands = [step.pose.island for step in lost_and_found.steps if step.pose]
+
+    assert (islands[7], islands[8], islands[16]) == (0, 1, 2)
+
+
+def test_ground_that_is_found_again_is_joined_at_the_right_place(lost_and_found: Session) -> None:
+    (join,) = [join for step in lost_and_found.steps for join in step.joins]
+
+    assert (join.island, join.into) == (2, 0)
+    assert (join.row_px, join.col_px) == pytest.approx((220.0, 150.0), abs=1.0)
+    assert lost_and_found.tally.islands == 2
+
+
+def test_what_was_counted_on_both_islands_stands_once(lost_and_found: Session) -> None:
+    tally, again = lost_and_found.tally, recount(lost_and_found.events)
+    origin = {0: lost_and_found.microscope.path[0], 1: lost_and_found.microscope.path[8]}
+    cells = list(lost_and_found.analyser.cells())
+    places = np.array([(cell.row_px, cell.col_px) for cell in cells]) + [origin[cell.island] for cell in cells]
+
+    apart = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1)) + 1e6 * np.eye(len(places))
+    assert apart.min() * UM > 3.0
+    assert tally.cells == again.cells == len(cells)
+    reasons = [event.reason for event in lost_and_found.events if event.event == "retracted"]
+    assert all("islands 2 and 0 are one" in reason for reason in reasons)
+
+
+def test_the_same_frames_give_the_same_ledger_bit_for_bit(lost_and_found: Session) -> None:
+    microscope = lost_and_found.microscope
+    again = counted(SimulatedMicroscope(microscope.slide, microscope.path, seed=31, optics=JUMPED))
+
+    assert again.events == lost_and_found.events
+    assert [step.joins for step in again.steps] == [step.joins for step in lost_and_found.steps]
+    states = [
+        [(c.number, c.island, c.row_px, c.col_px, c.views, c.misses) for c in one.analyser.ledger.cells()]
+        for one in (again, lost_and_found)
+    ]
+    assert states[0] == states[1]

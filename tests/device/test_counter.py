@@ -18,8 +18,9 @@ from fnrbc_device.counting.counter import (
     fuse,
 )
 from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.merging import merge
 from fnrbc_device.manifest import Manifest
-from fnrbc_device.records import INDETERMINATE, Body, CountEvent, Detection, Image, Pose
+from fnrbc_device.records import INDETERMINATE, Body, CountEvent, Detection, Image, Join, Pose
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.reduction import Reduced
 
@@ -70,9 +71,15 @@ class Bench:
             self.light.learn(field, pose)
             self.events += self.counter.follow([], [], pose)
 
-    def show(self, cells: list[tuple[float, float]], corner: tuple[float, float] = (0, 0), crop: Image = FNRBC) -> None:
+    def show(
+        self,
+        cells: list[tuple[float, float]],
+        corner: tuple[float, float] = (0, 0),
+        crop: Image = FNRBC,
+        island: int = 0,
+    ) -> None:
         """One frame at a corner, with cells at these places on the slide."""
-        pose = Pose(0, *corner)
+        pose = Pose(island, *corner)
         seen = [detection(row - corner[0], col - corner[1]) for row, col in cells]
         entry = self.ledger.enter(seen, pose, self._index)
         for sighting in entry.sightings:
@@ -340,3 +347,37 @@ def test_settling_leaves_a_cell_its_verdict(bench: Bench) -> None:
 
     settled: list[Cell] = [cell for cell in bench.ledger.cells() if cell.settled is bench.events[0]]
     assert len(settled) == 1
+
+
+def test_a_cell_counted_on_two_islands_is_taken_back_once_and_for_all(bench: Bench) -> None:
+    places = [(200.0, 300.0), (260.0, 420.0)]
+    for corner in ((0.0, 0.0), (20.0, 30.0), (40.0, 60.0)):
+        bench.show(places, corner)
+    for corner in ((0.0, 0.0), (20.0, 30.0), (40.0, 60.0)):
+        bench.show(places, corner, island=1)
+    counted = [event.cell for event in bench.events]
+
+    merged = merge(bench.ledger, Join(1, 0, 0.0, 0.0), UM)
+    retracted = bench.counter.merge(merged)
+    for corner in ((60.0, 90.0), (0.0, 0.0), (40.0, 60.0), (20.0, 30.0)):
+        bench.show(places, corner)
+    bench.finish()
+
+    assert counted == [1, 2, 3, 4]
+    assert {event.event for event in retracted} == {"retracted"}
+    assert [(event.cell, event.island) for event in retracted] == [(3, 1), (4, 1)]
+    assert retracted[0].reason == "is cell 1: islands 1 and 0 are one"
+    assert [event.cell for event in bench.events] == counted
+
+
+def test_a_cell_not_counted_yet_on_the_younger_island_never_is(bench: Bench) -> None:
+    bench.show([(200.0, 300.0)])
+    bench.show([(200.0, 300.0)], (10.0, 20.0), island=1)
+
+    assert bench.counter.merge(merge(bench.ledger, Join(1, 0, 0.0, 0.0), UM)) == []
+
+    bench.show([(200.0, 300.0)], (30.0, 40.0))
+    bench.finish()
+    assert [(event.event, event.cell, event.views) for event in bench.events] == [("counted", 1, 1)]
+    assert [(cell.number, cell.views) for cell in bench.ledger.cells()] == [(1, 3)]
+    assert bench.counter.open == 0

@@ -145,3 +145,14 @@ def test_the_newest_speed_and_sharpness_are_told_within_their_bounds() -> None:
     health = watched(step(0), step(1, speed=42.0, sharpness=1.3)).snapshot("counting", 0.0)
 
     assert (health.pan_um_s, health.sharpness) == (42.0, 1.0)
+
+
+def test_an_island_that_was_joined_to_an_older_one_is_no_loss() -> None:
+    monitor = HealthMonitor()
+    said = []
+    for index, island in enumerate((0, 1, 0, 0, 2)):
+        now_s = index * 2 * HELD_S
+        monitor.watch(step(index, island=island), now_s, now_s, 0)
+        said.append(monitor.snapshot("counting", now_s).reasons)
+
+    assert said == [(), ("tracking_lost",), (), (), ("tracking_lost",)]

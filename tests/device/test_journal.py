@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from fnrbc_device.counting.journal import Journal, SessionMeta
 from fnrbc_device.errors import ConfigError, JournalError
 from fnrbc_device.publishing.payloads import CellRecord, SessionRecord
-from fnrbc_device.records import CountEvent, Tally, Verdict
+from fnrbc_device.records import CountEvent, Join, Pose, Tally, Verdict
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 META = SessionMeta(software="0.1.0", bundle="b" * 64, source="simulation 1", pixel_size_um=0.125)
@@ -172,6 +173,30 @@ def test_what_the_end_of_a_session_settles_is_recorded_before_it_is_told(path, m
     assert [topic for _, topic, _ in log(path)] == ["log/session", *["log/cell"] * 3, "log/session"]
 
 
+def test_joins_are_recorded_with_the_frame_that_proved_them(path, make_step):
+    joins = (Join(2, 1, 10.5, -3.25), Join(5, 2, 0.0, 1.0))
+    with Journal.open(path) as journal:
+        journal.begin("s1", NOON, META)
+        for index, island in enumerate((1, 2, 5)):
+            journal.record(replace(make_step(index, []), pose=Pose(island, 0.0, 0.0)))
+        journal.record(replace(make_step(3, []), joins=joins[:1]))
+
+        assert journal.joins("s1") == [joins[0]]
+        assert journal.tally("s1").islands == 2
+    assert rows(path, "SELECT frame, island, into_island FROM joins") == [(3, 2, 1)]
+
+
+def test_an_island_ends_once(path, make_step):
+    join = Join(2, 1, 10.5, -3.25)
+    with Journal.open(path) as journal:
+        journal.begin("s1", NOON, META)
+        journal.record(replace(make_step(0, [1]), joins=(join,)))
+        with pytest.raises(JournalError, match="UNIQUE"):
+            journal.record(replace(make_step(1, [2]), joins=(join,)))
+
+        assert [event.cell for event in journal.events("s1")] == [1]
+
+
 def test_sessions_are_one_at_a_time_and_each_id_is_used_once(path, make_step):
     with Journal.open(path) as journal:
         with pytest.raises(JournalError, match="no session runs"):
@@ -186,11 +211,11 @@ def test_sessions_are_one_at_a_time_and_each_id_is_used_once(path, make_step):
             journal.begin("Slide 1", NOON, META)
 
 
-@pytest.mark.parametrize("version", [2, 99])
+@pytest.mark.parametrize("version", [1, 99])
 def test_a_journal_of_another_version_is_refused(path, version):
     Journal.open(path).close()
     rows(path, f"PRAGMA user_version = {version}")
-    with pytest.raises(JournalError, match=f"version {version}, this software writes 1; run the software"):
+    with pytest.raises(JournalError, match=f"version {version}, this software writes 2; run the software"):
         Journal.open(path)
 
 

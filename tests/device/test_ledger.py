@@ -6,15 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.ledger import (
-    BEST_VIEWS,
-    CORRECTION_PRIOR,
-    Entry,
-    Ledger,
-    View,
-    keep_view,
-    wants_view,
-)
+from fnrbc_device.counting.landmarks import CORRECTION_PRIOR
+from fnrbc_device.counting.ledger import BEST_VIEWS, Entry, Ledger, View, keep_view, wants_view
 from fnrbc_device.records import Body, Detection, Pose
 
 UM = 0.125
@@ -207,6 +200,27 @@ def test_a_new_cell_is_entered_where_the_known_cells_say_that_the_frame_lies() -
     entered = entry.sightings[-1].cell
     assert entered.views == 1
     assert np.hypot(entered.row_px - newcomer[0], entered.col_px - newcomer[1]) <= 0.35 * np.hypot(*error)
+
+
+def test_cells_of_which_half_lost_a_lobe_hardly_move_a_pose() -> None:
+    truth, ledger = grid(2, 3), Ledger(UM, SHAPE)
+    for index in range(3):
+        ledger.enter([at(*place) for place in truth], Pose(0, 0, 0), index)
+    lopsided = truth + [(0.0, shift) for shift in (7.0, 3.0, 0.0, 4.0, 0.3, 0.1)]
+
+    moved = ledger.enter([at(*place) for place in lopsided], Pose(0, 0, 0), 3).correction_rc
+
+    assert np.hypot(*moved) <= 0.3
+
+
+def test_nuclei_that_the_border_cuts_move_no_pose() -> None:
+    truth, ledger = grid(2, 3), Ledger(UM, SHAPE)
+    for index in range(3):
+        ledger.enter([at(*place) for place in truth], Pose(0, 0, 0), index)
+
+    cut = [at(row + 9.0, col, whole=False) for row, col in truth]
+
+    assert ledger.enter(cut, Pose(0, 0, 0), 3).correction_rc == (0.0, 0.0)
 
 
 def test_two_known_cells_are_too_few_to_move_a_pose() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fnrbc_device.counting import slidemap
 from fnrbc_device.counting.slidemap import TILE_PX, SlideMap
-from fnrbc_device.records import Pose
+from fnrbc_device.records import Join, Pose
 
 SHAPE = (960, 1280)
 PIXEL_UM = 0.125
@@ -187,3 +187,28 @@ def test_painting_takes_about_a_millisecond():
         taken_s.append(time.perf_counter() - start)
     # 0.5 ms on a quiet core; the best of many is what a busy machine cannot spoil.
     assert min(taken_s) < 2e-3
+
+
+def test_a_joined_island_is_drawn_on_the_older_one_and_its_ground_measured_once():
+    seen = SlideMap(PIXEL_UM, SHAPE)
+    seen.paint(Pose(0, 0.0, 0.0), picture(100))
+    seen.paint(Pose(1, 0.0, 0.0), picture(150))
+    seen.paint(Pose(1, 0.0, 640.0), picture(200))
+
+    seen.join(Join(1, 0, 0.0, 640.0))
+
+    assert seen.islands == (0,)
+    assert seen.unique_area_mm2 * 1e6 == pytest.approx(2 * FRAME_UM2, rel=0.02)
+    mosaic = seen.mosaic(0)
+    assert mosaic.image[30, ::40, 0].tolist() == [100, 150, 200, 200]
+    assert seen.path(0).tolist() == [[60.0, 80.0], [60.0, 160.0], [60.0, 240.0]]
+
+
+def test_joining_an_island_that_was_never_drawn_changes_nothing():
+    seen = SlideMap(PIXEL_UM, SHAPE)
+    seen.paint(Pose(0, 0.0, 0.0), picture())
+    before = seen.unique_area_mm2
+
+    seen.join(Join(4, 0, 10.0, 10.0))
+
+    assert (seen.islands, seen.unique_area_mm2) == ((0,), before)

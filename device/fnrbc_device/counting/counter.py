@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View
+from fnrbc_device.counting.merging import Merged
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.manifest import UNDECIDED, Manifest
 from fnrbc_device.records import INDETERMINATE, CountEvent, Pose, Role, Verdict
@@ -101,6 +102,22 @@ class Counter:
                 left.append(cell)
         return retracted + self._settle(complete, "evidence complete") + self._settle(left, "left the field")
 
+    def merge(self, merged: Iterable[Merged]) -> list[CountEvent]:
+        """Take back what was counted on two islands that turned out to be one.
+
+        Parameters
+        ----------
+        merged
+            Pairs that became one cell; the one that is gone is in the ledger no more.
+        """
+        retracted = []
+        for pair in merged:
+            self._open.pop(pair.gone.number, None)
+            if pair.gone.settled is not None:
+                reason = f"is cell {pair.kept.number}: islands {pair.gone.island} and {pair.kept.island} are one"
+                retracted.append(self._taken_back(pair.gone, reason))
+        return retracted
+
     def finish(self) -> list[CountEvent]:
         """Settle every open cell with the views there are, at a session's end."""
         for cell in list(self._open.values()):
@@ -164,11 +181,12 @@ class Counter:
         return np.split(self._classifier.probabilities(np.stack(crops)), ends)
 
     def _retract(self, cell: Cell) -> CountEvent:
-        assert cell.settled is not None
-        counted = cell.settled
         self._ledger.forget(cell)
-        reason = f"seen in {cell.views} frames, missed in {cell.misses} that showed its place"
-        return _event(cell, counted.verdict, self._um, reason, retracted=True)
+        return self._taken_back(cell, f"seen in {cell.views} frames, missed in {cell.misses} that showed its place")
+
+    def _taken_back(self, cell: Cell, reason: str) -> CountEvent:
+        assert cell.settled is not None
+        return _event(cell, cell.settled.verdict, self._um, reason, retracted=True)
 
 
 def decide_alike(views: NDArray[np.float32], manifest: Manifest) -> bool:

@@ -24,7 +24,7 @@ from fnrbc_device.counting.schema import (
 from fnrbc_device.errors import JournalError
 from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
 from fnrbc_device.publishing.topics import LOG_CELL, LOG_SESSION, require_segment
-from fnrbc_device.records import BadFrame, CountEvent, Step, Tally
+from fnrbc_device.records import BadFrame, CountEvent, Join, Step, Tally
 
 MAX_REASON: Final = 256
 """Characters of a reason or a name that go into a message; the journal keeps them whole."""
@@ -124,6 +124,11 @@ class Journal:
             self._enter_frame(session_id, step)
             for event in step.events:
                 self._enter_event(session_id, meta, step.frame.index, event)
+            for join in step.joins:
+                row = (join.island, join.into, float(join.row_px), float(join.col_px))
+                self._connection.execute(
+                    "INSERT INTO joins VALUES (?, ?, ?, ?, ?, ?)", (session_id, step.frame.index, *row)
+                )
         return self._last_seq
 
     def end(
@@ -170,12 +175,21 @@ class Journal:
             ).fetchall()
         return [event_of(row) for row in rows]
 
-    def tally(self, session_id: str) -> Tally:
-        """Count a session again from its recorded events and frames alone.
+    def joins(self, session_id: str) -> list[Join]:
+        """The islands of a session that were joined, in order."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT island, into_island, row_px, col_px FROM joins WHERE session = ? ORDER BY frame, island",
+                (session_id,),
+            ).fetchall()
+        return [Join(*row) for row in rows]
 
-        The area and the cells still open are not in the record, and stay 0; ``islands`` counts every island
-        that a used frame lay on, also those joined later.
+    def tally(self, session_id: str) -> Tally:
+        """Count a session again from its recorded events, joins and frames alone.
+
+        The area and the cells still open are not in the record, and stay 0.
         """
+        ended = {join.island for join in self.joins(session_id)}
         with self._reading():
             frames = self._connection.execute(
                 "SELECT used, reason, island FROM frames WHERE session = ?", (session_id,)
@@ -185,7 +199,7 @@ class Journal:
             frames=len(frames),
             frames_used=sum(used for used, _, _ in frames),
             frames_rejected=dict(Counter(reason for used, reason, _ in frames if not used)),
-            islands=len({island for used, _, island in frames if used and island is not None}),
+            islands=len({island for used, _, island in frames if used and island is not None} - ended),
         )
 
     def verdict_counts(self, session_id: str) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.counting.landmarks import WANDER_UM, agreement, matched_pairs
 from fnrbc_device.records import Body, CountEvent, Detection, Image, Pose
 
 SAME_CELL_UM: Final = 3.0
@@ -19,12 +20,6 @@ lymphocytes' centres (5 um), more than a lobe's flicker (2 um)."""
 
 FRAGMENT_SHARE: Final = 0.5
 """A detection inside a known cell, within this share of its diameter from its centre, is a part of it."""
-
-CORRECTION_LEAST: Final = 3
-"""Known cells that must agree before they correct a frame's pose."""
-
-CORRECTION_PRIOR: Final = 6.0
-"""Weight of the picture's own registration, in cells: one centroid wanders 0.5 px, the picture's shift 0.2 px."""
 
 MARGIN_UM: Final = 1.2
 """A cell is entered, and later missed, only where its nucleus lies this far inside the frame: what is whole from
@@ -115,15 +110,17 @@ class Ledger:
         self._um = pixel_size_um
         self._shape = frame_shape
         self._bucket_px = BUCKET_UM / pixel_size_um
-        self._buckets: dict[tuple[int, int, int], list[Cell]] = {}
+        self._islands: dict[int, dict[tuple[int, int], list[Cell]]] = {}
+        """The cells of each island by the square they lie in."""
         self._next = 1
 
     def __len__(self) -> int:
-        return sum(len(bucket) for bucket in self._buckets.values())
+        return sum(len(bucket) for buckets in self._islands.values() for bucket in buckets.values())
 
     def cells(self) -> Iterator[Cell]:
         """All cells, in the order of their numbers."""
-        return iter(sorted((cell for bucket in self._buckets.values() for cell in bucket), key=lambda c: c.number))
+        cells = (cell for island in self._islands for cell in self.of_island(island))
+        return iter(sorted(cells, key=lambda cell: cell.number))
 
     def enter(self, detections: list[Detection], pose: Pose, frame_index: int) -> Entry:
         """Enter the detections of one frame.
@@ -137,13 +134,16 @@ class Ledger:
         frame_index
             The frame's number, kept with the views.
         """
-        known = list(self._near(pose))
+        known = self._near(pose)
         places = np.array([[cell.row_px - pose.row_px, cell.col_px - pose.col_px] for cell in known]).reshape(-1, 2)
         seen = np.array([detection.centre_rc for detection in detections]).reshape(-1, 2)
         radius_px = SAME_CELL_UM / self._um
-        correction = _agreement(seen, places, radius_px, [cell.views >= 2 for cell in known])
+        # A nucleus that the border cuts has its centroid elsewhere.
+        whole = [detection.whole for detection in detections]
+        reliable = [cell.views >= 2 for cell in known]
+        correction = agreement(seen, places, radius_px, WANDER_UM / self._um, whole, reliable)
         places = places - correction
-        pairs = _matched(seen, places, radius_px)
+        pairs = matched_pairs(seen, places, radius_px)
         corrected = Pose(pose.island, pose.row_px + correction[0], pose.col_px + correction[1])
         sightings = [self._again(detections[i], known[j], corrected, frame_index) for i, j in pairs.items()]
         missed = self._missed(known, places, set(pairs.values()))
@@ -169,15 +169,31 @@ class Ledger:
         row, col = cell.row_px - pose.row_px, cell.col_px - pose.col_px
         return 0 <= row < self._shape[0] and 0 <= col < self._shape[1]
 
-    def _near(self, pose: Pose) -> Iterator[Cell]:
+    def of_island(self, island: int) -> list[Cell]:
+        """All cells of an island, in the order of their numbers."""
+        cells = (cell for bucket in self._islands.get(island, {}).values() for cell in bucket)
+        return sorted(cells, key=lambda cell: cell.number)
+
+    def within(self, island: int, box_px: tuple[float, float, float, float]) -> list[Cell]:
+        """Cells in the squares that a box (top, left, bottom, right) touches, in the order of their numbers."""
+        buckets = self._islands.get(island, {})
+        rows = self._buckets_along(box_px[0], box_px[2])
+        cols = self._buckets_along(box_px[1], box_px[3])
+        found = [cell for row in rows for col in cols for cell in buckets.get((row, col), ())]
+        return sorted(found, key=lambda cell: cell.number)
+
+    def lay(self, cell: Cell, pose: Pose) -> None:
+        """Give a cell another place, on another island too."""
+        self._bucket(cell).remove(cell)
+        cell.island, cell.row_px, cell.col_px = pose.island, pose.row_px, pose.col_px
+        self._bucket(cell).append(cell)
+
+    def _near(self, pose: Pose) -> list[Cell]:
         """Cells whose place lies in the frame or a little beyond, in the order of their numbers."""
         beyond = SAME_CELL_UM / self._um
-        rows = self._buckets_along(pose.row_px - beyond, pose.row_px + self._shape[0] + beyond)
-        cols = self._buckets_along(pose.col_px - beyond, pose.col_px + self._shape[1] + beyond)
-        found = [
-            cell for row in rows for col in cols for cell in self._buckets.get((pose.island, row, col), ())
-        ]
-        return iter(sorted(found, key=lambda cell: cell.number))
+        top, left = pose.row_px - beyond, pose.col_px - beyond
+        bottom, right = pose.row_px + self._shape[0] + beyond, pose.col_px + self._shape[1] + beyond
+        return self.within(pose.island, (top, left, bottom, right))
 
     def _buckets_along(self, start_px: float, end_px: float) -> range:
         return range(int(start_px // self._bucket_px), int(end_px // self._bucket_px) + 1)
@@ -210,17 +226,12 @@ class Ledger:
         return Sighting(detection, cell)
 
     def _move(self, cell: Cell, row_px: float, col_px: float, weight: float) -> None:
-        before = self._bucket(cell)
-        cell.row_px += weight * (row_px - cell.row_px)
-        cell.col_px += weight * (col_px - cell.col_px)
-        after = self._bucket(cell)
-        if after is not before:
-            before.remove(cell)
-            after.append(cell)
+        row, col = cell.row_px + weight * (row_px - cell.row_px), cell.col_px + weight * (col_px - cell.col_px)
+        self.lay(cell, Pose(cell.island, row, col))
 
     def _bucket(self, cell: Cell) -> list[Cell]:
-        key = (cell.island, int(cell.row_px // self._bucket_px), int(cell.col_px // self._bucket_px))
-        return self._buckets.setdefault(key, [])
+        key = (int(cell.row_px // self._bucket_px), int(cell.col_px // self._bucket_px))
+        return self._islands.setdefault(cell.island, {}).setdefault(key, [])
 
     def _missed(self, known: list[Cell], places: NDArray[np.float64], matched: set[int]) -> list[Cell]:
         missed = []
@@ -256,30 +267,3 @@ def keep_view(cell: Cell, view: View, body: Body) -> None:
 def wants_view(cell: Cell, quality: float) -> bool:
     """Whether a view of this quality would be kept."""
     return len(cell.best) < BEST_VIEWS or quality > cell.best[-1].quality
-
-
-def _matched(seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: float) -> dict[int, int]:
-    """Pairs (detection, known cell) that are each other's nearest within the radius."""
-    if not len(seen) or not len(places):
-        return {}
-    apart = np.hypot(seen[:, None, 0] - places[None, :, 0], seen[:, None, 1] - places[None, :, 1])
-    nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)
-    return {
-        int(i): int(j)
-        for i, j in enumerate(nearest)
-        if back[j] == i and apart[i, j] <= radius_px
-    }
-
-
-def _agreement(
-    seen: NDArray[np.float64], places: NDArray[np.float64], radius_px: float, reliable: list[bool]
-) -> NDArray[np.float64]:
-    """By how much (row, col px) the pose is off, as the known cells say; drawn towards 0 where they are few.
-
-    A cell seen up-left of its place says that the frame lies further down-right than thought.
-    """
-    pairs = [(i, j) for i, j in _matched(seen, places, radius_px).items() if reliable[j]]
-    if len(pairs) < CORRECTION_LEAST:
-        return np.zeros(2)
-    residuals = np.array([places[j] - seen[i] for i, j in pairs])
-    return np.asarray(np.median(residuals, axis=0) * len(pairs) / (len(pairs) + CORRECTION_PRIOR))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from fnrbc_device.errors import JournalError
 from fnrbc_device.records import CountEvent, Verdict
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Counts up with every change of the tables. A file of another version is refused, never guessed at."""
 
 BUSY_S: Final = 5.0
@@ -43,6 +43,16 @@ CREATE TABLE frames (
     reason TEXT,
     detail TEXT,
     PRIMARY KEY (session, frame)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE joins (
+    session TEXT NOT NULL,
+    frame INTEGER NOT NULL,
+    island INTEGER NOT NULL,
+    into_island INTEGER NOT NULL,
+    row_px REAL NOT NULL,
+    col_px REAL NOT NULL,
+    PRIMARY KEY (session, island),
+    FOREIGN KEY (session, frame) REFERENCES frames
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY,
@@ -78,7 +88,11 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox (seq) WHERE state = 'pending';
 """
-"""An event's ``seq`` is that of its log message: the journal and the log can be laid side by side."""
+"""An event's ``seq`` is that of its log message: the journal and the log can be laid side by side.
+
+Frames and events stand on the islands as they were when written. A row of ``joins`` says that an island ended after a
+frame, and what must be added to its places to get those on the older one; joins follow each other in the frames' order.
+"""
 
 
 EVENT_COLUMNS: Final = (

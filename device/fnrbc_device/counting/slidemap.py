@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.records import Image, Pose
+from fnrbc_device.records import Image, Join, Pose
 
 TILE_PX: Final = 128
 """Side of a tile, map px: 256 um at the usual 2 um/px; a frame of 160 x 120 um touches one to four."""
@@ -141,10 +141,28 @@ class SlideMap:
         window = _shrunk(image, (len(rows), len(cols)))
         coverage = np.rint(255 * np.outer(rows, cols)).astype(np.uint8)
         for piece in _pieces(top, left, coverage.shape):
-            tile = self._tile(island, piece.key)
-            if tile is not None:
-                self._covered += _paint(tile, piece, window, coverage)
+            self._lay(island, piece, window, coverage)
         self._walk(island, pose, image.shape)
+
+    def join(self, join: Join) -> None:
+        """Draw an island into the older one that it was found to be part of, to a pixel of the map."""
+        ended = self._islands.pop(join.island, None)
+        if ended is None:
+            return
+        kept = self._islands.setdefault(join.into, _Island())
+        down, right = round(join.row_px * self._scale), round(join.col_px * self._scale)
+        for (row, col), tile in ended.tiles.items():
+            self._tiles -= 1
+            self._covered -= int(tile.coverage.sum(dtype=np.int64))
+            for piece in _pieces(row * TILE_PX + down, col * TILE_PX + right, tile.coverage.shape):
+                if tile.coverage[piece.in_window].any():
+                    self._lay(kept, piece, tile.image, tile.coverage)
+        moved = (join.row_px * self._pixel_size_um, join.col_px * self._pixel_size_um)
+        kept.path_rc_um += [(row + moved[0], col + moved[1]) for row, col in ended.path_rc_um]
+        while len(kept.path_rc_um) > MAX_PATH:
+            kept.path_rc_um = kept.path_rc_um[::2]
+        if ended.last_rc_um is not None:
+            kept.last_rc_um = (ended.last_rc_um[0] + moved[0], ended.last_rc_um[1] + moved[1])
 
     def path(self, island: int) -> NDArray[np.float64]:
         """(N, 2) um, (row, col): centres of the frames painted on an island, in order, thinned."""
@@ -199,6 +217,11 @@ class SlideMap:
         um = self.um_per_px * step
         origin = (float(low[0] * side + box[0].start) * um, float(low[1] * side + box[1].start) * um)
         return Mosaic(island, image[box], coverage[box], origin, um)
+
+    def _lay(self, island: _Island, piece: _Piece, window: Image, coverage: NDArray[np.uint8]) -> None:
+        tile = self._tile(island, piece.key)
+        if tile is not None:
+            self._covered += _paint(tile, piece, window, coverage)
 
     def _tile(self, island: _Island, key: tuple[int, int]) -> _Tile | None:
         tile = island.tiles.get(key)

@@ -1,57 +1,43 @@
-"""Where on the slide a frame lies: phase correlation finds the shift, the overlap itself proves and refines it.
+"""Where on the slide a frame lies: laid on the plate that shows its ground already, or on the last frame.
 
-Frames are compared with a *keyframe*, not each with the one before it, so a resting hand adds no drift. They come with
-their light evened out: dust and vignetting stand still while cells move, and would hold the picture.
+Frames are compared with a *keyframe*, not each with the one before it, so a resting hand adds no drift. Keyframes are
+kept as plates; when the hand comes back over old ground the plate there becomes the keyframe again, so drift does not
+grow with the length of the way. Frames come with their light evened out: dust and vignetting stand still while cells
+move, and would hold the picture.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.errors import RegistrationError
-from fnrbc_device.records import Pose
+from fnrbc_device.errors import ObjectiveError, RegistrationError
+from fnrbc_device.records import Join, Pose
+from fnrbc_device.vision.objective import Objective
+from fnrbc_device.vision.plates import Plate, Plates
 from fnrbc_device.vision.reduction import Reduced
+from fnrbc_device.vision.relocation import Proposal, Relocation, Sight
+from fnrbc_device.vision.shift import Picture, find_shift
 
 LONG_SIDE_PX: Final = 360
 """Longest side of the picture that is correlated."""
 
-MIN_CORRELATION: Final = 0.6
-"""Least correlation of a large overlap. Over 500 random pairs of frames of a composed slide (real cells, dust, drift,
-defocus) right shifts reach 0.80 and more, the best wrong ones 0.43 at most."""
-
-DENSEST: Final = 0.3
-"""Optical density is clipped here, between red cells and nuclei: a few dark nuclei, laid on each other, would otherwise
-make wrong shifts correlate at up to 0.70. At 0.15 the red cells' own pattern goes as well."""
-
-CHANCE: Final = 3.5
-FEATURE_UM2: Final = 50.0
-"""The best of all chance shifts correlates at up to ``CHANCE / sqrt(overlap / FEATURE_UM2)``: an overlap holds as many
-independent values as red cells would fit into it."""
-
-MIN_OVERLAP: Final = 0.12
-"""Least share of the frame that must overlap: below it a chance alignment correlates as well as the right one."""
-
 KEYFRAME_SHIFT: Final = 0.22
-"""A frame this share of a side away from the keyframe becomes the next one."""
+"""A frame this share of a side away from the keyframe is laid on another plate from then on, or becomes one."""
 
 MIN_CONTRAST: Final = 0.008
 """Least standard deviation of the optical density: empty glass and noise stay below 0.005."""
 
-LEAST_REFINED_PX: Final = 8
-"""An overlap narrower than this keeps its whole-pixel shift: gradients lose 2 px on each side of it."""
 
-STEPS: Final = 3
-"""Gauss-Newton steps of the refinement: two leave up to 0.1 of a correlated pixel where the shift lies half-way."""
+LEAP: Final = 0.2
+"""A frame this share of a side away from the last one has leapt: the hand let go, or is faster than cells can be seen
+at. Where few cells are in view any one falls on any other, so a leap needs a proof that a step does not."""
 
-OUTLIER: Final = 3.0
-"""Pixels that differ by more than this many times the mean are left out of the refinement: dust not yet learned stands
-still and would draw the shift to 0, by up to 1.7 px a frame under 40 specks."""
+LEAP_SIGMA: Final = 3.0
+"""Significance of a leap's overlap. On fields of 2 red cells chance placed 9 jumps in 10 without it."""
 
-CANDIDATES: Final = 4
-"""Peaks of the correlation that are looked at."""
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -67,24 +53,29 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Plate:
-    """One placed picture that later ones are registered to."""
+class _Placed:
+    """The last frame that was placed."""
 
-    density: NDArray[np.float32]
-    spectrum: NDArray[np.float32]
+    picture: Picture
+    grey: NDArray[np.uint8]
     pose: Pose
+    number: int
+    """Counts the frames that were placed."""
+    sharp: bool
 
 
 class Registration:
     """Places the frames of one session, in their order."""
 
     def __init__(self) -> None:
-        self._keyframe: _Plate | None = None
-        self._last: _Plate | None = None
-        self._island = -1
-        self._window: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._plates = Plates()
+        self._relocation = Relocation(self._plates)
+        self._objective = Objective()
+        self._keyframe: tuple[Plate, Picture] | None = None
+        self._last: _Placed | None = None
+        self._islands = 0
+        self._frames = 0
         self._factor = 1.0
-        self._pixel_um = 1.0
 
     def place(self, reduced: Reduced, *, sharp: bool = True) -> Placement:
         """Place the next frame.
@@ -101,232 +92,138 @@ class Registration:
         ------
         RegistrationError
             The frame shows nothing to hold on to (empty glass), or is blurred and fits nothing. Its place is unknown.
+        ObjectiveError
+            It fits nothing, and all in it is larger or smaller than before.
         """
-        density = self._density(reduced)
-        contrast = float(density.std())
+        grey, picture = self._pictured(reduced)
+        contrast = float(picture.density.std())
         if contrast < MIN_CONTRAST:
             raise RegistrationError(
                 f"the field's contrast {contrast:.4f} is below {MIN_CONTRAST}: nothing to hold on to; "
                 "pan to where cells are"
             )
-        spectrum = np.asarray(cv2.dft(density * self._window), np.float32)
-        placement = self._against_known(density, spectrum)
+        placement = self._against_known(picture)
         if placement is None and not sharp:
             raise RegistrationError("the blurred frame fits none before it; pan more slowly")
+        if placement is None and self._objective.has_changed(picture.density):
+            raise ObjectiveError("the frame fits none before it and has another scale; turn the old objective in again")
         if placement is None:
-            self._island += 1
-            placement = Placement(Pose(self._island, 0.0, 0.0), 1.0, 0.0, lost=self._island > 0)
-            self._keyframe = None
-        self._remember(density, spectrum, placement.pose, sharp)
+            placement = self._new_island()
+        elif sharp and self._far(placement.pose):
+            placement = replace(placement, pose=self._rekeyed(picture, placement.pose))
+        self._frames += 1
+        self._last = _Placed(picture, grey, placement.pose, self._frames, sharp)
+        if sharp and self._keyframe is None:
+            self._keyframe = (self._keep(self._last), picture)
+            self._objective.learn(picture.density)
         return placement
 
     def correct(self, row_px: float, col_px: float) -> None:
         """Move the last frame's place by what its landmarks say, frame pixels; later frames build on it."""
-        last, keyframe = self._last, self._keyframe
+        last = self._last
         if last is None:
             return
         moved = Pose(last.pose.island, last.pose.row_px + row_px, last.pose.col_px + col_px)
-        self._last = _Plate(last.density, last.spectrum, moved)
-        if keyframe is not None and keyframe.density is last.density:
-            self._keyframe = self._last
+        self._last = replace(last, pose=moved)
+        if self._keyframe is not None and self._keyframe[1] is last.picture:
+            self._plates.move(self._keyframe[0], moved)
 
-    def _against_known(self, density: NDArray[np.float32], spectrum: NDArray[np.float32]) -> Placement | None:
+    def find_join(self) -> Proposal | None:
+        """Search older islands for the ground of the younger ones, a little each frame.
+
+        Returns
+        -------
+        Proposal or None
+            Proved by two frames' pictures; its join is made by ``join`` or turned down by ``refuse``.
+        """
+        last = self._last
+        if last is None or not last.sharp:
+            return None
+        return self._relocation.search(Sight(last.number, last.pose, last.picture.density))
+
+    def join(self, join: Join) -> None:
+        """Move an island's plates and the last frame into the older island."""
+        self._plates.join(join)
+        self._relocation.joined(join)
+        keyframe, last = self._keyframe, self._last
+        if keyframe is not None and keyframe[0].pose.island == join.island:  # its plate has gone to make room
+            self._plates.move(keyframe[0], join.moved(keyframe[0].pose))
+        if last is not None and last.pose.island == join.island:
+            self._last = replace(last, pose=join.moved(last.pose))
+
+    def refuse(self, join: Join) -> None:
+        """Turn a join down: what proposed it is not looked at again."""
+        self._relocation.refused(join)
+
+    @property
+    def comparisons(self) -> int:
+        """Pairs of plates that were compared to find joins."""
+        return self._relocation.comparisons
+
+    def _against_known(self, picture: Picture) -> Placement | None:
         """The placement against the keyframe or else the last frame; None if it fits neither."""
-        for plate in (self._keyframe, self._last):
-            if plate is None or self._last is None:
+        last = self._last
+        if last is None:
+            return None
+        known = [] if self._keyframe is None else [(self._keyframe[1], self._keyframe[0].pose)]
+        if not known or known[0][0] is not last.picture:
+            known.append((last.picture, last.pose))
+        for reference, pose in known:
+            found = find_shift(reference, picture)
+            if found is None:
                 continue
-            found = _shift(plate, density, spectrum, self._pixel_um)
-            if found is not None:
-                row, col, correlation = found
-                pose = Pose(
-                    self._island, plate.pose.row_px - row * self._factor, plate.pose.col_px - col * self._factor
-                )
-                last = self._last.pose
-                moved = float(np.hypot(pose.row_px - last.row_px, pose.col_px - last.col_px))
-                return Placement(pose, correlation, moved, lost=False)
-            if plate is self._last:
-                break
+            there = self._behind(pose, found.row_px, found.col_px)
+            down, right = there.row_px - last.pose.row_px, there.col_px - last.pose.col_px
+            if not self._leapt(down, right, picture) or found.sigma(reference, picture) >= LEAP_SIGMA:
+                return Placement(there, found.correlation, float(np.hypot(down, right)), lost=False)
         return None
 
-    def _remember(
-        self, density: NDArray[np.float32], spectrum: NDArray[np.float32], pose: Pose, sharp: bool
-    ) -> None:
-        plate = _Plate(density, spectrum, pose)
-        self._last = plate
-        if sharp and (self._keyframe is None or self._far(pose, self._keyframe.pose)):
-            self._keyframe = plate
+    def _leapt(self, down_px: float, right_px: float, picture: Picture) -> bool:
+        height, width = (side * self._factor for side in picture.density.shape)
+        return bool(max(abs(down_px) / height, abs(right_px) / width) > LEAP)
 
-    def _far(self, pose: Pose, key: Pose) -> bool:
-        height, width = (side * self._factor for side in self._window.shape)
-        down, right = abs(pose.row_px - key.row_px), abs(pose.col_px - key.col_px)
+    def _new_island(self) -> Placement:
+        """Begin an island; the ground up to where the hand let go is kept, for it may land there again."""
+        last = self._last
+        if last is not None and last.sharp and self._keyframe is not None and self._keyframe[1] is not last.picture:
+            self._keep(last)  # even beside another: two frames must prove a join
+        self._keyframe = None
+        self._islands += 1
+        return Placement(Pose(self._islands - 1, 0.0, 0.0), 1.0, 0.0, lost=self._islands > 1)
+
+    def _rekeyed(self, picture: Picture, pose: Pose) -> Pose:
+        """Choose another keyframe: the plate that shows this ground already, else this frame; gives its place."""
+        self._keyframe = None
+        for plate in self._plates.near(pose, KEYFRAME_SHIFT)[:1]:
+            old = plate.picture()
+            found = find_shift(old, picture)
+            if found is not None:
+                self._keyframe = (plate, old)
+                return self._behind(plate.pose, found.row_px, found.col_px)
+        return pose
+
+    def _behind(self, pose: Pose, row_px: float, col_px: float) -> Pose:
+        """Where a frame lies whose content moved by (row, col) correlated pixels since the one at a pose."""
+        return Pose(pose.island, pose.row_px - row_px * self._factor, pose.col_px - col_px * self._factor)
+
+    def _keep(self, placed: _Placed) -> Plate:
+        return self._plates.add(placed.pose, placed.number, placed.grey, self._factor, placed.picture.pixel_um)
+
+    def _far(self, pose: Pose) -> bool:
+        """Whether the keyframe lies too far away, or on another island than the frame."""
+        if self._keyframe is None:
+            return True
+        plate = self._keyframe[0]
+        height, width = plate.size_px
+        down, right = abs(pose.row_px - plate.pose.row_px), abs(pose.col_px - plate.pose.col_px)
         return bool(down > KEYFRAME_SHIFT * height or right > KEYFRAME_SHIFT * width)
 
-    def _density(self, reduced: Reduced) -> NDArray[np.float32]:
-        """Optical density at the correlated scale, its mean taken out."""
+    def _pictured(self, reduced: Reduced) -> tuple[NDArray[np.uint8], Picture]:
+        """The frame at the correlated scale."""
         green = reduced.green
         shrink = min(max(1, -(-max(green.shape) // LONG_SIDE_PX)), *green.shape)
         size = (green.shape[1] // shrink, green.shape[0] // shrink)
-        small = np.asarray(
-            cv2.resize(green[: size[1] * shrink, : size[0] * shrink], size, interpolation=cv2.INTER_AREA)
-        )
-        if self._window.shape != small.shape:
-            self._window = _window(small.shape[0], small.shape[1])
+        whole = green[: size[1] * shrink, : size[0] * shrink]
+        grey = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
         self._factor = reduced.factor * shrink
-        self._pixel_um = reduced.pixel_um * shrink
-        density = _DENSITY[small]
-        return np.asarray(density - np.float32(density.mean()), np.float32)
-
-
-def _shift(
-    plate: _Plate, density: NDArray[np.float32], spectrum: NDArray[np.float32], pixel_um: float
-) -> tuple[float, float, float] | None:
-    """How far content moved since the plate (row, col, correlated pixels) and the overlap's correlation."""
-    best: tuple[float, int, int, float] | None = None
-    for row, col in _candidates(plate.spectrum, spectrum):
-        correlation = _overlap_correlation(plate.density, density, row, col)
-        certain = correlation - least_correlation(_overlap_px2(density.shape, row, col) * pixel_um**2)
-        if certain >= 0 and (best is None or certain > best[0]):
-            best = (certain, row, col, correlation)
-    if best is None:
-        return None
-    row_px, col_px = _refined(plate.density, density, best[1], best[2])
-    return row_px, col_px, best[3]
-
-
-def least_correlation(overlap_um2: float) -> float:
-    """Correlation that an overlap must reach to be no chance; above 1 where it is too small to prove anything.
-
-    Parameters
-    ----------
-    overlap_um2
-        Its area on the slide, um2, > 0.
-    """
-    return float(max(MIN_CORRELATION, CHANCE / np.sqrt(overlap_um2 / FEATURE_UM2)))
-
-
-def _overlap_px2(shape: tuple[int, ...], row: int, col: int) -> int:
-    return (shape[0] - abs(row)) * (shape[1] - abs(col))
-
-
-def _candidates(reference: NDArray[np.float32], moving: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Shifts at the highest peaks of the phase correlation.
-
-    A peak is known only modulo the picture's size, so each stands for up to four shifts; those that leave too
-    little overlap are left out.
-
-    References
-    ----------
-    .. [1] C. D. Kuglin and D. C. Hines, "The phase correlation image alignment method", Proc. IEEE Int. Conf.
-       Cybernetics and Society, 1975, 163-165.
-    """
-    cross = np.asarray(cv2.mulSpectrums(moving, reference, 0, conjB=True), np.float32)
-    # Half whitened: a full normalisation lifts the frequencies that motion blur has emptied of all but noise.
-    surface = np.asarray(cv2.idft(_whitened(cross), flags=cv2.DFT_SCALE), np.float32)
-    height, width = surface.shape
-    surface = np.asarray(cv2.GaussianBlur(surface, (3, 3), 0.7, borderType=cv2.BORDER_DEFAULT))
-    found: list[tuple[int, int]] = []
-    for _ in range(CANDIDATES):
-        _, _, _, (col, row) = cv2.minMaxLoc(surface)
-        surface[max(0, row - 4) : row + 5, max(0, col - 4) : col + 5] = -np.inf
-        for shift in ((row, col), (row - height, col), (row, col - width), (row - height, col - width)):
-            overlap = (1 - abs(shift[0]) / height) * (1 - abs(shift[1]) / width)
-            if overlap >= MIN_OVERLAP:
-                found.append(shift)
-    return found
-
-
-def _whitened(cross: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divide a packed (CCS) spectrum by the square root of its magnitude.
-
-    The packed layout holds real and imaginary parts in neighbouring columns; the first and, for an even width,
-    the last column hold real parts of purely vertical frequencies, whose exact magnitude does not matter here.
-    """
-    squared = cross * cross
-    power = squared.copy()
-    width = cross.shape[1]
-    pairs = (width - 1) // 2
-    both = squared[:, 1 : 1 + 2 * pairs : 2] + squared[:, 2 : 2 + 2 * pairs : 2]
-    power[:, 1 : 1 + 2 * pairs : 2] = both
-    power[:, 2 : 2 + 2 * pairs : 2] = both
-    return np.asarray(cross / (np.sqrt(np.sqrt(power)) + np.float32(1e-6)), np.float32)
-
-
-def _overlap(
-    reference: NDArray[np.float32], moving: NDArray[np.float32], row: int, col: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The parts of both pictures that show the same place if content moved by (row, col)."""
-    height, width = reference.shape
-    return (
-        reference[max(0, -row) : height - max(0, row), max(0, -col) : width - max(0, col)],
-        moving[max(0, row) : height - max(0, -row), max(0, col) : width - max(0, -col)],
-    )
-
-
-def _overlap_correlation(reference: NDArray[np.float32], moving: NDArray[np.float32], row: int, col: int) -> float:
-    """Pearson's correlation over the overlap, -1..1; every other pixel each way tells as much."""
-    first, second = _overlap(reference, moving, row, col)
-    a, b = first[::2, ::2] - first[::2, ::2].mean(), second[::2, ::2] - second[::2, ::2].mean()
-    norm = float(np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
-    return float(np.vdot(a, b)) / norm if norm > 0 else 0.0
-
-
-def _refined(
-    reference: NDArray[np.float32], moving: NDArray[np.float32], row: int, col: int
-) -> tuple[float, float]:
-    """Sub-pixel shift by Gauss-Newton steps on the overlap's squared difference, gain and offset free.
-
-    References
-    ----------
-    .. [1] B. D. Lucas and T. Kanade, "An iterative image registration technique with an application to stereo
-       vision", Proc. IJCAI, 1981, 674-679.
-    """
-    first, second = _overlap(reference, moving, row, col)
-    if min(second.shape) < LEAST_REFINED_PX:
-        return float(row), float(col)
-    # Both gradients, averaged: where one picture is blurred by motion, either alone is biased.
-    total_row = total_col = 0.0
-    shifted = second
-    for step in range(STEPS):
-        mean = (first + shifted) * np.float32(0.5)
-        down = np.asarray(cv2.Sobel(mean, cv2.CV_32F, 0, 1, ksize=3, scale=0.125), np.float32)[2:-2, 2:-2]
-        right = np.asarray(cv2.Sobel(mean, cv2.CV_32F, 1, 0, ksize=3, scale=0.125), np.float32)[2:-2, 2:-2]
-        # Content moved by (dr, dc) beyond the overlap's: shifted(x) = first(x - d), so first - shifted = d . grad.
-        difference = (first - shifted)[2:-2, 2:-2]
-        difference = difference - difference.mean()
-        if step > 0:  # before, what does not fit yet would be taken for an outlier
-            alike = np.abs(difference) < OUTLIER * np.abs(difference).mean()
-            down, right = down * alike, right * alike
-        a, b, c = float(np.vdot(down, down)), float(np.vdot(down, right)), float(np.vdot(right, right))
-        p, q = float(np.vdot(down, difference)), float(np.vdot(right, difference))
-        determinant = a * c - b * b
-        if determinant <= 1e-9 * (a + c) ** 2:
-            break
-        total_row += (c * p - b * q) / determinant
-        total_col += (a * q - b * p) / determinant
-        if max(abs(total_row), abs(total_col)) > 2.0:
-            return float(row), float(col)
-        back = np.array([[1.0, 0.0, total_col], [0.0, 1.0, total_row]])
-        if step == STEPS - 1:
-            break  # the last step's result is not looked at again
-        size = (second.shape[1], second.shape[0])
-        shifted = np.asarray(
-            cv2.warpAffine(
-                second, back, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-            ),
-            np.float32,
-        )
-    return row + total_row, col + total_col
-
-
-def _window(height: int, width: int) -> NDArray[np.float32]:
-    """Falls to 0 over the outer eighth, so that the borders do not correlate with each other."""
-    return np.outer(_taper(height), _taper(width)).astype(np.float32)
-
-
-def _taper(length: int) -> NDArray[np.float64]:
-    distance = np.minimum(np.arange(length), np.arange(length)[::-1]) / (length / 8)
-    return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip(distance, 0, 1)))
-
-
-_DENSITY: Final = np.minimum(-np.log10((np.arange(256) + 4) / 260), DENSEST).astype(np.float32)
-"""Optical density of a grey. A product of light and cell becomes a sum."""
+        return grey, Picture.of(grey, reduced.pixel_um * shrink)

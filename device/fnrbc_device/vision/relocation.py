@@ -1,0 +1,286 @@
+"""Finds ground seen before: which older island a younger one is part of, proved by the pictures of two frames.
+
+Whenever more than one island is open, every plate is held against every plate of the other islands, a few each frame,
+newest first. A wrong join is worse than an open island, so a join needs two different frames that say the same, far
+beyond what chance does over as many comparisons as were made.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.records import Join, Pose
+from fnrbc_device.vision.plates import COARSE, Plate, Plates
+from fnrbc_device.vision.shift import Picture, find_shift, overlap_correlation, refined, significance
+
+FRESH_PAIRS: Final = 12
+FRESH_FRAMES: Final = 100
+LATER_PAIRS: Final = 1
+"""Pairs of plates compared a frame, in the first frames after a loss and from then on; one costs 0.3 ms where
+registration takes 4."""
+
+PEAKS: Final = 2
+"""Peaks of the correlation that are looked at: the right shift of two sharp plates is the first or the second."""
+
+PROBES: Final = 256
+"""Plates that wait to be compared; beyond, the oldest wait no more."""
+
+PICTURES: Final = 256
+"""Coarse pictures kept ready: 40 MB."""
+
+CHANCE_SIGMA: Final = 4.5
+"""Significance that chance reaches over one pair's shifts; over N pairs its square grows by ``2 ln N``."""
+
+SECOND_SIGMA: Final = 4.5
+"""Significance of the second frame, whose shift is foretold: nothing is searched."""
+
+LEAST_SHARED: Final = 0.15
+"""Least share of the frame that both must show: some 40 red cells' room."""
+
+AGREE_UM: Final = 1.0
+"""Two frames agree within this distance; chance shifts lie anywhere in 100 um and more."""
+
+STILL_UM: Final = 3.0
+"""What stands in the camera shows no larger shift than this: such a shift alone proves nothing."""
+
+SECONDS: Final = 3
+"""Plates of an island that are asked for the second proof, newest first."""
+
+PROPOSALS: Final = 4
+"""Proposals that wait for a second frame."""
+
+DOUBTFUL: Final = 0.6
+"""A second frame that should show the same ground and correlates less than this ends a proposal."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """A frame that was just placed."""
+
+    frame: int
+    pose: Pose
+    density: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A join that two frames' pictures prove."""
+
+    join: Join
+    shared_px: tuple[float, float, float, float]
+    """Top, left, bottom, right on the older island: ground that both are proved to show."""
+
+
+@dataclass(slots=True)
+class _Probe:
+    """A plate and how far the comparison with those before it has come."""
+
+    number: int
+    before: int
+    """Plates below this number are still to be compared with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """What one frame says of where its island lies."""
+
+    frame: int
+    proposal: Proposal
+    sigma: float
+    still: bool
+    """Dust could say the same."""
+
+    @property
+    def join(self) -> Join:
+        """What it proves."""
+        return self.proposal.join
+
+
+class Relocation:
+    """Searches the plates of one session.
+
+    Parameters
+    ----------
+    plates
+        Filled by the registration.
+    """
+
+    def __init__(self, plates: Plates) -> None:
+        self._plates = plates
+        self._listed = 0
+        self._probes: deque[_Probe] = deque(maxlen=PROBES)
+        self._coarse: OrderedDict[int, Picture] = OrderedDict()
+        self._proposals: list[_Proof] = []
+        self._fresh = 0
+        self._newest_island = 0
+        self.comparisons = 0
+        """Pairs compared so far in the session."""
+
+    def search(self, sight: Sight) -> Proposal | None:
+        """Look a little further.
+
+        Parameters
+        ----------
+        sight
+            The newest frame.
+
+        Returns
+        -------
+        Proposal or None
+            What two frames proved. It stays proposed until it is made or refused.
+        """
+        islands = self._plates.islands
+        if len(islands) < 2:
+            self._rest()
+            return None
+        self._enlist(islands[-1])
+        # An island that was left shows nothing new: what its plates could prove was asked for at once.
+        self._proposals = [first for first in self._proposals if first.join.island == sight.pose.island]
+        for first in list(self._proposals):
+            proposal = self._seconded(first, [sight])
+            if proposal is not None:
+                return proposal
+        return self._compared(sight)
+
+    def joined(self, join: Join) -> None:
+        """Forget what was proposed of islands that are no more."""
+        ended = (join.island, join.into)
+        self._proposals = [p for p in self._proposals if p.join.island not in ended and p.join.into not in ended]
+
+    def refused(self, join: Join) -> None:
+        """Forget what proposed a join."""
+        self._proposals = [p for p in self._proposals if (p.join.island, p.join.into) != (join.island, join.into)]
+
+    def _rest(self) -> None:
+        """Only one island: nothing to compare, of what is there."""
+        self._listed = self._plates.added
+        self._probes.clear()
+        self._proposals.clear()
+
+    def _enlist(self, newest_island: int) -> None:
+        for number in range(self._listed, self._plates.added):
+            self._probes.appendleft(_Probe(number, number))
+        self._listed = self._plates.added
+        if newest_island > self._newest_island:
+            self._newest_island, self._fresh = newest_island, FRESH_FRAMES
+        self._fresh = max(0, self._fresh - 1)
+
+    def _compared(self, sight: Sight) -> Proposal | None:
+        """Compare as many pairs as a frame may cost."""
+        for _ in range(FRESH_PAIRS if self._fresh else LATER_PAIRS):
+            pair = self._next_pair()
+            if pair is None:
+                return None
+            proof = self._first_proof(*pair)
+            if proof is None:
+                continue
+            self._proposals = [*self._proposals[-PROPOSALS + 1 :], proof]
+            proposal = self._seconded(proof, self._sights(proof.join.island, sight))
+            if proposal is not None:
+                return proposal
+        return None
+
+    def _next_pair(self) -> tuple[Plate, Plate] | None:
+        """The next two plates of different islands: the younger island's first."""
+        while self._probes:
+            probe = self._probes[0]
+            plate = self._plates.get(probe.number)
+            while plate is not None and probe.before > 0:
+                probe.before -= 1
+                other = self._plates.get(probe.before)
+                if other is not None and other.pose.island != plate.pose.island:
+                    return (plate, other) if plate.pose.island > other.pose.island else (other, plate)
+            self._probes.popleft()
+        return None
+
+    def _first_proof(self, young: Plate, old: Plate) -> _Proof | None:
+        self.comparisons += 1
+        found = find_shift(self._coarse_of(old), self._coarse_of(young), PEAKS)
+        if found is None:
+            return None
+        needed = np.sqrt(CHANCE_SIGMA**2 + 2 * np.log(self.comparisons))
+        sight = Sight(young.frame, young.pose, young.density())
+        proof, _ = _proved(sight, old, COARSE * found.row_px, COARSE * found.col_px)
+        return proof if proof is not None and proof.sigma >= needed else None
+
+    def _sights(self, island: int, newest: Sight) -> Iterator[Sight]:
+        """Frames of an island that can give the second proof."""
+        if newest.pose.island == island:
+            yield newest
+        for plate in reversed(self._plates.of_island(island)[-SECONDS:]):
+            yield Sight(plate.frame, plate.pose, plate.density())
+
+    def _seconded(self, first: _Proof, seconds: Iterable[Sight]) -> Proposal | None:
+        """The join, if another frame of the island says the same; a frame that says otherwise ends the proposal."""
+        for second in seconds:
+            if second.frame == first.frame:
+                continue
+            proof, doubtful = self._foretold(first.join, second)
+            if doubtful:
+                self._proposals.remove(first)
+                return None
+            if proof is not None and proof.sigma >= SECOND_SIGMA and not (proof.still and first.still):
+                return max(first, proof, key=lambda known: known.sigma).proposal
+        return None
+
+    def _foretold(self, join: Join, sight: Sight) -> tuple[_Proof | None, bool]:
+        """What a frame says where the join says it lies, and whether it contradicts."""
+        there = join.moved(sight.pose)
+        for old in self._plates.near(there, 1 - LEAST_SHARED)[:1]:
+            down, right = (old.pose.row_px - there.row_px) / old.factor, (old.pose.col_px - there.col_px) / old.factor
+            proof, doubtful = _proved(sight, old, down, right)
+            if proof is not None and _apart_um(proof.join, join, old) > AGREE_UM:
+                return None, True
+            return proof, doubtful
+        return None, False
+
+    def _coarse_of(self, plate: Plate) -> Picture:
+        known = self._coarse.get(plate.number)
+        if known is None:
+            known = self._coarse[plate.number] = plate.coarse()
+            if len(self._coarse) > PICTURES:
+                self._coarse.popitem(last=False)
+        else:
+            self._coarse.move_to_end(plate.number)
+        return known
+
+
+def _proved(sight: Sight, old: Plate, row: float, col: float) -> tuple[_Proof | None, bool]:
+    """What a frame's shift against a plate, known to a pixel or two, proves; and whether it contradicts."""
+    reference, moving = old.density(), sight.density
+    height, width = moving.shape
+    if (1 - abs(row) / height) * (1 - abs(col) / width) < LEAST_SHARED or max(abs(row) / height, abs(col) / width) >= 1:
+        return None, False
+    row, col = refined(reference, moving, round(row), round(col))
+    whole = round(row), round(col)
+    if overlap_correlation(reference, moving, *whole) < DOUBTFUL:
+        return None, True
+    sigma = significance(reference, moving, *whole, old.pixel_um)
+    lies = Pose(old.pose.island, old.pose.row_px - row * old.factor, old.pose.col_px - col * old.factor)
+    join = Join(
+        sight.pose.island,
+        old.pose.island,
+        lies.row_px - sight.pose.row_px,
+        lies.col_px - sight.pose.col_px,
+    )
+    still = float(np.hypot(row, col)) * old.pixel_um < STILL_UM
+    return _Proof(sight.frame, Proposal(join, _shared(lies, old)), sigma, still), False
+
+
+def _shared(lies: Pose, old: Plate) -> tuple[float, float, float, float]:
+    height, width = old.size_px
+    return (
+        max(lies.row_px, old.pose.row_px),
+        max(lies.col_px, old.pose.col_px),
+        min(lies.row_px, old.pose.row_px) + height,
+        min(lies.col_px, old.pose.col_px) + width,
+    )
+
+
+def _apart_um(first: Join, second: Join, plate: Plate) -> float:
+    um = plate.pixel_um / plate.factor
+    return float(np.hypot(first.row_px - second.row_px, first.col_px - second.col_px)) * um
