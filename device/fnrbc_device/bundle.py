@@ -1,7 +1,8 @@
 """The model bundle: the network together with all that is needed to use it rightly, sealed by hashes.
 
 A folder, or the same as one zip: ``manifest.json``, ``model.onnx``, ``golden.npz``, ``seen.npy``,
-``MODEL_CARD.md``. What the device cannot prove whole it refuses.
+``proof.json``, ``MODEL_CARD.md``, and ``manifest.sig`` where it was signed. What the device cannot prove whole it
+refuses.
 """
 
 import hashlib
@@ -120,8 +121,7 @@ def _lacking(where: Path, name: str, reason: str) -> str:
 def _bounded(content: bytes, where: Path, name: str) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise BundleError(
-            f"{name} of the bundle {where} is larger than {MAX_FILE_BYTES >> 20} MiB; "
-            "that is no P-net, export it again"
+            f"{name} of the bundle {where} is larger than {MAX_FILE_BYTES >> 20} MiB; that is no P-net, export it again"
         )
     return content
 
@@ -131,13 +131,9 @@ def _manifest(content: bytes, where: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise BundleError(
-            f"{MANIFEST} of the bundle {where}: {first_error(error)}; export it again"
-        ) from None
+        raise BundleError(f"{MANIFEST} of the bundle {where}: {first_error(error)}; export it again") from None
     if content != manifest.canonical() or manifest.bundle_id != manifest.identify():
-        raise BundleError(
-            f"{MANIFEST} of the bundle {where} was changed after it was sealed; export it again"
-        )
+        raise BundleError(f"{MANIFEST} of the bundle {where} was changed after it was sealed; export it again")
     return manifest
 
 
@@ -181,8 +177,7 @@ def _require_hash(name: str, content: bytes, wanted: str, where: Path) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != wanted:
         raise BundleError(
-            f"{name} of the bundle {where} has sha256 {found[:12]}, "
-            f"its manifest says {wanted[:12]}; copy it again"
+            f"{name} of the bundle {where} has sha256 {found[:12]}, its manifest says {wanted[:12]}; copy it again"
         )
 
 
@@ -193,9 +188,7 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
         seen = np.load(io.BytesIO(contents["seen.npy"]), allow_pickle=False)
         card = contents["MODEL_CARD.md"].decode()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            f"the bundle {where} was sealed with a broken file ({error}); export it again"
-        ) from None
+        raise BundleError(f"the bundle {where} was sealed with a broken file ({error}); export it again") from None
     count = len(crops)
     _require_array("golden crops", crops, (count, CROP_PX, CROP_PX, 3), np.uint8, where)
     _require_array("golden probabilities", probabilities, (count, len(manifest.classes)), np.float32, where)

@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from fnrbc_device.command import run
+from fnrbc_device.manifest import Precision
 from fnrbc_export.verify import verify
 
 app = typer.Typer(
@@ -26,16 +27,16 @@ def main() -> NoReturn:
 def onnx_command(
     checkpoint: Annotated[Path, typer.Argument(help="What fnrbc-train fit wrote.")],
     out: Annotated[Path, typer.Option(help="The bundle's folder, or zip if the name ends so.")],
+    precision: Annotated[Precision, typer.Option(help="What the network computes in.")] = "fp32",
 ) -> None:
     """Convert a checkpoint, prove the model against it, and write a bundle."""
-    # torch takes seconds to import, and verify must run where there is none.
+    # torch takes seconds to import, and the other commands must run where there is none.
     from fnrbc_export.to_onnx import export_bundle
     from fnrbc_training.checkpoint import load
 
-    bundle = export_bundle(load(checkpoint), out)
-    parity = bundle.manifest.parity
-    print(f"{out}: bundle {bundle.id[:12]}, {len(bundle.model) / 1e6:.2f} MB of model")
-    print(f"off by at most {parity.largest_difference:.2g} on {parity.crops} crops it never saw")
+    bundle, proof = export_bundle(load(checkpoint), out, precision)
+    print(f"{out}: bundle {bundle.id[:12]}, proved on {proof.crops} crops it never saw")
+    print(proof.as_table())
 
 
 @app.command("verify")
