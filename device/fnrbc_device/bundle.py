@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from fnrbc_device.errors import BundleError
 from fnrbc_device.manifest import FORMAT, SEALED_FILES, Manifest
 from fnrbc_device.records import Image, Role
+from fnrbc_device.signature import SIGNATURE, require_signature
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID
 
 MANIFEST: Final = "manifest.json"
@@ -64,27 +65,48 @@ class Bundle:
         return {entry.name: entry.role for entry in self.manifest.classes}
 
 
-def load_bundle(path: Path | None) -> Bundle:
+def load_bundle(path: Path | None, key: Path | None = None) -> Bundle:
     """Read a bundle and prove it whole.
 
     Parameters
     ----------
     path
         A bundle's folder or zip; None for the one that fnrbc ships.
+    key
+        Ed25519 public key, PEM, that must have signed it; None where signatures are not asked for.
 
     Raises
     ------
     BundleError
-        It is missing, incomplete, altered, of another format or made for another preprocessing.
+        It is missing, incomplete, altered, of another format, made for another preprocessing, or not signed.
+    ConfigError
+        The key cannot be used.
     """
     where = SHIPPED if path is None else path
     read = _reader(where)
-    manifest = _manifest(read(MANIFEST), where)
+    described = read(MANIFEST)
+    if key is not None:
+        require_signature(described, _signature(read), key, where)
+    manifest = _manifest(described, where)
     _require_preprocessing(manifest, where)
     contents = {name: read(name) for name in SEALED_FILES}
     for name, content in contents.items():
         _require_hash(name, content, manifest.files[name], where)
     return _opened(manifest, contents, where)
+
+
+def read_files(path: Path) -> dict[str, bytes]:
+    """Read all files of a bundle by their names, unproved; the signature too, where there is one.
+
+    Raises
+    ------
+    BundleError
+        One of them is missing.
+    """
+    read = _reader(path)
+    files = {name: read(name) for name in (MANIFEST, *SEALED_FILES)}
+    signature = _signature(read)
+    return files if signature is None else {**files, SIGNATURE: signature}
 
 
 def _reader(where: Path) -> Callable[[str], bytes]:
@@ -111,6 +133,13 @@ def _read_from_zip(where: Path, name: str) -> bytes:
         raise BundleError(_lacking(where, name, "not in the zip")) from None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"the bundle {where} is no readable zip ({error}); copy it again") from None
+
+
+def _signature(read: Callable[[str], bytes]) -> bytes | None:
+    try:
+        return read(SIGNATURE)
+    except BundleError:
+        return None
 
 
 def _lacking(where: Path, name: str, reason: str) -> str:
