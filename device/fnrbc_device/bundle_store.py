@@ -67,7 +67,7 @@ class BundleStore:
                 self._keep(fresh, bundle)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
-            self._switch([*self._history(), _name(bundle)])
+            self._switch_to(_name(bundle))
         return bundle
 
     def use(self, name: str) -> Bundle:
@@ -81,7 +81,7 @@ class BundleStore:
         with self._alone():
             found = self._named(name)
             bundle = self._proved(self._path(found))
-            self._switch([*self._history(), found])
+            self._switch_to(found)
         return bundle
 
     def rollback(self) -> Bundle:
@@ -154,6 +154,11 @@ class BundleStore:
             raise BundleError(
                 f"{self.folder / _SWITCH} does not say which bundle counts ({error}); delete it and use one again"
             ) from None
+
+    def _switch_to(self, name: str) -> None:
+        history = self._history()
+        if history[-1:] != [name]:
+            self._switch([*history, name])
 
     def _switch(self, history: list[str]) -> None:
         content = json.dumps({"history": history[-HISTORY:]}, indent=2) + "\n"

@@ -10,6 +10,8 @@ import torch
 
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_export import to_onnx
+from fnrbc_export.to_onnx import export_bundle
 from fnrbc_training.checkpoint import Checkpoint
 from fnrbc_training.pnet import PNet, build
 
@@ -76,6 +78,20 @@ def trained_checkpoint(turned_crops) -> Checkpoint:
         calibration_crops=turned_crops,
         seen=bundle.seen,
     )
+
+
+@pytest.fixture(scope="session")
+def exported(trained_checkpoint, tmp_path_factory):
+    """The shipped network in each precision: folder, bundle and proof."""
+    folder = tmp_path_factory.mktemp("bundles")
+    model = to_onnx.convert(trained_checkpoint.network())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(to_onnx, "convert", lambda network: model)  # once is enough for all three
+        return _in_each_precision(trained_checkpoint, folder)
+
+
+def _in_each_precision(trained_checkpoint, folder):
+    return {p: (folder / p, *export_bundle(trained_checkpoint, folder / p, p)) for p in ("fp32", "fp16", "int8")}
 
 
 def weights_of(model: bytes) -> dict[str, torch.Tensor]:

@@ -37,12 +37,6 @@ def types_of_weights(model):
     return {weight.data_type for weight in onnx.load_from_string(model).graph.initializer if len(weight.dims) > 1}
 
 
-@pytest.fixture(scope="module")
-def exported(trained_checkpoint, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundles")
-    return {p: (folder / p, *export_bundle(trained_checkpoint, folder / p, p)) for p in PRECISIONS}
-
-
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_precision_is_proved_and_says_what_it_is(exported, precision):
     path, bundle, proof = exported[precision]

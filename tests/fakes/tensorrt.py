@@ -41,10 +41,22 @@ class ILogger:
     def __init__(self):
         pass
 
+    def log(self, severity, msg):
+        raise NotImplementedError
+
 
 class IProgressMonitor:
     def __init__(self):
         pass
+
+    def phase_start(self, phase_name, parent_phase, num_steps):
+        raise NotImplementedError
+
+    def step_complete(self, phase_name, step):
+        raise NotImplementedError
+
+    def phase_finish(self, phase_name):
+        raise NotImplementedError
 
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
@@ -95,9 +107,10 @@ class INetworkDefinition:
 
 
 class OnnxParser:
+    num_errors = 0
+
     def __init__(self, network, logger):
         self._network = network
-        self.num_errors = 0
 
     def parse(self, model):
         try:
@@ -122,8 +135,9 @@ class IOptimizationProfile:
 
 
 class IBuilderConfig:
+    progress_monitor = None
+
     def __init__(self):
-        self.progress_monitor = None
         self._profiles = []
         self._flags = {BuilderFlag.TF32}
         self._pools = {}

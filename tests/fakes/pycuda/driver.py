@@ -83,6 +83,8 @@ class Context:
 
 
 class Stream:
+    handle = 0
+
     def __init__(self, flags=0):
         _require_context()
         self.handle = next(_numbers)
