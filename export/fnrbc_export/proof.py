@@ -5,6 +5,7 @@ crop that the checkpoint decided counts as changed.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from fnrbc_device.errors import BundleError
+from fnrbc_device.inference.diagnosis import likely_fault
 from fnrbc_device.inference.onnx_classifier import INPUT, OUTPUT, open_session
 from fnrbc_device.manifest import Precision, decide
 from fnrbc_device.records import Image
@@ -49,6 +51,8 @@ class ProofSet:
     """(P,) real and held out."""
     target: int
     indeterminate: tuple[float, float]
+    temperature: float
+    """Of the calibration that must be inside the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +146,23 @@ def prove_model(model: bytes, precision: Precision, against: ProofSet) -> Proof:
         model=_rates(decided, against),
         model_bytes=len(model),
     )
-    return _judged(proof)
+    return _judged(proof, lambda: _likely_fault(session, against))
 
 
-def _judged(proof: Proof) -> Proof:
+def _likely_fault(session: onnxruntime.InferenceSession, against: ProofSet) -> str:
+    """Tried on the crops that the checkpoint is least sure of, which show most."""
+    rows = np.argsort(against.wanted.max(axis=1))[: max(BATCHES)]
+    return likely_fault(
+        lambda crops: _run(session, crops, max(BATCHES)), against.crops[rows], against.wanted[rows], against.temperature
+    )
+
+
+def _judged(proof: Proof, fault: Callable[[], str]) -> Proof:
     failures = []
     if not proof.largest_difference <= proof.tolerance:  # not >, which a value that is no number would pass
         failures.append(
             f"a probability is off by {proof.largest_difference:.2g}, {proof.tolerance:.2g} is allowed in "
-            f"{proof.precision}"
+            f"{proof.precision}: {fault()}"
         )
     if proof.changed_decisions > proof.decisions_allowed:
         failures.append(

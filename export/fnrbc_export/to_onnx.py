@@ -60,8 +60,8 @@ def export_bundle(checkpoint: Checkpoint, out: Path, precision: Precision = "fp3
         The checkpoint has too few crops to calibrate int8 with.
     """
     network = checkpoint.network()
-    against = _proof_set(network, checkpoint)
-    model = _lowered(convert(network), precision, checkpoint)
+    against = proof_set(network, checkpoint)
+    model = lowered(convert(network), precision, checkpoint)
     proof = prove_model(model, precision, against)
     if not proof.passed:
         raise ParityError(_refused(proof, out))
@@ -123,16 +123,8 @@ def convert(network: Calibrated) -> bytes:
     return content
 
 
-def golden_rows(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Choose the crops that travel with the model: half the least certain, half evenly from the rest."""
-    certainty = probabilities.max(axis=1)
-    order = np.argsort(certainty, kind="stable")
-    uncertain, rest = order[: GOLDEN // 2], np.sort(order[GOLDEN // 2 :])
-    evenly = rest[np.linspace(0, len(rest) - 1, min(GOLDEN // 2, len(rest))).astype(int)]
-    return np.concatenate([uncertain, evenly])
-
-
-def _proof_set(network: Calibrated, checkpoint: Checkpoint) -> ProofSet:
+def proof_set(network: Calibrated, checkpoint: Checkpoint) -> ProofSet:
+    """Gather what a model is proved with, and the checkpoint's own probabilities of it."""
     about = checkpoint.about
     return ProofSet(
         crops=checkpoint.proof_crops,
@@ -141,15 +133,26 @@ def _proof_set(network: Calibrated, checkpoint: Checkpoint) -> ProofSet:
         heldout=checkpoint.proof_heldout,
         target=[entry["role"] for entry in about["classes"]].index("target"),
         indeterminate=tuple(about["indeterminate"]),
+        temperature=float(about["temperature"]),
     )
 
 
-def _lowered(model: bytes, precision: Precision, checkpoint: Checkpoint) -> bytes:
+def lowered(model: bytes, precision: Precision, checkpoint: Checkpoint) -> bytes:
+    """Bring an fp32 model to a precision; see ``quantise``."""
     if precision == "fp16":
         return to_half(model)
     if precision == "int8":
         return to_int8(model, checkpoint.calibration_crops)
     return model
+
+
+def golden_rows(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Choose the crops that travel with the model: half the least certain, half evenly from the rest."""
+    certainty = probabilities.max(axis=1)
+    order = np.argsort(certainty, kind="stable")
+    uncertain, rest = order[: GOLDEN // 2], np.sort(order[GOLDEN // 2 :])
+    evenly = rest[np.linspace(0, len(rest) - 1, min(GOLDEN // 2, len(rest))).astype(int)]
+    return np.concatenate([uncertain, evenly])
 
 
 def _refused(proof: Proof, out: Path) -> str:

@@ -23,9 +23,8 @@ EXPORT = [sys.executable, "-m", "fnrbc_export.cli"]
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "fnrbc.toml"
-    path.write_text(
-        f'state_dir = "{tmp_path / "state"}"\n[mqtt]\nenabled = false\n[camera]\nfps = 5\nkind = "simulated"\n[web]\nport = 0\n'
-    )
+    state = f'state_dir = "{tmp_path / "state"}"\n'
+    path.write_text(state + '[mqtt]\nenabled = false\n[web]\nport = 0\n[camera]\nfps = 5\nkind = "simulated"\n')
     return path
 
 

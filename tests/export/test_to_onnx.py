@@ -30,7 +30,7 @@ def export_bundle(checkpoint, out):
 def proof_of(model, checkpoint, wanted):
     about = checkpoint.about
     band = tuple(about["indeterminate"])
-    against = ProofSet(checkpoint.proof_crops, wanted, checkpoint.proof_labels, checkpoint.proof_heldout, 0, band)
+    against = ProofSet(checkpoint.proof_crops, wanted, checkpoint.proof_labels, checkpoint.proof_heldout, 0, band, 1.0)
     return prove_model(model, "fp32", against)
 
 
