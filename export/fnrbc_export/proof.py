@@ -19,11 +19,11 @@ from fnrbc_device.inference.onnx_classifier import INPUT, OUTPUT, open_session
 from fnrbc_device.manifest import Precision, decide
 from fnrbc_device.records import Image
 
-PROOF_TOLERANCES: Final[dict[Precision, float]] = {"fp32": 1e-4, "fp16": 5e-3, "int8": 0.06}
-"""Largest difference of a probability, on the machine that exports. The shipped network needs 2e-6 in fp32, 1.2e-3
-in fp16 and 0.03 to 0.05 in int8."""
+PROOF_TOLERANCES: Final[dict[Precision, float]] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.06}
+"""Largest difference of a probability, on the machine that exports. Three trained networks needed up to
+2e-6 in fp32, 1.1e-3, 2.8e-3 and 4.4e-3 in fp16, and 0.02 to 0.04 in int8."""
 
-DEVICE_TOLERANCES: Final[dict[Precision, float]] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.1}
+DEVICE_TOLERANCES: Final[dict[Precision, float]] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.1}
 """What a device is allowed on the golden crops: more, for another processor's order of sums and rounding, and far
 below what swapped channels or a lost normalisation make (0.3 to 1)."""
 

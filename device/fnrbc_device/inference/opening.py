@@ -140,7 +140,8 @@ def _build(settings: EngineSettings, go_on: Callable[[], bool]) -> None:
     """Run the builder as a process of its own: it may take gigabytes, crash or hang, and the daemon must not."""
     bundle = SHIPPED if settings.bundle_path is None else settings.bundle_path
     command = [sys.executable, "-m", "fnrbc_export.cli", "engine", str(bundle), "--cache", str(settings.cache)]
-    command += ["--timeout-s", str(settings.build_timeout_s)]
+    # A builder that an earlier daemon left behind may be nearly done: its engine will do.
+    command += ["--timeout-s", str(settings.build_timeout_s), "--wait-s", str(settings.build_timeout_s)]
     deadline = time.monotonic() + settings.build_timeout_s + _END_S
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as builder:
         while (said := _said(builder)) is None:
