@@ -41,9 +41,8 @@ def onnx_command(
     from fnrbc_export.to_onnx import export_bundle
     from fnrbc_training.checkpoint import load
 
-    bundle, proof = export_bundle(load(checkpoint), out, precision)
-    print(f"{out}: bundle {bundle.id[:12]}, proved on {proof.crops} crops it never saw")
-    print(proof.as_table())
+    bundle = export_bundle(load(checkpoint), out, precision, show=lambda proof: print(proof.as_table(), flush=True))
+    print(f"{out}: bundle {bundle.id[:12]}, proved on {bundle.manifest.parity.crops} crops it never saw")
 
 
 @app.command("engine")

@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
@@ -38,7 +38,9 @@ GOLDEN: Final = 32
 """Crops that travel: the half of them least certain, since a certain one hardly shows a fault."""
 
 
-def export_bundle(checkpoint: Checkpoint, out: Path, precision: Precision = "fp32") -> tuple[Bundle, Proof]:
+def export_bundle(
+    checkpoint: Checkpoint, out: Path, precision: Precision = "fp32", show: Callable[[Proof], None] = lambda _: None
+) -> Bundle:
     """Export a checkpoint and prove what came out before it is in place.
 
     Parameters
@@ -49,6 +51,8 @@ def export_bundle(checkpoint: Checkpoint, out: Path, precision: Precision = "fp3
         The bundle's folder, or zip if the name ends so.
     precision
         What the network is to compute in.
+    show
+        Called with the proof, passed or failed.
 
     Raises
     ------
@@ -63,6 +67,7 @@ def export_bundle(checkpoint: Checkpoint, out: Path, precision: Precision = "fp3
     against = proof_set(network, checkpoint)
     model = lowered(convert(network), precision, checkpoint)
     proof = prove_model(model, precision, against)
+    show(proof)
     if not proof.passed:
         raise ParityError(_refused(proof, out))
     golden = golden_rows(against.wanted)
@@ -85,7 +90,7 @@ def export_bundle(checkpoint: Checkpoint, out: Path, precision: Precision = "fp3
         "MODEL_CARD.md": _card(checkpoint.card, proof).encode(),
     }
     write_bundle(out, seal(fields, contents), prove=verify)
-    return load_bundle(out), proof
+    return load_bundle(out)
 
 
 def convert(network: Calibrated) -> bytes:

@@ -87,13 +87,18 @@ def exported(trained_checkpoint, tmp_path_factory):
     model = to_onnx.convert(trained_checkpoint.network())
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(to_onnx, "convert", lambda network: model)  # once is enough for all three
-        # The crops here are mostly those that a network is least sure of; whatever is shipped next, some layer bears this.
+        # The crops here are mostly those that a network is least sure of; whatever ships next, some layer bears this.
         patched.setattr(quantise, "INT8_BUDGET", 0.06)
         return _in_each_precision(trained_checkpoint, folder)
 
 
 def _in_each_precision(trained_checkpoint, folder):
-    return {p: (folder / p, *export_bundle(trained_checkpoint, folder / p, p)) for p in ("fp32", "fp16", "int8")}
+    found = {}
+    for precision in ("fp32", "fp16", "int8"):
+        proofs = []
+        bundle = export_bundle(trained_checkpoint, folder / precision, precision, proofs.append)
+        found[precision] = (folder / precision, bundle, proofs[0])
+    return found
 
 
 def weights_of(model: bytes) -> dict[str, torch.Tensor]:

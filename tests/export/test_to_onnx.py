@@ -13,7 +13,7 @@ from fnrbc_device.errors import BundleError, ParityError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_export import to_onnx
 from fnrbc_export.proof import ProofSet, prove_model
-from fnrbc_export.to_onnx import convert, golden_rows
+from fnrbc_export.to_onnx import convert, export_bundle, golden_rows
 from fnrbc_export.verify import verify
 from fnrbc_training import checkpoint as checkpoints
 
@@ -21,10 +21,6 @@ from fnrbc_training import checkpoint as checkpoints
 @pytest.fixture(scope="module")
 def model(make_checkpoint):
     return convert(make_checkpoint().network())
-
-
-def export_bundle(checkpoint, out):
-    return to_onnx.export_bundle(checkpoint, out)[0]
 
 
 def proof_of(model, checkpoint, wanted):
