@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# TensorRT's bindings without its libraries, 4 MB: tests look up names in them. Other machines have no such wheels.
+BINDINGS := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/tensorrt
 ARGS   ?=
 DATA   ?= ../shared/data/pbc
 
@@ -38,6 +40,9 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	$(PIP) --editable ".[desktop,training,dev]"
+	-$(BINDINGS)/10.3.0 tensorrt-cu12-bindings==10.3.0
+	-$(BINDINGS)/10.16.1.11 tensorrt-cu13-bindings==10.16.1.11
+	-$(BINDINGS)/11.4.0.106 tensorrt-cu13-bindings==11.4.0.106
 	touch $@
 
 clean:

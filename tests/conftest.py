@@ -1,16 +1,19 @@
 """What all tests share: nothing may be left running, and real MQTT brokers to speak to, on loopback only."""
 
+import importlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Protocol
 
 import paho.mqtt.client as paho
@@ -74,6 +77,26 @@ def _listening() -> set[str]:
             rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
             found |= {f"listener {row[1]}" for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in ours}
     return found
+
+
+FAKES = Path(__file__).parent / "fakes"
+"""Stand in for packages that come with a GPU."""
+
+FAKED = ("tensorrt", "pycuda.driver", "pycuda")
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """A TensorRT and a pycuda that keep the rules, here and in child processes; what was allocated must be freed."""
+    for name in FAKED:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(FAKES)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")]))
+    gpu = SimpleNamespace(trt=importlib.import_module("tensorrt"), cuda=importlib.import_module("pycuda.driver"))
+    yield gpu
+    assert gpu.cuda._leaked() == []
+    for name in FAKED:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(name="free_port")

@@ -1,7 +1,8 @@
 """The model bundle: the network together with all that is needed to use it rightly, sealed by hashes.
 
 A folder, or the same as one zip: ``manifest.json``, ``model.onnx``, ``golden.npz``, ``seen.npy``,
-``MODEL_CARD.md``. What the device cannot prove whole it refuses.
+``proof.json``, ``MODEL_CARD.md``, and ``manifest.sig`` where it was signed. What the device cannot prove whole it
+refuses.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 from fnrbc_device.errors import BundleError
 from fnrbc_device.manifest import FORMAT, SEALED_FILES, Manifest
 from fnrbc_device.records import Image, Role
+from fnrbc_device.signature import SIGNATURE, require_signature
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID
 
 MANIFEST: Final = "manifest.json"
@@ -63,27 +65,48 @@ class Bundle:
         return {entry.name: entry.role for entry in self.manifest.classes}
 
 
-def load_bundle(path: Path | None) -> Bundle:
+def load_bundle(path: Path | None, key: Path | None = None) -> Bundle:
     """Read a bundle and prove it whole.
 
     Parameters
     ----------
     path
         A bundle's folder or zip; None for the one that fnrbc ships.
+    key
+        Ed25519 public key, PEM, that must have signed it; None where signatures are not asked for.
 
     Raises
     ------
     BundleError
-        It is missing, incomplete, altered, of another format or made for another preprocessing.
+        It is missing, incomplete, altered, of another format, made for another preprocessing, or not signed.
+    ConfigError
+        The key cannot be used.
     """
     where = SHIPPED if path is None else path
     read = _reader(where)
-    manifest = _manifest(read(MANIFEST), where)
+    described = read(MANIFEST)
+    if key is not None:
+        require_signature(described, _signature(read), key, where)
+    manifest = _manifest(described, where)
     _require_preprocessing(manifest, where)
     contents = {name: read(name) for name in SEALED_FILES}
     for name, content in contents.items():
         _require_hash(name, content, manifest.files[name], where)
     return _opened(manifest, contents, where)
+
+
+def read_files(path: Path) -> dict[str, bytes]:
+    """Read all files of a bundle by their names, unproved; the signature too, where there is one.
+
+    Raises
+    ------
+    BundleError
+        One of them is missing.
+    """
+    read = _reader(path)
+    files = {name: read(name) for name in (MANIFEST, *SEALED_FILES)}
+    signature = _signature(read)
+    return files if signature is None else {**files, SIGNATURE: signature}
 
 
 def _reader(where: Path) -> Callable[[str], bytes]:
@@ -112,6 +135,13 @@ def _read_from_zip(where: Path, name: str) -> bytes:
         raise BundleError(f"the bundle {where} is no readable zip ({error}); copy it again") from None
 
 
+def _signature(read: Callable[[str], bytes]) -> bytes | None:
+    try:
+        return read(SIGNATURE)
+    except BundleError:
+        return None
+
+
 def _lacking(where: Path, name: str, reason: str) -> str:
     needed = ", ".join((MANIFEST, *SEALED_FILES))
     return f"the bundle {where} lacks {name} ({reason}); {needed} are needed, export it again"
@@ -120,8 +150,7 @@ def _lacking(where: Path, name: str, reason: str) -> str:
 def _bounded(content: bytes, where: Path, name: str) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise BundleError(
-            f"{name} of the bundle {where} is larger than {MAX_FILE_BYTES >> 20} MiB; "
-            "that is no P-net, export it again"
+            f"{name} of the bundle {where} is larger than {MAX_FILE_BYTES >> 20} MiB; that is no P-net, export it again"
         )
     return content
 
@@ -131,13 +160,9 @@ def _manifest(content: bytes, where: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise BundleError(
-            f"{MANIFEST} of the bundle {where}: {first_error(error)}; export it again"
-        ) from None
+        raise BundleError(f"{MANIFEST} of the bundle {where}: {first_error(error)}; export it again") from None
     if content != manifest.canonical() or manifest.bundle_id != manifest.identify():
-        raise BundleError(
-            f"{MANIFEST} of the bundle {where} was changed after it was sealed; export it again"
-        )
+        raise BundleError(f"{MANIFEST} of the bundle {where} was changed after it was sealed; export it again")
     return manifest
 
 
@@ -181,8 +206,7 @@ def _require_hash(name: str, content: bytes, wanted: str, where: Path) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != wanted:
         raise BundleError(
-            f"{name} of the bundle {where} has sha256 {found[:12]}, "
-            f"its manifest says {wanted[:12]}; copy it again"
+            f"{name} of the bundle {where} has sha256 {found[:12]}, its manifest says {wanted[:12]}; copy it again"
         )
 
 
@@ -193,9 +217,7 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
         seen = np.load(io.BytesIO(contents["seen.npy"]), allow_pickle=False)
         card = contents["MODEL_CARD.md"].decode()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            f"the bundle {where} was sealed with a broken file ({error}); export it again"
-        ) from None
+        raise BundleError(f"the bundle {where} was sealed with a broken file ({error}); export it again") from None
     count = len(crops)
     _require_array("golden crops", crops, (count, CROP_PX, CROP_PX, 3), np.uint8, where)
     _require_array("golden probabilities", probabilities, (count, len(manifest.classes)), np.float32, where)

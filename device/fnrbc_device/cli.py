@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import fnrbc_device
-from fnrbc_device import command
+from fnrbc_device import bundle_command, command
 from fnrbc_device.allocation import keep_large_buffers
 from fnrbc_device.wording import RESEARCH_USE_ONLY
 
@@ -102,6 +102,9 @@ def run(config: ConfigPath = None) -> None:
     from fnrbc_device.service import run_service
 
     run_service(load_config(config))
+
+
+app.add_typer(bundle_command.app, name="bundle")
 
 
 @app.command()

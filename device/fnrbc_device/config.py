@@ -37,6 +37,17 @@ class CameraSettings(_Part):
     """Of the simulated slide and hand."""
 
 
+class InferenceSettings(_Part):
+    """What runs the network."""
+
+    runtime: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    """The processor, or the GPU with an engine built on this machine."""
+    fallback: Literal["onnxruntime", "last_good"] = "onnxruntime"
+    """What counts when no engine can be built and proved: the processor, or the engine before it, or else nothing."""
+    build_timeout_s: Annotated[float, Field(ge=1, le=86400)] = 3600.0
+    """For building an engine; on an Orin it takes minutes."""
+
+
 class WebSettings(_Part):
     """The page at the microscope."""
 
@@ -53,8 +64,11 @@ class Config(_Part):
     state_dir: Path = Path("/var/lib/fnrbc")
     """Where the journal lives. Must survive a restart."""
     bundle: Path | None = None
-    """Model bundle, a folder or a zip; None for the one that fnrbc ships."""
+    """Model bundle, a folder or a zip; None for the one that ``fnrbc bundle`` installed, or else the one shipped."""
+    bundle_key: Path | None = None
+    """Ed25519 public key, PEM; with it, bundles that it did not sign are refused."""
     camera: CameraSettings = CameraSettings()
+    inference: InferenceSettings = InferenceSettings()
     mqtt: MqttSettings = MqttSettings()
     web: WebSettings = WebSettings()
 

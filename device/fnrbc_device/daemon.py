@@ -21,8 +21,7 @@ from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.counting.journal import Journal, SessionMeta
 from fnrbc_device.errors import SourceError
 from fnrbc_device.health import HealthMonitor
-from fnrbc_device.inference.onnx_classifier import OnnxClassifier
-from fnrbc_device.inference.selftest import prove
+from fnrbc_device.inference.opening import EngineSettings, open_classifier
 from fnrbc_device.pipeline import Arrival, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
@@ -59,6 +58,8 @@ class Setup:
     live: LiveView
     config_hash: str = ""
     simulated: bool = False
+    engines: EngineSettings | None = None
+    """None to run the network on the processor."""
 
 
 def session_name(moment: datetime) -> str:
@@ -107,6 +108,8 @@ class Daemon:
         ------
         ParityError
             The network does not reproduce its checkpoint's probabilities on this machine.
+        EngineError
+            There is no engine, and the configuration wants no other network.
         JournalError
             The record cannot be kept. Nothing is counted that is not recorded.
         SourceError
@@ -115,8 +118,11 @@ class Daemon:
         setup = self._setup
         with ExitStack() as stack:
             stack.callback(setup.source.close)
-            classifier = stack.enter_context(closing(OnnxClassifier(setup.bundle)))
-            prove(classifier, setup.bundle)
+            opened = open_classifier(setup.bundle, setup.engines, lambda: self._building(stop))
+            classifier = stack.enter_context(closing(opened.classifier))
+            if opened.fault:
+                self._health.keep("engine_parity_failed")
+            _log.info("the network runs in %s", opened.runtime)
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
             publisher = self._publisher(stack)
             capture = threading.Thread(target=self._capture, args=(stop,), name="capture", daemon=True)
@@ -138,6 +144,15 @@ class Daemon:
         if self._camera_fault is not None:
             raise SourceError(f"the camera failed: {self._camera_fault}") from self._camera_fault
         return tally
+
+    def _building(self, stop: threading.Event) -> bool:
+        """Show that an engine is built; says whether to go on."""
+        setup = self._setup
+        health = self._health.snapshot("building_engine", self._clock.monotonic_s())
+        setup.live.show(
+            Snapshot(None, "", "starting", health, setup.pixel_size_um, setup.bundle.id, setup.simulated)
+        )
+        return not stop.is_set()
 
     def _publisher(self, stack: ExitStack) -> Publisher | None:
         if not self._setup.mqtt.enabled:

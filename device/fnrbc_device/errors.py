@@ -55,3 +55,7 @@ class JournalError(FnrbcError):
 
 class PublishError(FnrbcError):
     """The broker refused, or cannot be reached in the time allowed."""
+
+
+class EngineError(FnrbcError):
+    """TensorRT cannot build, load or run the engine, or what lies in the cache is not for this machine."""

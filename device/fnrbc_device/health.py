@@ -25,6 +25,7 @@ CURES: Final = {
     "broker_away": "The broker cannot be reached: counting goes on, and messages wait.",
     "pixel_size_doubtful": "Red cells do not measure what the pixel size says: check objective, binning and "
     "camera.pixel_size_um.",
+    "engine_parity_failed": "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
     "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
 }
 """Every reason, and its cure in one sentence."""
@@ -99,6 +100,10 @@ class HealthMonitor:
     def note(self, reason: str, now_s: float) -> None:
         """Add a reason that no frame shows, such as the broker's absence."""
         self._until[reason] = now_s + HELD_S
+
+    def keep(self, reason: str) -> None:
+        """Add a reason that stays for the whole session."""
+        self._until[reason] = float("inf")
 
     def snapshot(self, state: HealthState, now_s: float) -> Health:
         """State the health; ``counting`` becomes ``degraded`` while there is a reason."""

@@ -17,7 +17,7 @@ from fnrbc_device.records import Role
 FORMAT: Final = 1
 """Raised when a bundle of the new kind would be misread by an older device."""
 
-SEALED_FILES: Final = ("model.onnx", "golden.npz", "seen.npy", "MODEL_CARD.md")
+SEALED_FILES: Final = ("model.onnx", "golden.npz", "seen.npy", "proof.json", "MODEL_CARD.md")
 """Everything but the manifest, which holds their hashes."""
 
 UNDECIDED: Final = -1
@@ -32,6 +32,10 @@ class _Part(BaseModel):
     """No field may be missing, none may be unknown, none changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Precision = Literal["fp32", "fp16", "int8"]
+"""What the network computes in. Its inputs and outputs are the same in all three."""
 
 
 class ClassEntry(_Part):
@@ -105,6 +109,7 @@ class Manifest(_Part):
     temperature: Annotated[float, Field(gt=0)]
     """The logits' divisor that calibrated the probabilities; it is inside the graph already."""
     network: Text
+    precision: Precision
     metrics: Metrics
     parity: Parity
     training_data: TrainingData

@@ -2,13 +2,16 @@
 
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 from fnrbc_device.bundle import load_bundle
+from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.config import CameraSettings, Config
 from fnrbc_device.daemon import PIXEL_SIZE_SETTING, Daemon, Setup
 from fnrbc_device.demo import DEMO_CELLS, stopped_by_signal
 from fnrbc_device.errors import ConfigError
+from fnrbc_device.inference.opening import EngineSettings
 from fnrbc_device.scale import require_known_pixel_size
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
@@ -39,9 +42,10 @@ def run_service(config: Config) -> None:
             page = WebServer(live, config.web.host, config.web.port)
             page.start()
             stack.callback(page.stop)
+        chosen = bundle_for(config)
         setup = Setup(
             source=source,
-            bundle=load_bundle(config.bundle),
+            bundle=load_bundle(chosen, config.bundle_key),
             pixel_size_um=require_known_pixel_size(
                 config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError
             ),
@@ -50,10 +54,18 @@ def run_service(config: Config) -> None:
             live=live,
             config_hash=config.fingerprint(),
             simulated=config.camera.kind == "simulated",
+            engines=_engines(config, chosen),
         )
         started = f"counting; page: {page.url}" if page else "counting"
         tally = Daemon(setup).run(stop, lambda: print(started, flush=True))
     print(f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes")
+
+
+def _engines(config: Config, bundle: Path | None) -> EngineSettings | None:
+    inference = config.inference
+    if inference.runtime == "onnxruntime":
+        return None
+    return EngineSettings(bundle, config.state_dir / "engines", inference.fallback, inference.build_timeout_s)
 
 
 def _open_camera(settings: CameraSettings) -> FrameSource:

@@ -1,4 +1,4 @@
-"""The command line of the export: onnx, verify."""
+"""The command line of the export: onnx, engine, verify, sign."""
 
 import time
 from pathlib import Path
@@ -6,8 +6,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from fnrbc_device.bundle import load_bundle
 from fnrbc_device.command import run
+from fnrbc_device.manifest import Precision
 from fnrbc_export.verify import verify
+
+ENGINES = Path("/var/lib/fnrbc/engines")
+"""Where the daemon's configuration of every default looks for engines."""
+
+Cache = Annotated[Path, typer.Option(help="Folder of the engines.")]
+Key = Annotated[Path | None, typer.Option(help="Ed25519 public key, PEM: refuse a bundle that it did not sign.")]
 
 app = typer.Typer(
     help="Checkpoint to proved bundle, and proof of a bundle.",
@@ -26,25 +34,62 @@ def main() -> NoReturn:
 def onnx_command(
     checkpoint: Annotated[Path, typer.Argument(help="What fnrbc-train fit wrote.")],
     out: Annotated[Path, typer.Option(help="The bundle's folder, or zip if the name ends so.")],
+    precision: Annotated[Precision, typer.Option(help="What the network computes in.")] = "fp32",
 ) -> None:
     """Convert a checkpoint, prove the model against it, and write a bundle."""
-    # torch takes seconds to import, and verify must run where there is none.
+    # torch takes seconds to import, and the other commands must run where there is none.
     from fnrbc_export.to_onnx import export_bundle
     from fnrbc_training.checkpoint import load
 
-    bundle = export_bundle(load(checkpoint), out)
-    parity = bundle.manifest.parity
-    print(f"{out}: bundle {bundle.id[:12]}, {len(bundle.model) / 1e6:.2f} MB of model")
-    print(f"off by at most {parity.largest_difference:.2g} on {parity.crops} crops it never saw")
+    bundle = export_bundle(load(checkpoint), out, precision, show=lambda proof: print(proof.as_table(), flush=True))
+    print(f"{out}: bundle {bundle.id[:12]}, proved on {bundle.manifest.parity.crops} crops it never saw")
+
+
+@app.command("engine")
+def engine_command(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder or zip.")],
+    cache: Cache = ENGINES,
+    key: Key = None,
+    timeout_s: Annotated[float, typer.Option(min=1, help="For building and proving.")] = 3600.0,
+    wait_s: Annotated[float, typer.Option(min=0, help="For another builder at work.")] = 10.0,
+) -> None:
+    """Build the engine of a bundle for this machine, prove it here, and put it in its place."""
+    from fnrbc_export.engine_command import ensure_engine
+
+    print(ensure_engine(load_bundle(bundle, key), cache, timeout_s, wait_s))
 
 
 @app.command("verify")
-def verify_command(bundle: Annotated[Path, typer.Argument(help="A bundle's folder or zip.")]) -> None:
+def verify_command(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder or zip.")],
+    engine: Annotated[bool, typer.Option("--engine", help="Prove its engine on this machine, too.")] = False,
+    cache: Cache = ENGINES,
+    key: Key = None,
+) -> None:
     """Run the device's self-test by hand: hashes, format, golden crops."""
     began = time.monotonic()
-    found, difference = verify(bundle)
-    print(f"{bundle}: bundle {found.id[:12]}, classes {', '.join(found.classes)}")
+    found, difference = verify(bundle, key)
+    print(f"{bundle}: bundle {found.id[:12]}, {found.manifest.precision}, classes {', '.join(found.classes)}")
     print(
         f"off by at most {difference:.2g} on {len(found.golden_crops)} golden crops, "
         f"{found.manifest.parity.tolerance:.2g} is allowed; {time.monotonic() - began:.2f} s"
     )
+    if engine:
+        from fnrbc_export.engine_command import verify_engine
+
+        print(verify_engine(found, cache))
+
+
+@app.command("sign")
+def sign_command(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    key: Annotated[Path, typer.Option(help="Ed25519 private key, PEM, as openssl genpkey makes it.")],
+) -> None:
+    """Sign a bundle, for devices that hold the public key."""
+    from fnrbc_export.sign import sign
+
+    print(f"{sign(bundle, key)}: signed bundle {load_bundle(bundle).id[:12]}")
+
+
+if __name__ == "__main__":
+    main()

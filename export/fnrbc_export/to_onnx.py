@@ -4,14 +4,13 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -19,8 +18,11 @@ from fnrbc_device import __version__
 from fnrbc_device.bundle import Bundle, load_bundle
 from fnrbc_device.errors import BundleError, ParityError
 from fnrbc_device.inference.onnx_classifier import INPUT, OUTPUT
+from fnrbc_device.manifest import Precision
 from fnrbc_device.records import Image
 from fnrbc_device.vision.preprocessing import CROP_PX
+from fnrbc_export.proof import DEVICE_TOLERANCES, Proof, ProofSet, prove_model
+from fnrbc_export.quantise import to_half, to_int8
 from fnrbc_export.seal import golden_bytes, npy_bytes, seal, write_bundle
 from fnrbc_export.verify import verify
 from fnrbc_training.checkpoint import Checkpoint
@@ -32,21 +34,13 @@ OPSET: Final = 17
 IR_VERSION: Final = 8
 """What opset 17 came with: older readers refuse a newer one without need."""
 
-TOLERANCE: Final = 1e-3
-"""What a device is allowed on a probability. onnxruntime in fp32 needs 1e-5 on x86-64; the rest is for other
-processors' order of sums, far below what any fault of the conversion makes."""
-
-PROOF_TOLERANCE: Final = 1e-4
-"""What the export itself is allowed, on the machine that trained."""
-
-PROOF_BATCHES: Final = (1, 2, 3, 7, 16, 33, 64)
-"""One crop, the runtimes' optimum and maximum, and odd ones between."""
-
 GOLDEN: Final = 32
 """Crops that travel: the half of them least certain, since a certain one hardly shows a fault."""
 
 
-def export_bundle(checkpoint: Checkpoint, out: Path) -> Bundle:
+def export_bundle(
+    checkpoint: Checkpoint, out: Path, precision: Precision = "fp32", show: Callable[[Proof], None] = lambda _: None
+) -> Bundle:
     """Export a checkpoint and prove what came out before it is in place.
 
     Parameters
@@ -55,30 +49,45 @@ def export_bundle(checkpoint: Checkpoint, out: Path) -> Bundle:
         A finished training.
     out
         The bundle's folder, or zip if the name ends so.
+    precision
+        What the network is to compute in.
+    show
+        Called with the proof, passed or failed.
 
     Raises
     ------
     BundleError
         The conversion gave another opset, other names or other shapes than a device takes.
     ParityError
-        The model does not reproduce the checkpoint.
+        The model does not reproduce the checkpoint. The report lies beside ``out``, and no bundle.
+    UsageError
+        The checkpoint has too few crops to calibrate int8 with.
     """
     network = checkpoint.network()
-    model = convert(network)
-    wanted = _reference(network, checkpoint.proof_crops)
-    difference = prove_model(model, checkpoint.proof_crops, wanted)
-    golden = golden_rows(wanted)
+    against = proof_set(network, checkpoint)
+    model = lowered(convert(network), precision, checkpoint)
+    proof = prove_model(model, precision, against)
+    show(proof)
+    if not proof.passed:
+        raise ParityError(_refused(proof, out))
+    golden = golden_rows(against.wanted)
     fields = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "software_version": __version__,
-        "parity": {"largest_difference": difference, "tolerance": TOLERANCE, "crops": len(wanted)},
+        "precision": precision,
+        "parity": {
+            "largest_difference": proof.largest_difference,
+            "tolerance": DEVICE_TOLERANCES[precision],
+            "crops": proof.crops,
+        },
         **checkpoint.about,
     }
     contents = {
         "model.onnx": model,
-        "golden.npz": golden_bytes(checkpoint.proof_crops[golden], wanted[golden]),
+        "golden.npz": golden_bytes(against.crops[golden], against.wanted[golden]),
         "seen.npy": npy_bytes(checkpoint.seen),
-        "MODEL_CARD.md": checkpoint.card.encode(),
+        "proof.json": proof.as_json(),
+        "MODEL_CARD.md": _card(checkpoint.card, proof).encode(),
     }
     write_bundle(out, seal(fields, contents), prove=verify)
     return load_bundle(out)
@@ -119,37 +128,27 @@ def convert(network: Calibrated) -> bytes:
     return content
 
 
-def prove_model(model: bytes, crops: Image, wanted: NDArray[np.float32]) -> float:
-    """Hold a converted model against its checkpoint, at every batch size that matters.
+def proof_set(network: Calibrated, checkpoint: Checkpoint) -> ProofSet:
+    """Gather what a model is proved with, and the checkpoint's own probabilities of it."""
+    about = checkpoint.about
+    return ProofSet(
+        crops=checkpoint.proof_crops,
+        wanted=_reference(network, checkpoint.proof_crops),
+        labels=checkpoint.proof_labels,
+        heldout=checkpoint.proof_heldout,
+        target=[entry["role"] for entry in about["classes"]].index("target"),
+        indeterminate=tuple(about["indeterminate"]),
+        temperature=float(about["temperature"]),
+    )
 
-    Parameters
-    ----------
-    model
-        ONNX.
-    crops
-        (P, 120, 120, 3) uint8 RGB, none of them trained on.
-    wanted
-        (P, classes) the checkpoint's probabilities.
 
-    Returns
-    -------
-    float
-        Largest difference of a probability.
-
-    Raises
-    ------
-    ParityError
-        It is above ``PROOF_TOLERANCE``, or a value is no number.
-    """
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    differences = [_difference(session, crops, wanted, batch) for batch in PROOF_BATCHES]
-    worst = float(max(differences))
-    if not worst <= PROOF_TOLERANCE:  # not >, which a value that is no number would pass
-        raise ParityError(
-            f"the model is off by {worst:.2g} at a batch of {PROOF_BATCHES[int(np.argmax(differences))]}, "
-            f"{PROOF_TOLERANCE:.2g} is allowed; no bundle was written: the conversion is at fault"
-        )
-    return worst
+def lowered(model: bytes, precision: Precision, checkpoint: Checkpoint) -> bytes:
+    """Bring an fp32 model to a precision; see ``quantise``."""
+    if precision == "fp16":
+        return to_half(model)
+    if precision == "int8":
+        return to_int8(model, checkpoint.calibration_crops)
+    return model
 
 
 def golden_rows(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -161,15 +160,24 @@ def golden_rows(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.concatenate([uncertain, evenly])
 
 
-def _difference(session: onnxruntime.InferenceSession, crops: Image, wanted: NDArray[np.float32], batch: int) -> float:
-    """Largest difference over all crops, in batches of one size; infinite where a value is no number."""
-    worst = 0.0
-    for start in range(0, len(crops), batch):
-        (found,) = session.run([OUTPUT], {INPUT: crops[start : start + batch]})
-        if not np.isfinite(found).all() or np.abs(found.sum(axis=1) - 1).max() > PROOF_TOLERANCE:
-            return float("inf")
-        worst = max(worst, float(np.abs(found - wanted[start : start + batch]).max()))
-    return worst
+def _refused(proof: Proof, out: Path) -> str:
+    """Write the report beside where the bundle would be, and say what it says."""
+    report = out.with_name(out.name + ".proof.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report.write_bytes(proof.as_json())
+    return (
+        f"the model is not what was trained: {'; '.join(proof.failures)}; no bundle was written, the report is "
+        f"{report}: mend the conversion, or choose a higher --precision"
+    )
+
+
+def _card(card: str, proof: Proof) -> str:
+    """The training's card, with what the export measured."""
+    words = (
+        f"The shipped model against its checkpoint, in onnxruntime, on {proof.crops} crops that it never saw, "
+        f"{proof.heldout} of them real and held out, in batches of {', '.join(map(str, proof.batches))}."
+    )
+    return f"{card}\n## What the export proved\n\n{words}\n\n{proof.as_table()}\n"
 
 
 def _reference(network: Calibrated, crops: Image) -> NDArray[np.float32]:

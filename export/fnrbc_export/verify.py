@@ -7,13 +7,15 @@ from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 
 
-def verify(path: Path) -> tuple[Bundle, float]:
+def verify(path: Path, key: Path | None = None) -> tuple[Bundle, float]:
     """Prove a bundle whole, and its model the one that was trained.
 
     Parameters
     ----------
     path
         A bundle's folder or zip.
+    key
+        Public key that must have signed it; None for none.
 
     Returns
     -------
@@ -23,11 +25,11 @@ def verify(path: Path) -> tuple[Bundle, float]:
     Raises
     ------
     BundleError
-        It is missing, incomplete or altered.
+        It is missing, incomplete, altered, or not signed with the key.
     ParityError
         Its model gives other probabilities than its checkpoint gave.
     """
-    bundle = load_bundle(path)
+    bundle = load_bundle(path, key)
     classifier = OnnxClassifier(bundle)
     try:
         return bundle, prove(classifier, bundle)

@@ -123,6 +123,27 @@ def test_a_fault_between_checkpoint_and_device_is_caught(classifier, bundle, fau
         prove(Sabotaged(classifier, **FAULTS[fault]), bundle)
 
 
+def uncalibrated(bundle):
+    def change(probabilities):
+        raised = probabilities.astype(float) ** bundle.manifest.temperature
+        return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    return change
+
+
+def test_a_likely_fault_is_named(classifier, bundle):
+    faults = {
+        "its colour channels are swapped": {"crops": lambda c: c[..., ::-1]},
+        "its classes are in another order": {"probabilities": lambda p: p[:, [2, 0, 1]]},
+        "its calibration is left out": {"probabilities": uncalibrated(bundle)},
+        "its normalisation is left out": {"probabilities": lambda p: np.eye(3, dtype=np.float32)[p.argmax(axis=1)]},
+        "its weights were changed": {"probabilities": lambda p: p[::-1]},
+    }
+    for words, fault in faults.items():
+        with pytest.raises(ParityError, match=words):
+            prove(Sabotaged(classifier, **fault), bundle)
+
+
 def test_the_device_needs_neither_torch_nor_onnx():
     code = (
         "import sys, fnrbc_device.inference.onnx_classifier, fnrbc_export.verify, fnrbc_export.cli;"

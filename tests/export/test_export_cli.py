@@ -40,6 +40,21 @@ def test_a_changed_bundle_fails_with_one_sentence(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_failed_proof_shows_its_table_writes_its_report_and_no_bundle(make_checkpoint, tmp_path):
+    broken = make_checkpoint()
+    broken.state["head.4.bias"][0] = float("nan")
+    checkpoints.save(broken, tmp_path / "net.pt")
+
+    done = run("onnx", tmp_path / "net.pt", "--out", tmp_path / "bundle")
+
+    assert done.returncode == 1
+    assert "| largest difference of a probability | 1 | 0.0001 |" in done.stdout
+    assert done.stderr.startswith("error: the model is not what was trained: a probability is off by 1,")
+    assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "bundle.proof.json").exists()
+    assert not (tmp_path / "bundle").exists()
+
+
 @pytest.mark.parametrize("content", [None, b"no checkpoint"])
 def test_what_is_no_checkpoint_is_wrong_usage(tmp_path, content):
     if content is not None:

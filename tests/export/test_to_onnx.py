@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -11,7 +12,8 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.errors import BundleError, ParityError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_export import to_onnx
-from fnrbc_export.to_onnx import convert, export_bundle, golden_rows, prove_model
+from fnrbc_export.proof import ProofSet, prove_model
+from fnrbc_export.to_onnx import convert, export_bundle, golden_rows
 from fnrbc_export.verify import verify
 from fnrbc_training import checkpoint as checkpoints
 
@@ -19,6 +21,13 @@ from fnrbc_training import checkpoint as checkpoints
 @pytest.fixture(scope="module")
 def model(make_checkpoint):
     return convert(make_checkpoint().network())
+
+
+def proof_of(model, checkpoint, wanted):
+    about = checkpoint.about
+    band = tuple(about["indeterminate"])
+    against = ProofSet(checkpoint.proof_crops, wanted, checkpoint.proof_labels, checkpoint.proof_heldout, 0, band, 1.0)
+    return prove_model(model, "fp32", against)
 
 
 def reference(checkpoint, crops):
@@ -97,24 +106,24 @@ def test_one_changed_weight_is_caught(make_checkpoint, model):
     checkpoint = make_checkpoint()
     wanted = reference(checkpoint, checkpoint.proof_crops)
 
-    assert prove_model(model, checkpoint.proof_crops, wanted) < 1e-5
-    with pytest.raises(ParityError, match="no bundle was written"):
-        prove_model(changed_weight(model), checkpoint.proof_crops, wanted)
+    assert proof_of(model, checkpoint, wanted).largest_difference < 1e-5
+    changed = proof_of(changed_weight(model), checkpoint, wanted)
+    assert not changed.passed
+    assert "a probability is off by" in changed.failures[0]
 
 
 def test_the_golden_crops_of_another_model_are_caught(make_checkpoint, model):
-    crops = make_checkpoint().proof_crops
-    with pytest.raises(ParityError):
-        prove_model(model, crops, reference(make_checkpoint(seed=9), crops))
+    checkpoint = make_checkpoint()
+    assert not proof_of(model, checkpoint, reference(make_checkpoint(seed=9), checkpoint.proof_crops)).passed
 
 
 def test_values_that_are_no_numbers_are_caught(make_checkpoint):
     checkpoint = make_checkpoint()
     state = {**checkpoint.state, "head.4.bias": torch.full((3,), float("nan"))}
     broken = dataclasses.replace(checkpoint, state=state)
-    crops = checkpoint.proof_crops
-    with pytest.raises(ParityError):
-        prove_model(convert(broken.network()), crops, reference(broken, crops))
+    proof = proof_of(convert(broken.network()), broken, reference(broken, checkpoint.proof_crops))
+    assert not proof.passed
+    assert proof.largest_difference == 1.0
 
 
 def test_a_failed_proof_writes_no_bundle_and_leaves_the_old_one(make_checkpoint, tmp_path, monkeypatch):
@@ -122,13 +131,15 @@ def test_a_failed_proof_writes_no_bundle_and_leaves_the_old_one(make_checkpoint,
     real = to_onnx.convert
     monkeypatch.setattr(to_onnx, "convert", lambda network: changed_weight(real(network)))
 
-    with pytest.raises(ParityError):
-        export_bundle(make_checkpoint(seed=2), tmp_path / "bundle")
-    with pytest.raises(ParityError):
-        export_bundle(make_checkpoint(seed=2), tmp_path / "new")
+    for name in ("bundle", "new"):
+        with pytest.raises(ParityError, match=r"no bundle was written, the report is .*proof\.json"):
+            export_bundle(make_checkpoint(seed=2), tmp_path / name)
 
     assert load_bundle(tmp_path / "bundle").id == old.id
-    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle", "bundle.proof.json", "new.proof.json"]
+    report = json.loads((tmp_path / "new.proof.json").read_text())
+    assert not report["passed"]
+    assert report["largest_difference"] > report["tolerance"]  # what would have been needed
 
 
 def test_a_new_bundle_takes_the_place_of_the_old_one(make_checkpoint, tmp_path):

@@ -19,7 +19,8 @@ from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.records import Image
 from fnrbc_training.pnet import Calibrated, NetName, build
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: labels beside the proof's crops, and crops to calibrate whole numbers with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +36,12 @@ class Checkpoint:
     """The model card, Markdown."""
     proof_crops: Image
     """(P, 120, 120, 3) uint8 RGB, none of them trained on: what an export is proved with."""
+    proof_labels: NDArray[np.int64]
+    """(P,) column of the class that an expert, or the simulation, says."""
+    proof_heldout: NDArray[np.bool_]
+    """(P,) real and held out: on these, decisions and figures are compared."""
+    calibration_crops: Image
+    """(C, 120, 120, 3) uint8 RGB, real and not held out: they set the ranges of an int8 model."""
     seen: NDArray[np.uint64]
     """(S,) sorted digests of the pictures trained or tuned on."""
 
@@ -54,6 +61,9 @@ def save(checkpoint: Checkpoint, out: Path) -> None:
         "about": json.dumps(checkpoint.about),
         "card": checkpoint.card,
         "proof_crops": torch.from_numpy(checkpoint.proof_crops),
+        "proof_labels": torch.from_numpy(checkpoint.proof_labels),
+        "proof_heldout": torch.from_numpy(checkpoint.proof_heldout),
+        "calibration_crops": torch.from_numpy(checkpoint.calibration_crops),
         "seen": torch.from_numpy(checkpoint.seen.view(np.int64)),  # torch reads no uint64 back
     }
     write(content, out)
@@ -76,6 +86,9 @@ def load(path: Path) -> Checkpoint:
         about=json.loads(content["about"]),
         card=content["card"],
         proof_crops=content["proof_crops"].numpy(),
+        proof_labels=content["proof_labels"].numpy(),
+        proof_heldout=content["proof_heldout"].numpy(),
+        calibration_crops=content["calibration_crops"].numpy(),
         seen=content["seen"].numpy().view(np.uint64),
     )
 

@@ -93,7 +93,7 @@ class PNet(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Logits (N, classes) of crops (N, 120, 120, 3) uint8 RGB."""
-        x = (WHITE - crops.permute(0, 3, 1, 2).to(torch.float32)) * (1 / WHITE)  # (N, 3, 120, 120)
+        x = (WHITE - crops.to(torch.float32).permute(0, 3, 1, 2)) * (1 / WHITE)  # (N, 3, 120, 120)
         x30 = self.to_30(x)  # (N, 3, 30, 30)
         x15 = self.to_15(x30)  # (N, 3, 15, 15)
         y = self.block1(x)  # (N, 16, 30, 30)

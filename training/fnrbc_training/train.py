@@ -46,6 +46,10 @@ AUGMENTATION_TIMEOUT_S: Final = 120.0
 SIMULATED_PROOF: Final = 128
 """Simulated tuning crops that the export is proved with, beside all held-out ones."""
 
+CALIBRATION: Final = 512
+"""Real tuning crops that set the ranges of an int8 export. Ranges from 1,024 crops gave probabilities as far off as
+those from 256 (0.063 and 0.060 at most)."""
+
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many, of how many."""
 
@@ -228,9 +232,19 @@ def _finished(network: nn.Module, crops: CropSet, recipe: Recipe) -> tuple[Check
     performance = metrics.measure(probabilities, heldout.labels, heldout.originals, CLASSES, TARGET, band)
     about = _about(crops, recipe, temperature, threshold, band, performance)
     card = model_card(about, performance, crops.sources, background_auc(crops), parameters(network))
-    proof = np.concatenate([heldout.crops, tuning.where(tuning.simulated).crops[:SIMULATED_PROOF]])
-    seen = np.unique(crops.where(crops.parts != "heldout").digests)
-    return Checkpoint(recipe.net, network.state_dict(), about, card, proof, seen), performance
+    painted = tuning.where(np.flatnonzero(tuning.simulated)[:SIMULATED_PROOF])
+    finished = Checkpoint(
+        net=recipe.net,
+        state=network.state_dict(),
+        about=about,
+        card=card,
+        proof_crops=np.concatenate([heldout.crops, painted.crops]),
+        proof_labels=np.concatenate([heldout.labels, painted.labels]),
+        proof_heldout=np.arange(len(heldout) + len(painted)) < len(heldout),
+        calibration_crops=tuning_real.crops[:: -(-len(tuning_real) // CALIBRATION)],
+        seen=np.unique(crops.where(crops.parts != "heldout").digests),
+    )
+    return finished, performance
 
 
 def _about(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Image
+from fnrbc_device.vision.preprocessing import CROP_PX
 
 
 class Classifier(Protocol):
@@ -30,3 +31,15 @@ class Classifier(Protocol):
 
     def close(self) -> None:
         """Give back what the network holds."""
+
+
+def require_crops(crops: Image) -> None:
+    """Refuse what a network would misread.
+
+    Raises
+    ------
+    ValueError
+        Crops of another shape or type.
+    """
+    if crops.ndim != 4 or crops.shape[1:] != (CROP_PX, CROP_PX, 3) or crops.dtype != np.uint8:
+        raise ValueError(f"crops are {crops.shape} {crops.dtype}; (N, {CROP_PX}, {CROP_PX}, 3) uint8 is needed")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.errors import BundleError
+from fnrbc_device.inference.classifier import require_crops
 from fnrbc_device.records import Image
 from fnrbc_device.vision.preprocessing import CROP_PX
 
@@ -38,8 +39,7 @@ class OnnxClassifier:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.classes = bundle.classes
-        self._session: onnxruntime.InferenceSession | None = _session(bundle.model, threads)
-        _require_interface(self._session, len(self.classes))
+        self._session: onnxruntime.InferenceSession | None = open_session(bundle.model, len(self.classes), threads)
 
     def probabilities(self, crops: Image) -> NDArray[np.float32]:
         """Classify crops.
@@ -59,10 +59,7 @@ class OnnxClassifier:
         ValueError
             The array is of another shape or type, or the classifier is closed.
         """
-        if crops.ndim != 4 or crops.shape[1:] != (CROP_PX, CROP_PX, 3) or crops.dtype != np.uint8:
-            raise ValueError(
-                f"crops are {crops.shape} {crops.dtype}; (N, {CROP_PX}, {CROP_PX}, 3) uint8 is needed"
-            )
+        require_crops(crops)
         if self._session is None:
             raise ValueError("the classifier is closed; make a new one")
         result = np.empty((len(crops), len(self.classes)), np.float32)
@@ -74,6 +71,28 @@ class OnnxClassifier:
     def close(self) -> None:
         """Give back what the network holds. Safe to call twice."""
         self._session = None
+
+
+def open_session(model: bytes, classes: int, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Open a model in onnxruntime, and refuse it unless it is a P-net.
+
+    Parameters
+    ----------
+    model
+        ONNX.
+    classes
+        Columns that the probabilities must have.
+    threads
+        Within one call, >= 1.
+
+    Raises
+    ------
+    BundleError
+        onnxruntime does not take it, or its names, types or shapes are others.
+    """
+    session = _session(model, threads)
+    _require_interface(session, classes)
+    return session
 
 
 def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
@@ -92,11 +111,12 @@ def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
 def _require_interface(session: onnxruntime.InferenceSession, classes: int) -> None:
     taken = [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()]
     given = [(o.name, o.type, o.shape[1:]) for o in session.get_outputs()]
+    fixed = [one.shape[0] for one in (*session.get_inputs(), *session.get_outputs()) if isinstance(one.shape[0], int)]
+    if fixed:
+        raise BundleError(f"the model takes batches of {fixed[0]} only, any number is needed; export it again")
     if taken != [(INPUT, "tensor(uint8)", [CROP_PX, CROP_PX, 3])]:
         raise BundleError(
             f"the model takes {taken}; uint8 {INPUT} (N, {CROP_PX}, {CROP_PX}, 3) are needed, export it again"
         )
     if given != [(OUTPUT, "tensor(float)", [classes])]:
-        raise BundleError(
-            f"the model gives {given}; float {OUTPUT} (N, {classes}) are needed, export it again"
-        )
+        raise BundleError(f"the model gives {given}; float {OUTPUT} (N, {classes}) are needed, export it again")

@@ -5,6 +5,7 @@ import numpy as np
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.errors import ParityError
 from fnrbc_device.inference.classifier import Classifier
+from fnrbc_device.inference.diagnosis import likely_fault
 
 
 def prove(classifier: Classifier, bundle: Bundle) -> float:
@@ -37,8 +38,10 @@ def prove(classifier: Classifier, bundle: Bundle) -> float:
     difference = float(np.abs(found - wanted).max())
     tolerance = bundle.manifest.parity.tolerance
     if difference > tolerance:
+        temperature = bundle.manifest.temperature
+        fault = likely_fault(classifier.probabilities, bundle.golden_crops, wanted, temperature)
         raise ParityError(
-            f"a probability of the golden crops is off by {difference:.2g}, {tolerance:.2g} is allowed; "
-            "this runtime does not compute what was trained: export the bundle again"
+            f"a probability of the golden crops is off by {difference:.2g}, {tolerance:.2g} is allowed: {fault}; "
+            "this runtime does not compute what was trained, export the bundle again"
         )
     return difference

@@ -1,0 +1,102 @@
+"""``fnrbc bundle``: rolls a retrained network out to this device, and takes it back."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fnrbc_device.errors import BundleError, UsageError
+
+# What is imported inside functions is heavy: `fnrbc --help` stays quick.
+if TYPE_CHECKING:
+    from fnrbc_device.bundle import Bundle
+    from fnrbc_device.bundle_store import BundleStore
+    from fnrbc_device.config import Config
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Install a model bundle, switch between those installed, take a switch back. The next session counts with it.",
+)
+
+ConfigPath = Annotated[Path | None, typer.Option("--config", help="TOML file. [default: /etc/fnrbc/fnrbc.toml]")]
+
+
+def bundle_for(config: "Config") -> Path | None:
+    """Give the bundle that a session counts with: the configured one, else the one in use, None for the shipped one."""
+    return config.bundle if config.bundle is not None else _store(config).active()
+
+
+@app.command()
+def install(
+    source: Annotated[Path, typer.Argument(help="A bundle's folder or zip.")],
+    config: ConfigPath = None,
+) -> None:
+    """Prove a bundle, keep it, and count with it from the next session on."""
+    print(_counts(_switchable(config).install(source)))
+
+
+@app.command("list")
+def list_command(config: ConfigPath = None) -> None:
+    """List the bundles on this device; a star marks the one that the next session counts with."""
+    from fnrbc_device.bundle_store import SHIPPED_NAME
+    from fnrbc_device.config import load_config
+
+    settings = load_config(config)
+    active = bundle_for(settings)
+    for path in (None, *_store(settings).installed()):
+        print(f"{'*' if path == active else ' '} {path.name if path else SHIPPED_NAME:<16}  {_described(path)}")
+    if settings.bundle is not None:
+        print(f"* {settings.bundle}, which the configuration names")
+
+
+@app.command()
+def use(
+    name: Annotated[str, typer.Argument(help="The first characters of a bundle's id, or: shipped.")],
+    config: ConfigPath = None,
+) -> None:
+    """Count with an installed bundle from the next session on."""
+    print(_counts(_switchable(config).use(name)))
+
+
+@app.command()
+def rollback(config: ConfigPath = None) -> None:
+    """Take the last switch back: the bundle before it counts from the next session on."""
+    print(_counts(_switchable(config).rollback()))
+
+
+def _store(config: "Config") -> "BundleStore":
+    from fnrbc_device.bundle_store import BundleStore
+
+    return BundleStore(config.state_dir / "bundles", config.bundle_key)
+
+
+def _switchable(config: Path | None) -> "BundleStore":
+    from fnrbc_device.config import load_config
+
+    settings = load_config(config)
+    if settings.bundle is not None:
+        raise UsageError(
+            f"the configuration names the bundle {settings.bundle}, which counts whatever is installed; "
+            "take `bundle` out of it first"
+        )
+    return _store(settings)
+
+
+def _counts(bundle: "Bundle") -> str:
+    return f"bundle {bundle.id[:16]} counts from the next session on"
+
+
+def _described(path: Path | None) -> str:
+    from fnrbc_device.bundle import load_bundle
+
+    try:
+        manifest = load_bundle(path).manifest
+    except BundleError as error:
+        return f"cannot be used: {error}"
+    figures = manifest.metrics
+    return (
+        f"{manifest.created:%Y-%m-%d %H:%M} {manifest.precision}  sensitivity {100 * figures.sensitivity.value:.2f} %, "
+        f"specificity {100 * figures.specificity.value:.2f} %  {manifest.network}"
+    )
