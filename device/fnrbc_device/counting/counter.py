@@ -28,7 +28,7 @@ it; the light at their places lay 20 to 29 % below its surroundings, at true cel
 
 FIRST_VIEWS: Final = 2
 """Views that P-net is asked about first; the others only where these do not decide alike, once in eighty cells. On
-composed slides of cells held out from the training two views decide as well as three; see decision 5."""
+composed slides of cells held out from the training two views decide as well as three; see decision 8."""
 
 CELLS_A_FRAME: Final = 8
 """Cells settled a frame, so that a field full of new cells does not stall the live view; the rest wait a frame."""

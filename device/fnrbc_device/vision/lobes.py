@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fnrbc_device.vision.outline import Outline, joined
 
-GAP_UM: Final = 2.6
+GAP_UM: Final = 3.2
 """Widest gap between lobes of one nucleus: eosinophils in ``pbc`` keep theirs within 2.5 um."""
 
 GAP_POINTS: Final = 64
@@ -30,7 +30,7 @@ beside a larger one: the paper's smallest nucleated cell, the small lymphocyte, 
 JOINED_UM: Final = 18.0
 """Widest joined nucleus: the longer side of its upright box."""
 
-BODY_SHARE: Final = 0.87
+BODY_SHARE: Final = 0.85
 """Two pieces share a body if no chord between them is shorter than this share of what the chords through their
 centres let expect on the way. 1 or more in any convex body; 0.6 where two equal discs overlap by 20 % of their
 diameter. Granulocytes and monocytes of ``pbc`` stay whole (6 of 1,720 fall apart)."""
