@@ -49,7 +49,7 @@ def _measured(frames: list[Frame], cells: int) -> dict[str, Any]:
         analyser.analyse(frames[0])
         gc.collect()
         before = _resident_bytes()
-        fill(_ledger_of(analyser), cells)
+        fill(analyser.ledger, cells)
         gc.collect()
         grown = _resident_bytes() - before
         stages, floors = [], []
@@ -88,11 +88,6 @@ def fill(ledger: Ledger, cells: int) -> None:
         left -= len(entry.sightings)
         for sighting in entry.sightings:
             sighting.cell.settled = _event(sighting.cell.number)
-
-
-def _ledger_of(analyser: Analyser) -> Ledger:
-    """The one place that reaches into the analyser: no slide with a million cells can be panned here."""
-    return analyser._ledger
 
 
 def _detection(centre_rc: tuple[float, float]) -> Detection:

@@ -146,16 +146,19 @@ class Ledger:
         pairs = matched_pairs(seen, places, radius_px)
         corrected = Pose(pose.island, pose.row_px + correction[0], pose.col_px + correction[1])
         sightings = [self._again(detections[i], known[j], corrected, frame_index) for i, j in pairs.items()]
-        missed = self._missed(known, places, set(pairs.values()))
+        shown = set(pairs.values())
         rest = [index for index in range(len(detections)) if index not in pairs]
         waiting: list[Detection] = []
         for index in rest:
             detection = detections[index]
-            well_inside = self._well_inside(detection.centre_rc, detection.reach_px)
-            if not (detection.whole and well_inside) or self._inside_known(detection, known, places):
-                waiting.append(detection)
-            else:
+            around = self._known_around(detection, known, places)
+            if around is not None:
+                shown.add(around)
+            if around is None and detection.whole and self._well_inside(detection.centre_rc, detection.reach_px):
                 sightings.append(self._new(detection, corrected, frame_index))
+            else:
+                waiting.append(detection)
+        missed = self._missed(known, places, shown)
         return Entry(sightings, missed, (float(correction[0]), float(correction[1])), waiting)
 
     def forget(self, cell: Cell) -> None:
@@ -233,10 +236,10 @@ class Ledger:
         key = (int(cell.row_px // self._bucket_px), int(cell.col_px // self._bucket_px))
         return self._islands.setdefault(cell.island, {}).setdefault(key, [])
 
-    def _missed(self, known: list[Cell], places: NDArray[np.float64], matched: set[int]) -> list[Cell]:
+    def _missed(self, known: list[Cell], places: NDArray[np.float64], shown: set[int]) -> list[Cell]:
         missed = []
         for index, cell in enumerate(known):
-            if index not in matched and self._well_inside(places[index], cell.reach_px):
+            if index not in shown and self._well_inside(places[index], cell.reach_px):
                 cell.misses += 1
                 missed.append(cell)
         return missed
@@ -246,12 +249,17 @@ class Ledger:
         row, col = centre_rc
         return bool(border <= row <= self._shape[0] - border and border <= col <= self._shape[1] - border)
 
-    def _inside_known(self, detection: Detection, known: list[Cell], places: NDArray[np.float64]) -> bool:
+    def _known_around(self, detection: Detection, known: list[Cell], places: NDArray[np.float64]) -> int | None:
+        """The known cell that a detection is a part of, or that is a part of it; the one most often seen.
+
+        It stands for that cell: a nucleus seen now in one piece, now in two, is neither lost nor counted twice.
+        """
         if not known:
-            return False
+            return None
         reach = np.array([FRAGMENT_SHARE * cell.diameter_um / self._um for cell in known])
         apart = np.hypot(*(places - np.array(detection.centre_rc)).T)
-        return bool((apart < reach).any())
+        around = np.flatnonzero(apart < reach).tolist()
+        return max(around, key=lambda index: known[index].views, default=None)
 
 
 def keep_view(cell: Cell, view: View, body: Body) -> None:
