@@ -158,7 +158,7 @@ def test_threshold_holds_both_readings_against_the_same_truth(tmp_path, capsys):
     adapted, printed = figures["adapted"], figures["printed"]
     assert (adapted["smear: white cells found"], printed["smear: white cells found"]) == (1.0, 0.0)
     assert adapted["nuclei: F1"] == 1.0
-    assert adapted["pbc: centre cell found, as one"] == printed["pbc: centre cell found, as one"] == 1.0
+    assert adapted["pbc: centre cell found, as one"] == 1.0
     medians = [printed[f"{name}: median"] for name in ("smear", "anaemia", "nuclei", "pbc")]
     assert medians == pytest.approx([256 / 3.06] * 4)
     assert adapted["smear: median"] > 100

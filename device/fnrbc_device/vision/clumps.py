@@ -44,7 +44,7 @@ MARGIN_PX: Final = 2
 LIKE_WIDTH: Final = 2.0
 """The widest piece on a sheet over the narrowest: a sheet holds pieces, not emptiness."""
 
-MOST_SHEETS: Final = 2.0
+MOST_SHEETS: Final = .5
 """Room that all sheets get together, in pictures. Clumps of cells lie side by side and need less than one; boxes of
 what is no cell may lie in each other by the hundred, and the rest of them stay whole."""
 
@@ -70,20 +70,28 @@ def cut_clumps(
     list of Outline
         What stayed whole in the order of the pieces, then the parts of what was cut.
     """
-    least_px = radius_um / pixel_um
-    suspects = [piece for piece in pieces if _has_waist(piece, least_px)]
+    whole: list[Outline] = []
+    room_px = MOST_SHEETS * low.size
+    while pieces:
+        suspects = [piece for piece in pieces if _has_waist(piece, radius_um / pixel_um)]
+        suspects = _that_fit(suspects, room_px)
+        room_px -= sum(_room(piece) for piece in suspects)
+        parts = _cut(suspects, low, radius_um / pixel_um)
+        whole += [piece for piece in pieces if id(piece) not in parts]
+        # Necks of one clump differ in depth: what fell apart at one may hold others.
+        pieces = [part for found in parts.values() for part in found]
+    return whole
+
+
+def _cut(suspects: list[Outline], low: NDArray[np.uint8], least_px: float) -> dict[int, list[Outline]]:
+    """The parts of the pieces that fall apart, by the piece's id."""
     parts: dict[int, list[Outline]] = {}
-    for alike in _by_width(suspects, MOST_SHEETS * low.size):
+    for alike in _by_width(suspects):
         sheet = _Sheet.of(alike)
         necks = _necks(sheet, least_px)
         if necks:
             parts |= _parts(sheet.only(list(necks)), np.array(list(necks.values()), np.float32), least_px, low)
-    fallen = {name: found for name, found in parts.items() if len(found) > 1}
-    if not fallen:
-        return pieces
-    whole = [piece for piece in pieces if id(piece) not in fallen]
-    # Necks of one clump differ in depth: what fell apart at one may hold others.
-    return whole + cut_clumps([part for found in fallen.values() for part in found], low, pixel_um, radius_um)
+    return {name: found for name, found in parts.items() if len(found) > 1}
 
 
 def _has_waist(piece: Outline, least_px: float) -> bool:
@@ -91,15 +99,24 @@ def _has_waist(piece: Outline, least_px: float) -> bool:
     return piece.area_px2 >= 2 * np.pi * least_px**2 and piece.area_px2 < WAIST * piece.hull_px2
 
 
-def _by_width(pieces: list[Outline], room_px: float) -> Iterator[list[Outline]]:
-    """Pieces of like width together, as long as there is room, narrow ones first."""
+def _room(piece: Outline) -> int:
+    """Pixels that a piece takes on a sheet."""
+    _, _, width, height = piece.box
+    return (width + 2 * MARGIN_PX) * (height + 2 * MARGIN_PX)
+
+
+def _that_fit(pieces: list[Outline], room_px: float) -> list[Outline]:
+    """As many as there is room for, narrow ones first."""
+    narrow_first = sorted(pieces, key=lambda piece: piece.box[2])
+    taken = np.cumsum([_room(piece) for piece in narrow_first])
+    return narrow_first[: int(np.searchsorted(taken, room_px, side="right"))]
+
+
+def _by_width(pieces: list[Outline]) -> Iterator[list[Outline]]:
+    """Pieces of like width together; narrow ones first, as they come."""
     alike: list[Outline] = []
-    for piece in sorted(pieces, key=lambda piece: piece.box[2]):
-        _, _, width, height = piece.box
-        room_px -= (width + 2 * MARGIN_PX) * (height + 2 * MARGIN_PX)
-        if room_px < 0:
-            break
-        if alike and width > LIKE_WIDTH * alike[0].box[2]:
+    for piece in pieces:
+        if alike and piece.box[2] > LIKE_WIDTH * alike[0].box[2]:
             yield alike
             alike = []
         alike.append(piece)
