@@ -18,12 +18,15 @@ def test_every_cell_of_a_panned_slide_is_counted_once(look, seed, cells):
     bundle = load_bundle(None)
     analyser = Analyser(slide.pixel_size_um, OnnxClassifier(bundle), bundle.manifest)
 
-    steps = [analyser.analyse(microscope.read()) for _ in range(len(microscope))]
+    placed = []
+    for _ in range(len(microscope)):
+        step = analyser.analyse(microscope.read())
+        if step.pose:
+            placed.append((step.pose, microscope.pose(step.frame.index)))
     analyser.finish()
 
     tally = analyser.tally()
     assert tally.islands == 1
-    placed = [(step.pose, microscope.pose(step.frame.index)) for step in steps if step.pose]
     offset = offset_of(*zip(*(((p.row_px, p.col_px), (t.row_px, t.col_px)) for p, t in placed), strict=True))
     counted = list(analyser.cells())
     places = np.array([(cell.row_px, cell.col_px) for cell in counted]) - offset
