@@ -87,5 +87,6 @@ def painted() -> CropSet:
         digests=np.arange(120, dtype=np.uint64),
         rings=rng.random((120, 6)).astype(np.float32),
         simulated=np.zeros(120, bool),
+        looks=rng.integers(0, 256, (120, 2, 16, 16, 3), np.uint8),
         sources=(Source("painted", "the tests", "paint", 0.2, False, 120, 0, {}),),
     )

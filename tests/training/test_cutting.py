@@ -10,7 +10,8 @@ from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
 from fnrbc_device.errors import UsageError
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_training import dataset
-from fnrbc_training.cutting import central, cut, describe, digest_of
+from fnrbc_training.cutting import central, cut, digest_of, middle_of
+from fnrbc_training.description import describe
 
 
 def silent(what, done, total):
@@ -192,5 +193,5 @@ def test_the_centre_cell_of_real_pictures_is_found():
     found = 0
     for path in paths:
         image = PictureReader().read(path)
-        found += central(Segmenter(size_um).segment(image).detections, image, size_um) is not None
+        found += central(Segmenter(size_um).segment(image).detections, middle_of(image), size_um) is not None
     assert found >= 0.96 * len(paths)

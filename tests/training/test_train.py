@@ -7,7 +7,8 @@ import torch
 from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_training import checkpoint, train
 from fnrbc_training.pnet import PNet, build, parameters
-from fnrbc_training.train import Recipe, fit
+from fnrbc_training.recipe import Recipe
+from fnrbc_training.train import fit
 
 RECIPE = Recipe("pnet", epochs=3, augmentation="symmetries", seed=1)
 

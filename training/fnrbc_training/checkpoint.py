@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.records import Image
-from fnrbc_training.pnet import Calibrated, NetName, build
+from fnrbc_training.pnet import Calibrated, NetName, build, widths_of
 
 FORMAT: Final = 2
 """2: labels beside the proof's crops, and crops to calibrate whole numbers with."""
@@ -47,7 +47,7 @@ class Checkpoint:
 
     def network(self) -> Calibrated:
         """Build the network as it is exported: ready to be used, not to be trained."""
-        network = build(self.net, len(self.about["classes"]))
+        network = build(self.net, len(self.about["classes"]), widths_of(self.state))
         network.load_state_dict(self.state)
         return Calibrated(network, float(self.about["temperature"])).eval()
 
