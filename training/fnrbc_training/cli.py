@@ -1,4 +1,4 @@
-"""The command line of the training: cut, fit, evaluate."""
+"""The command line of the training: cut, fit, evaluate, compare."""
 
 import json
 import sys
@@ -90,6 +90,20 @@ def evaluate_command(
         print(json.dumps(found.as_json(), indent=2))
     else:
         _print(found)
+
+
+@app.command("compare")
+def compare_command(
+    data: Folders,
+    out: Annotated[Path, typer.Option(help="The folder for the report, its figures and the checkpoints.")],
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Of each network on all data.")] = 24,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Repeat the paper's comparison, Net1 with Net2, with and without augmentation; goes on where it was."""
+    from fnrbc_training.comparison import compare
+    from fnrbc_training.comparison_page import write_page
+
+    print(write_page(compare(_crops(data), out, epochs, seed, progress), out))
 
 
 def progress(what: str, done: int, total: int) -> None:

@@ -38,6 +38,11 @@ def predict(network: nn.Module, crops: Image) -> NDArray[np.float32]:
     return torch.cat(parts).cpu().numpy()
 
 
+def network_text(recipe: Recipe) -> str:
+    """Name a training as the manifest does."""
+    return f"{recipe.net}, {recipe.epochs} epochs, {recipe.augmentation}, seed {recipe.seed}"
+
+
 def finished(network: nn.Module, crops: CropSet, recipe: Recipe) -> tuple[Checkpoint, Performance]:
     """Calibrate a trained network, measure it, and gather all that its bundle will say of it."""
     tuning, heldout = crops.part("tuning"), crops.part("heldout")
@@ -93,7 +98,7 @@ def _about(
         "threshold": threshold,
         "indeterminate": list(band),
         "temperature": temperature,
-        "network": f"{recipe.net}, {recipe.epochs} epochs, {recipe.augmentation}, seed {recipe.seed}",
+        "network": network_text(recipe),
         "metrics": {
             **performance.figures(),
             "measured_on": f"{len(heldout)} crops of {', '.join(real)}: whole groups (of class folders the contiguous "

@@ -95,7 +95,7 @@ def _common(fine: NDArray[np.float32], asked: NDArray[np.int64]) -> NDArray[np.b
     turned = [np.ascontiguousarray(_turned(others, s)).reshape(len(others), -1).T for s in range(_SYMMETRIES)]
     common = np.zeros(len(fine), bool)
     for rows in np.array_split(asked, len(asked) // COMPARED + 1):
-        flat = fine[rows].reshape(len(rows), -1)
+        flat = fine[rows].reshape(len(rows), LOOK_PX * LOOK_PX * 3)
         alike = np.max([flat @ other for other in turned], axis=0) >= MUCH_ALIKE
         common[rows] = alike.sum(axis=1) > MOST_COPIES
     return common

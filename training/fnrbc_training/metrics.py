@@ -90,7 +90,7 @@ def measure(
     """
     decided = decide(probabilities, target, band)
     positive, undecided = labels == target, decided == UNDECIDED
-    right = ((decided == target) == positive) & ~undecided
+    right = rightly_decided(probabilities, labels, target, band)
     return Performance(
         accuracy=share(int(right.sum()), len(labels)),
         sensitivity=share(int(right[positive].sum()), int(positive.sum())),
@@ -100,6 +100,14 @@ def measure(
         indeterminate=int(undecided.sum()),
         confusion=_confusion(decided, originals, classes),
     )
+
+
+def rightly_decided(
+    probabilities: Probabilities, labels: NDArray[np.int64], target: int, band: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """(N,) which crops were decided, and rightly told to be the target or not."""
+    decided = decide(probabilities, target, band)
+    return np.asarray(((decided == target) == (labels == target)) & (decided != UNDECIDED))
 
 
 def expected_calibration_error(probabilities: Probabilities, truth: NDArray[np.bool_]) -> float:

@@ -89,7 +89,8 @@ def require_no_leak(crops: CropSet) -> None:
 def _pairs(crops: CropSet) -> NDArray[np.int64]:
     """Near duplicates, real or painted; across the two there are none, and painted cells are never held out."""
     pairs = near_pairs(crops.looks)
-    return pairs[crops.simulated[pairs[:, 0]] == crops.simulated[pairs[:, 1]]]
+    same = crops.simulated[pairs[:, 0]] == crops.simulated[pairs[:, 1]]
+    return np.asarray(pairs[same])
 
 
 def _require_one_label(crops: CropSet, pairs: NDArray[np.int64]) -> None:
