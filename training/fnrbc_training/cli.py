@@ -19,6 +19,7 @@ from fnrbc_training.dataset import CropSet
 from fnrbc_training.evaluation import Evaluation, evaluate
 from fnrbc_training.pnet import NetName
 from fnrbc_training.recipe import Recipe
+from fnrbc_training.splitting import contradictions
 
 app = typer.Typer(
     help="Dataset, training and evaluation of P-net.",
@@ -51,6 +52,8 @@ def cut_command(
         print(f"  no cell where one is said to be: {missed or 0}")
         for readers, kappa in source.kappas.items():
             print(f"  Cohen's kappa of {readers}: {kappa:.3f}")
+    if contradicting := contradictions(crops):
+        print(f"look alike under two labels, have them read again: {contradicting}")
     print(f"{len(crops)} crops in {out}")
 
 

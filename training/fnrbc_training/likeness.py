@@ -28,9 +28,9 @@ ALIKE: Final = 0.95
 """Correlation from which two looks show one cell: see ``FINE_PX``."""
 
 MUCH_ALIKE: Final = 0.85
-MOST_COPIES: Final = 16
-"""A look with more others that are much alike is no copy but shows nothing of its own, such as a smooth painted disc on
-empty glass: it proves nothing. A picture in its eight symmetries, each saved twice, is 16 looks."""
+MOST_COPIES: Final = 8
+"""Where more looks than these, a picture in its eight symmetries, are much alike, they are no copies but show nothing
+of their own, such as smooth painted discs on empty glass: they prove nothing."""
 
 COMPARED: Final = 2000
 """Looks, evenly spaced, among which a look's others are counted."""

@@ -18,6 +18,9 @@ from fnrbc_training.likeness import near_pairs
 SHARES: Final[dict[Part, float]] = {"training": 0.7, "tuning": 0.1, "heldout": 0.2}
 """Of each class: those of the blocks of file numbers."""
 
+TIE: Final = 0.001
+"""Weight of the classes that a group does not have, when parts are chosen."""
+
 NAMED: Final = 5
 """Pairs that a refusal names; the rest it counts."""
 
@@ -25,27 +28,26 @@ NAMED: Final = 5
 def balanced_parts(groups: Sequence[str], labels: Sequence[int]) -> dict[str, Part]:
     """Give each group a part, so that every class comes as close to ``SHARES`` as whole groups allow.
 
-    The largest groups first, each to where it is missed most; equal ones in the order of their names, so that
-    the same groups give the same parts.
+    The largest groups first, each to the part that has the smallest share of what it should have; equal groups in
+    the order of their names, so that the same groups give the same parts.
     """
-    names = sorted(set(groups))
-    index = {name: i for i, name in enumerate(names)}
+    names, index = np.unique(np.array(groups), return_inverse=True)
     counts = np.zeros((len(names), len(CLASSES)))
-    np.add.at(counts, ([index[g] for g in groups], list(labels)), 1)
-    wanted = np.array(list(SHARES.values()))[:, None] * counts.sum(axis=0)
+    np.add.at(counts, (index, np.array(labels)), 1)
+    wanted = np.array(list(SHARES.values()))[:, None] * np.maximum(counts.sum(axis=0), 1)
+    given = np.zeros_like(wanted)
     parts: dict[str, Part] = {}
-    for i in sorted(range(len(names)), key=lambda i: (-counts[i].sum(), names[i])):
-        missed = np.where(wanted > 0, counts[i] / np.maximum(wanted, 1), 0)
-        # What a group adds beyond what is still wanted counts against the part that it would go to.
-        lacking = np.array([(np.minimum(counts[i], w) - np.maximum(counts[i] - w, 0)).sum() for w in wanted])
-        chosen = int(np.argmax(lacking - 1e-6 * missed.sum(axis=1)))
-        wanted[chosen] = np.maximum(wanted[chosen] - counts[i], 0)
-        parts[names[i]] = tuple(SHARES)[chosen]
+    for i in sorted(range(len(names)), key=lambda i: (-counts[i].sum(), i)):
+        # Of its own classes first; where no part has more of them, of all.
+        filled = (given / wanted) @ (counts[i] / counts[i].sum() + TIE)
+        chosen = int(np.argmin(filled))
+        given[chosen] += counts[i]
+        parts[str(names[i])] = tuple(SHARES)[chosen]
     return parts
 
 
 def keep_together(crops: CropSet, stated: NDArray[np.bool_]) -> CropSet:
-    """Move near duplicates to the group and part of the first of them.
+    """Give near duplicates the group and part of the first of them.
 
     Parameters
     ----------
@@ -53,19 +55,28 @@ def keep_together(crops: CropSet, stated: NDArray[np.bool_]) -> CropSet:
         With parts as their groups have them.
     stated
         (N,) rows whose part the data itself says: they are not moved.
-
-    Raises
-    ------
-    UsageError
-        Near duplicates have two labels.
     """
     pairs = _pairs(crops)
-    _require_one_label(crops, pairs)
     groups, parts = crops.groups.copy(), crops.parts.copy()
     for first, second in pairs[~stated[pairs].any(axis=1)]:
         # Pairs are sorted, so the first of three that look alike has its final place when the second is moved.
         groups[second], parts[second] = groups[first], parts[first]
     return dataclasses.replace(crops, groups=groups, parts=parts)
+
+
+def contradictions(crops: CropSet) -> str:
+    """Name the near duplicates that have two labels; empty where there are none.
+
+    A matter for a person: the same pixels under two labels are refused when they are cut, but two pictures that
+    only look alike may well be two cells.
+    """
+    pairs = _pairs(crops)
+    torn = pairs[crops.labels[pairs[:, 0]] != crops.labels[pairs[:, 1]]]
+    named = [
+        f"{crops.names[a]} ({CLASSES[crops.labels[a]]}) and {crops.names[b]} ({CLASSES[crops.labels[b]]})"
+        for a, b in torn
+    ]
+    return _listed(named, "pairs") if named else ""
 
 
 def require_no_leak(crops: CropSet) -> None:
@@ -91,16 +102,6 @@ def _pairs(crops: CropSet) -> NDArray[np.int64]:
     pairs = near_pairs(crops.looks)
     same = crops.simulated[pairs[:, 0]] == crops.simulated[pairs[:, 1]]
     return np.asarray(pairs[same])
-
-
-def _require_one_label(crops: CropSet, pairs: NDArray[np.int64]) -> None:
-    torn = pairs[crops.labels[pairs[:, 0]] != crops.labels[pairs[:, 1]]]
-    if len(torn):
-        named = [
-            f"{crops.names[a]} ({CLASSES[crops.labels[a]]}) and {crops.names[b]} ({CLASSES[crops.labels[b]]})"
-            for a, b in torn
-        ]
-        raise UsageError(f"labels contradict: {_listed(named, 'pairs look alike')}; take one of each pair out")
 
 
 def _listed(names: Sequence[str], what: str) -> str:
