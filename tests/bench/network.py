@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from precision import rates
 from torch import nn
 
 from fnrbc_device.bundle import load_bundle
@@ -30,6 +29,7 @@ from fnrbc_training.dataset import TARGET
 from fnrbc_training.description import describe
 from fnrbc_training.labelled import in_class_folders
 from fnrbc_training.pnet import Calibrated
+from precision import rates
 
 SEAM_UM = 0.6
 """Beyond what a crop shows of a cell: the seam of a cell that was laid elsewhere lies outside the crop's mask."""
@@ -108,9 +108,9 @@ def crop_of(image, pixel_size_um):
 def decisions(crops, bundle):
     """1 fNRBC, 0 something else, -1 indeterminate, -2 not found."""
     shown = [c if c is not None else np.zeros((CROP_PX, CROP_PX, 3), np.uint8) for c in crops]
-    with_closed = OnnxClassifier(bundle)
-    decided = bundle.manifest.decide(with_closed.probabilities(np.stack(shown)))
-    with_closed.close()
+    classifier = OnnxClassifier(bundle)
+    decided = bundle.manifest.decide(classifier.probabilities(np.stack(shown)))
+    classifier.close()
     known = np.where(decided < 0, -1, decided == bundle.manifest.target)
     return np.where([c is None for c in crops], -2, known)
 
@@ -219,11 +219,15 @@ def main():
 
 def table(rows):
     columns = list(next(iter(rows.values())))
-    lines = [" | ".join(["", *columns, ""]).strip()]
-    for name, row in rows.items():
-        cells = [f"{100 * v:.2f} %" if isinstance(v, float) and v <= 1 else f"{v:g}" for v in row.values()]
-        lines.append(f"{name:<18} | " + " | ".join(cells))
+    lines = [" | ".join([" " * 18, *columns])]
+    lines += [" | ".join([f"{name:<18}", *(shown(row[c], c) for c in columns)]) for name, row in rows.items()]
     return "\n".join(lines)
+
+
+def shown(value, column):
+    if column == "ratio":
+        return f"{value:.2f}"
+    return f"{100 * value:.2f} %" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

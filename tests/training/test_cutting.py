@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_training import dataset
 from fnrbc_training.cutting import central, cut, digest_of, middle_of
@@ -156,6 +156,12 @@ def test_a_set_comes_back_from_disk_as_it_was(make_folder, tmp_path):
     assert again.sources == found.sources
     assert all(np.array_equal(getattr(again, name), getattr(found, name)) for name in dataset.COLUMNS)
     assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_set_that_cannot_be_written_is_one_sentence_and_leaves_no_half(make_folder, tmp_path):
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(FnrbcError, match=r"set\.npz cannot be written.*choose another place"):
+        dataset.save(cut([make_folder(each=2)], [], silent), tmp_path / "taken" / "set.npz")
 
 
 def test_a_set_that_is_none_is_refused(tmp_path):

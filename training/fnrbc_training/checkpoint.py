@@ -6,6 +6,7 @@ Written complete or not at all; read without running code out of the file.
 import json
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -110,7 +111,8 @@ def write(content: dict[str, Any], out: Path) -> None:
             os.fsync(file.fileno())
         partial.replace(out)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be made is not there to be taken away
+            partial.unlink()
         raise FnrbcError(
             f"{out} cannot be written ({error}); free some space and run fit again, it goes on where it was"
         ) from error

@@ -130,6 +130,7 @@ def _print(found: Evaluation) -> None:
     for name in ("accuracy", "sensitivity", "specificity"):
         print(f"{name:<12} {_shown(getattr(performance, name))}")
     print(f"{'ece':<12} {100 * performance.ece:.2f} %")
+    print(f"{'false':<12} {found.false_positives:.1f} taken for fNRBC a thousand leukocytes")
     print(f"{performance.n} cells, {performance.indeterminate} indeterminate (counted as wrong)")
     print(f"{found.left_out} cells left out: the bundle was trained or tuned on them")
     for name, row in performance.confusion.items():

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.errors import FnrbcError
 from fnrbc_device.records import Image, Interval
 from fnrbc_training import bootstrap, charts, metrics
 from fnrbc_training.comparison import MORE_EPOCHS, Comparison, Outcome, Size, confusion
@@ -25,12 +26,24 @@ img.chart{max-width:100%}"""
 
 
 def write_page(comparison: Comparison, folder: Path) -> Path:
-    """Write ``comparison.html`` and its figures into a folder; returns the page."""
+    """Write ``comparison.html`` and its figures into a folder; returns the page.
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    FnrbcError
+        The folder cannot be written to.
+    """
     pictures = _charts(comparison)
-    for name, content in pictures.items():
-        (folder / name).write_bytes(content)
     page = folder / "comparison.html"
-    page.write_text(_page(comparison, pictures), encoding="utf-8")
+    text = _page(comparison, pictures)
+    try:
+        for name, content in pictures.items():
+            (folder / name).write_bytes(content)
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FnrbcError(f"{page} cannot be written ({error}); free some space and run compare again") from None
     return page
 
 

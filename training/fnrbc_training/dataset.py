@@ -10,6 +10,7 @@ a manifest are given parts of about the same sizes. Near duplicates follow the f
 import hashlib
 import json
 import zipfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.records import Image, Role
 from fnrbc_device.vision.preprocessing import PREPROCESSING_ID
 
@@ -119,16 +120,25 @@ def part_of(block: int, simulated: bool) -> Part:
 
 
 def save(crops: CropSet, out: Path) -> None:
-    """Write a set as one .npz, complete or not at all."""
+    """Write a set as one .npz, complete or not at all.
+
+    Raises
+    ------
+    FnrbcError
+        It cannot be written.
+    """
     about = {"preprocessing_id": PREPROCESSING_ID, "sources": [asdict(s) for s in crops.sources]}
     columns = {name: getattr(crops, name) for name in COLUMNS}
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial.npz")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(partial, about=np.array(json.dumps(about)), **columns)
         partial.replace(out)
+    except OSError as error:
+        raise FnrbcError(f"{out} cannot be written ({error}); free some space or choose another place") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be made is not there to be taken away
+            partial.unlink()
 
 
 def load(path: Path) -> CropSet:
