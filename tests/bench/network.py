@@ -215,6 +215,8 @@ def main():
         measure = {"shortcut": shortcut, "perturbed": perturbed}[asked.bench]
         rows = measure(*unseen(asked.data, bundle, asked.every), bundle)
     print(json.dumps(rows, indent=2) if asked.json else table(rows))
+    if asked.bench == "shortcut" and not asked.json:
+        print(bundle.model_card.partition("## What the background gives away")[2].partition("##")[0].strip())
 
 
 def table(rows):

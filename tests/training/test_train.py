@@ -245,6 +245,13 @@ def test_the_card_states_the_figures_and_the_limits_of_use(finished):
         assert needed in card
 
 
+def test_the_card_says_how_far_the_readers_agree(painted, tmp_path):
+    (source,) = painted.sources
+    read = dataclasses.replace(source, kappas={"anna and bert": 0.81})
+    fit(dataclasses.replace(painted, sources=(read,)), dataclasses.replace(RECIPE, epochs=1), tmp_path / "n.pt", silent)
+    assert "kappa of anna and bert 0.810" in checkpoint.load(tmp_path / "n.pt").card
+
+
 def test_the_learning_rate_rises_then_falls_to_nothing():
     network = build("pnet", 3)
     optimiser = torch.optim.AdamW(network.parameters())

@@ -66,6 +66,7 @@ def model_card(
         f"crops). From {low:.3f} up to {high:.3f} a cell is *indeterminate*.",
         "## What it learned from",
         _sources_table(sources),
+        *_agreement(sources),
         SPLIT,
         "## What was measured",
         f"On {about['metrics']['measured_on']}. *Indeterminate* counts as wrong. "
@@ -89,6 +90,16 @@ def _sources_table(sources: Sequence[Source]) -> str:
     ]
     head = "| data | source | stain | um/px | pictures | duplicates dropped | no cell found |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def _agreement(sources: Sequence[Source]) -> list[str]:
+    """How far readers agree, a paragraph a source that had several."""
+    said = {s.name: ", ".join(f"{pair} {kappa:.3f}" for pair, kappa in s.kappas.items()) for s in sources}
+    return [
+        f"{name}: a cell counts as fNRBC only if every reader says so; Cohen's kappa of {kappas}."
+        for name, kappas in said.items()
+        if kappas
+    ]
 
 
 def _missed(source: Source) -> str:
