@@ -52,7 +52,7 @@ def finished(network: nn.Module, crops: CropSet, recipe: Recipe) -> tuple[Checkp
     temperature = metrics.choose_temperature(logits, tuning_real.labels)
     wanted = metrics.softmax(logits, temperature)[:, TARGET]
     kinds = tuning_real.labels == TARGET, tuning_real.labels == DENOMINATOR
-    threshold = metrics.choose_threshold(wanted, *kinds)
+    threshold = metrics.choose_threshold(wanted, kinds[0])
     band = metrics.choose_band(wanted, threshold)
     probabilities = metrics.softmax(predict(network, heldout.crops), temperature)
     performance = metrics.measure(probabilities, heldout.labels, heldout.originals, CLASSES, TARGET, band)

@@ -150,24 +150,21 @@ def choose_temperature(logits: Probabilities, labels: NDArray[np.int64]) -> floa
 
 
 def choose_threshold(
-    probabilities: Probabilities,
-    positive: NDArray[np.bool_],
-    leukocyte: NDArray[np.bool_],
-    sensitivity: float = SENSITIVITY,
+    probabilities: Probabilities, positive: NDArray[np.bool_], sensitivity: float = SENSITIVITY
 ) -> float:
-    """Find the target's probability with the fewest false positives per thousand leukocytes at a sensitivity.
+    """Find the target's probability with the fewest errors of those that keep a stated sensitivity.
 
     Of the thresholds that find the stated share of the fNRBC, one missed fNRBC always allowed, the one with the
-    fewest false positives and misses, each per thousand of its kind: where false positives alone would leave a
-    range, it lies where the classes part. Errors are counted softly, over ``SOFTNESS`` in log-odds: a single odd
-    crop does not drag the threshold to itself, and in a gap the threshold comes to lie in its middle.
+    fewest false positives and misses. False positives alone would choose the highest threshold allowed, which
+    lies at the fNRBC's edge however far the classes are apart. Errors are counted softly, over ``SOFTNESS`` in
+    log-odds: a single odd crop does not drag the threshold to itself, and in a gap it comes to lie in the middle.
 
     Parameters
     ----------
     probabilities
         (N,) the target's, of the tuning crops.
-    positive, leukocyte
-        (N,) which are the target and which the denominator; the rest is neither and can be a false positive.
+    positive
+        (N,) which are the target.
     sensitivity
         To be kept, 0..1.
     """
@@ -176,8 +173,7 @@ def choose_threshold(
     highest = np.sort(found[positive])[min(missed_allowed, int(positive.sum()) - 1)]
 
     def errors(cut: float) -> float:
-        wrong = 1 / (1 + np.exp(np.where(positive, 1.0, -1.0) * (found - cut) / SOFTNESS))
-        return float(wrong[~positive].sum() / max(leukocyte.sum(), 1) + wrong[positive].sum() / positive.sum())
+        return float((1 / (1 + np.exp(np.where(positive, 1.0, -1.0) * (found - cut) / SOFTNESS))).sum())
 
     cuts = np.linspace(-THRESHOLD_LIMIT, THRESHOLD_LIMIT, 401)
     allowed = cuts[cuts <= highest]
