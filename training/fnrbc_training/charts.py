@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 BINS: Final = 10
 """Of the reliability diagram: with more, most of them hold a handful of cells."""
 
+CORNER: Final = 0.9
+"""From which precision and recall the corner is shown: good networks differ only there."""
+
 DOTS_PER_INCH: Final = 110
 
 
@@ -48,15 +51,17 @@ def average_precision(scores: NDArray[np.floating], positive: NDArray[np.bool_],
 
 
 def precision_recall_chart(outcomes: Sequence[Outcome], title: str) -> bytes:
-    """Draw the paper's precision-recall figure, a curve a network."""
-    figure = _figure()
-    axes = figure.add_subplot()
-    for outcome in outcomes:
-        weights = np.ones(len(outcome.heldout))
-        precision, recall = precision_and_recall(outcome.probabilities[:, TARGET], outcome.positive, weights)
-        axes.step(np.append(0, recall), np.append(1, precision), where="post", label=outcome.case.title)
-    axes.set(xlabel="recall (sensitivity)", ylabel="precision", title=title, xlim=(0.8, 1.002), ylim=(0.8, 1.002))
-    axes.legend(loc="lower left")
+    """Draw the paper's precision-recall figure, a curve a network: whole, and the corner in which good ones differ."""
+    figure = _figure(width=9.0)
+    for axes, least in zip(figure.subplots(1, 2), (0.0, CORNER), strict=True):
+        for outcome in outcomes:
+            weights = np.ones(len(outcome.heldout))
+            precision, recall = precision_and_recall(outcome.probabilities[:, TARGET], outcome.positive, weights)
+            axes.step(np.append(0, recall), np.append(1, precision), where="post", label=outcome.case.title)
+        limits = (least, 1 + (1 - least) / 50)
+        axes.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=limits, ylim=limits)
+        axes.legend(loc="lower left")
+    figure.suptitle(title)
     return _png(figure)
 
 
@@ -65,7 +70,7 @@ def reliability_chart(outcome: Outcome) -> bytes:
     promised, truth = outcome.probabilities[:, TARGET], outcome.positive
     bins = np.minimum((promised * BINS).astype(int), BINS - 1)
     filled = [b for b in range(BINS) if (bins == b).any()]
-    figure = _figure()
+    figure = _figure(width=6.0)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     shares = [(float(promised[bins == b].mean()), float(truth[bins == b].mean())) for b in filled]
@@ -76,12 +81,12 @@ def reliability_chart(outcome: Outcome) -> bytes:
     return _png(figure)
 
 
-def _figure() -> "Figure":
+def _figure(width: float) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError("the report's figures need the package matplotlib; pip install 'fnrbc[training]'") from None
-    return Figure(figsize=(6, 4.5), dpi=DOTS_PER_INCH, layout="constrained")
+    return Figure(figsize=(width, 4.5), dpi=DOTS_PER_INCH, layout="constrained")
 
 
 def _png(figure: "Figure") -> bytes:
