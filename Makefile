@@ -29,7 +29,7 @@ bundle: $(VENV)/dev.stamp  ## trains and exports the default bundle again, from 
 	rm -rf build/simulated
 	$(BIN)/fnrbc simulate --out build/simulated --cells 1000 --seed 1
 	$(BIN)/fnrbc-train cut --data $(DATA) --simulated build/simulated --out build/crops.npz
-	$(BIN)/fnrbc-train fit --data build/crops.npz --out build/pnet.pt $(ARGS)
+	$(BIN)/fnrbc-train fit --data build/crops.npz --out build/pnet.pt --events build/events $(ARGS)
 	$(BIN)/fnrbc-export onnx build/pnet.pt --out device/fnrbc_device/bundles/default
 	$(BIN)/fnrbc-train evaluate --data $(DATA)
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_training import dataset
-from fnrbc_training.cutting import central, cut, describe, digest_of
+from fnrbc_training.cutting import central, cut, digest_of, middle_of
+from fnrbc_training.description import describe
 
 
 def silent(what, done, total):
@@ -157,6 +158,12 @@ def test_a_set_comes_back_from_disk_as_it_was(make_folder, tmp_path):
     assert not list(tmp_path.glob("*.partial*"))
 
 
+def test_a_set_that_cannot_be_written_is_one_sentence_and_leaves_no_half(make_folder, tmp_path):
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(FnrbcError, match=r"set\.npz cannot be written.*choose another place"):
+        dataset.save(cut([make_folder(each=2)], [], silent), tmp_path / "taken" / "set.npz")
+
+
 def test_a_set_that_is_none_is_refused(tmp_path):
     (tmp_path / "set.npz").write_bytes(b"nothing of the kind")
     with pytest.raises(UsageError, match="make it with fnrbc-train cut"):
@@ -192,5 +199,5 @@ def test_the_centre_cell_of_real_pictures_is_found():
     found = 0
     for path in paths:
         image = PictureReader().read(path)
-        found += central(Segmenter(size_um).segment(image).detections, image, size_um) is not None
+        found += central(Segmenter(size_um).segment(image).detections, middle_of(image), size_um) is not None
     assert found >= 0.96 * len(paths)

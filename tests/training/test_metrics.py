@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from fnrbc_training.baseline import area_under_curve, background_auc
+from fnrbc_training.bootstrap import difference_by_group, share_by_group
 from fnrbc_training.metrics import (
     choose_band,
     choose_temperature,
     choose_threshold,
     expected_calibration_error,
+    false_positives_per_thousand,
     measure,
     softmax,
 )
@@ -67,7 +69,7 @@ def test_a_tuning_set_without_an_error_does_not_call_for_certainty():
     labels = np.repeat([0, 1, 2], 100)
     logits = 4.0 * np.eye(3)[labels]
     sure = softmax(logits, choose_temperature(logits, labels)).max(axis=1)
-    assert 0.98 < sure.mean() < 0.995
+    assert 0.99 < sure.mean() < 0.998
 
 
 def test_the_threshold_lies_in_the_middle_of_the_gap():
@@ -84,6 +86,60 @@ def test_one_odd_crop_does_not_drag_the_threshold_to_itself():
     probabilities = np.concatenate([np.linspace(0.01, 0.2, 50), np.linspace(0.8, 0.99, 50), [0.03]])
     positive = np.append(probabilities[:-1] > 0.5, True)
     assert choose_threshold(probabilities, positive) == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_threshold_keeps_the_stated_sensitivity_even_where_false_positives_cost_more():
+    rng = np.random.default_rng(8)
+    probabilities = np.concatenate([rng.beta(3, 2, 500), rng.beta(2, 3, 2000)])
+    positive = np.arange(2500) < 500
+    found = {s: choose_threshold(probabilities, positive, s) for s in (0.5, 0.9, 0.99)}
+    assert found[0.5] >= found[0.9] > found[0.99]
+    for sensitivity, threshold in found.items():
+        assert np.mean(probabilities[positive] >= threshold) >= sensitivity
+
+
+def test_false_positives_are_counted_on_a_thousand_leukocytes():
+    probabilities = np.array([0.9, 0.1, 0.8, 0.2, 0.1, 0.7])
+    labels = np.array([0, 0, 1, 1, 1, 2])  # a leukocyte and a piece of dirt are taken for fNRBC
+    found = false_positives_per_thousand(probabilities, labels == 0, labels == 1, 0.5)
+    assert found == pytest.approx(1000 * 2 / 3)
+
+
+def test_an_interval_is_wider_where_the_cells_of_a_group_go_wrong_together():
+    right = np.ones(400, bool)
+    right[:40] = False
+    apart, together = np.arange(400).astype(str), (np.arange(400) // 20).astype(str)
+    narrow, wide = share_by_group(right, apart), share_by_group(right, together)
+    assert narrow.value == wide.value == 0.9
+    assert narrow.low < 0.9 < narrow.high
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+def test_bootstrapped_intervals_hold_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(60):
+        groups = np.repeat(np.arange(30), 10).astype(str)
+        right = rng.random(300) < np.repeat(rng.beta(9, 1, 30), 10)
+        interval = share_by_group(right, groups)
+        held += interval.low <= 0.9 <= interval.high
+    assert held >= 50
+
+
+def test_all_right_is_not_certainty():
+    interval = share_by_group(np.ones(100, bool), np.arange(100).astype(str))
+    assert (interval.value, interval.high) == (1.0, 1.0)
+    assert 0.95 < interval.low < 0.97
+
+
+def test_a_difference_is_paired_and_its_interval_holds_nil_where_there_is_none():
+    rng = np.random.default_rng(4)
+    groups = (np.arange(500) // 10).astype(str)
+    first = rng.random(500) < 0.95
+    better = first | (rng.random(500) < 0.9)
+    assert difference_by_group(better, first, groups).low > 0
+    nil = difference_by_group(rng.permutation(first), first, groups)
+    assert nil.low < 0 < nil.high
 
 
 def test_the_band_holds_no_more_tuning_crops_than_allowed():

@@ -1,15 +1,28 @@
 import dataclasses
+import itertools
+import os
+import resource
+import struct
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from fnrbc_device.errors import FnrbcError, UsageError
-from fnrbc_training import checkpoint, train
+from fnrbc_training import checkpoint, dataset, train
+from fnrbc_training.events import EventFile
+from fnrbc_training.parallel import Ranks
 from fnrbc_training.pnet import PNet, build, parameters
-from fnrbc_training.train import Recipe, fit
+from fnrbc_training.recipe import Recipe
+from fnrbc_training.train import fit
 
 RECIPE = Recipe("pnet", epochs=3, augmentation="symmetries", seed=1)
+FIT = [sys.executable, "-m", "fnrbc_training", "fit"]
+OPTIONS = ["--epochs", "3", "--augmentation", "symmetries", "--seed", "1"]
+"""As ``RECIPE``."""
 
 
 class Killed(Exception):
@@ -89,6 +102,97 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_never_was(painted, finished, tmp
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
 
 
+def test_a_run_killed_by_the_system_goes_on_and_ends_as_if_it_never_was(painted, finished, tmp_path):
+    dataset.save(painted, tmp_path / "set.npz")
+    unfinished = tmp_path / "net.pt.unfinished"
+    running = subprocess.Popen([*FIT, "--data", tmp_path / "set.npz", "--out", tmp_path / "net.pt", *OPTIONS])
+    try:
+        deadline = time.monotonic() + 120
+        while not unfinished.exists() and running.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        running.kill()
+        running.wait(10)
+    fit(painted, RECIPE, tmp_path / "net.pt", silent)
+
+    assert np.array_equal(weights(tmp_path / "net.pt"), weights(finished[0]))
+
+
+def test_two_processes_train_together_and_only_one_writes(painted, tmp_path, free_port):
+    dataset.save(painted, tmp_path / "set.npz")
+    rendezvous = ["--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port)]
+    command = [sys.executable, "-m", "torch.distributed.run", *rendezvous, *FIT[1:]]
+    done = subprocess.run(
+        [*command, "--data", tmp_path / "set.npz", "--out", tmp_path / "net.pt", *OPTIONS],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("held out, accuracy") == 1
+    trained = checkpoint.load(tmp_path / "net.pt")
+    assert trained.about["metrics"]["n"] == len(painted.part("heldout"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.pt", "set.npz"]
+
+
+def test_each_process_gets_its_share_of_a_batch():
+    rows = np.arange(7)
+    shares = [Ranks(i, 2, torch.device("cpu")).share(rows).tolist() for i in range(2)]
+    assert sorted(itertools.chain(*shares)) == rows.tolist()
+    assert abs(len(shares[0]) - len(shares[1])) <= 1
+
+
+def test_the_event_file_has_every_epoch_and_reads_back(painted, tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    curves = EventFile(tmp_path / "events")
+    fit(painted, dataclasses.replace(RECIPE, epochs=2), tmp_path / "net.pt", silent, curves)
+    curves.close()
+
+    (file,) = (tmp_path / "events").iterdir()
+    content, found = file.read_bytes(), []
+    while content:
+        size = struct.unpack("<Q", content[:8])[0]  # TensorFlow's records: length, its check, data, its check
+        found.append(Event.FromString(content[12 : 12 + size]))
+        content = content[16 + size :]
+    figures = [(event.step, value.tag) for event in found for value in event.summary.value]
+    assert figures == [(epoch, tag) for epoch in (1, 2) for tag in ("loss", "learning_rate", "tuning/right")]
+
+
+def test_a_disk_that_fills_up_is_one_sentence_and_leaves_the_last_epoch_intact(painted, finished, tmp_path):
+    def kill(what, done, total):
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(painted, RECIPE, tmp_path / "net.pt", kill)
+    unfinished = tmp_path / "net.pt.unfinished"
+    before = unfinished.read_bytes()
+    dataset.save(painted, tmp_path / "set.npz")
+    most = len(before) // 2  # of a file, as the system allows this process: writing more fails like a full disk
+    done = subprocess.run(
+        [*FIT, "--data", tmp_path / "set.npz", "--out", tmp_path / "net.pt", *OPTIONS],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "goes on where it was" in done.stderr
+    assert unfinished.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.pt.unfinished", "set.npz"]
+    fit(painted, RECIPE, tmp_path / "net.pt", silent)
+    assert np.array_equal(weights(tmp_path / "net.pt"), weights(finished[0]))
+
+
+def test_an_older_narrower_network_is_still_exported(finished):
+    found = checkpoint.load(finished[0])
+    narrow = build("pnet", 3, (16, 32, 64))
+    older = dataclasses.replace(found, state=narrow.state_dict())
+    crops = torch.randint(0, 256, (2, 120, 120, 3), dtype=torch.uint8)
+    assert older.network()(crops).shape == (2, 3)
+
+
 def test_another_recipe_does_not_go_on_from_this_one(painted, tmp_path):
     def kill(what, done, total):
         raise Killed
@@ -139,6 +243,13 @@ def test_the_card_states_the_figures_and_the_limits_of_use(finished):
     card = checkpoint.load(finished[0]).card
     for needed in ("For research use only", "sensitivity", "95 %", "| leukocyte |", "blocks", "the tests"):
         assert needed in card
+
+
+def test_the_card_says_how_far_the_readers_agree(painted, tmp_path):
+    (source,) = painted.sources
+    read = dataclasses.replace(source, kappas={"anna and bert": 0.81})
+    fit(dataclasses.replace(painted, sources=(read,)), dataclasses.replace(RECIPE, epochs=1), tmp_path / "n.pt", silent)
+    assert "kappa of anna and bert 0.810" in checkpoint.load(tmp_path / "n.pt").card
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing():

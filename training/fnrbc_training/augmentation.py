@@ -33,7 +33,11 @@ SHIFT_PX: Final = 3.0
 OFTEN: Final = 0.4
 """Share of the changed crops that each kind of change is applied to."""
 
-PLAIN: Final = 0.6
+COLOURED: Final = 0.8
+"""The same for the stain's strength and hue, which differ most between laboratories. With ``OFTEN``, and more crops
+shown as they are, a hue turned by 8 degrees cost 2.4 points of accuracy."""
+
+PLAIN: Final = 0.4
 """Share of crops shown as they are. With none, of 821 real cells held back from the training part 9 were wrong
 after 40 epochs, against 4 with symmetries alone."""
 
@@ -100,7 +104,7 @@ def appearance(crop: Image, rng: np.random.Generator) -> Image:
     """
     picture = crop.astype(np.float32)
     for change in (_moved, _stained, _turned_hue, _lit, _blurred, _noisy):
-        if rng.random() < OFTEN:
+        if rng.random() < (COLOURED if change in (_stained, _turned_hue) else OFTEN):
             picture = change(picture, rng)
     bytes_ = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return _compressed(bytes_, rng) if rng.random() < OFTEN else bytes_

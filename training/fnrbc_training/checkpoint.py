@@ -6,6 +6,7 @@ Written complete or not at all; read without running code out of the file.
 import json
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.records import Image
-from fnrbc_training.pnet import Calibrated, NetName, build
+from fnrbc_training.pnet import Calibrated, NetName, build, widths_of
 
 FORMAT: Final = 2
 """2: labels beside the proof's crops, and crops to calibrate whole numbers with."""
@@ -47,7 +48,7 @@ class Checkpoint:
 
     def network(self) -> Calibrated:
         """Build the network as it is exported: ready to be used, not to be trained."""
-        network = build(self.net, len(self.about["classes"]))
+        network = build(self.net, len(self.about["classes"]), widths_of(self.state))
         network.load_state_dict(self.state)
         return Calibrated(network, float(self.about["temperature"])).eval()
 
@@ -110,7 +111,8 @@ def write(content: dict[str, Any], out: Path) -> None:
             os.fsync(file.fileno())
         partial.replace(out)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be made is not there to be taken away
+            partial.unlink()
         raise FnrbcError(
             f"{out} cannot be written ({error}); free some space and run fit again, it goes on where it was"
         ) from error

@@ -1,7 +1,8 @@
-"""The command line of the training: cut, fit, evaluate."""
+"""The command line of the training: cut, fit, evaluate, compare."""
 
 import json
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,13 +18,17 @@ from fnrbc_training.cutting import cut
 from fnrbc_training.dataset import CropSet
 from fnrbc_training.evaluation import Evaluation, evaluate
 from fnrbc_training.pnet import NetName
+from fnrbc_training.recipe import Recipe
+from fnrbc_training.splitting import contradictions
 
 app = typer.Typer(
     help="Dataset, training and evaluation of P-net.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 
-Folders = Annotated[list[Path], typer.Option("--data", help="A dataset: class folders and dataset.toml.")]
+Folders = Annotated[
+    list[Path], typer.Option("--data", help="A dataset: class folders, or a CSV of cells, and dataset.toml.")
+]
 Painted = Annotated[list[Path] | None, typer.Option("--simulated", help="A dataset of painted cells: never held out.")]
 
 
@@ -44,7 +49,11 @@ def cut_command(
     for source in crops.sources:
         missed = ", ".join(f"{name} {count}" for name, count in sorted(source.missed.items()))
         print(f"{source.name}: {source.pictures} pictures, {source.duplicates} duplicates dropped")
-        print(f"  no cell in the centre: {missed}")
+        print(f"  no cell where one is said to be: {missed or 0}")
+        for readers, kappa in source.kappas.items():
+            print(f"  Cohen's kappa of {readers}: {kappa:.3f}")
+    if contradicting := contradictions(crops):
+        print(f"look alike under two labels, have them read again: {contradicting}")
     print(f"{len(crops)} crops in {out}")
 
 
@@ -56,12 +65,20 @@ def fit_command(
     seed: Annotated[int, typer.Option(min=0)] = 1,
     net: Annotated[NetName, typer.Option(help="pnet is the paper's Net2.")] = "pnet",
     augmentation: Annotated[Augmentation, typer.Option()] = "appearance",
+    events: Annotated[Path | None, typer.Option(help="A folder for TensorBoard's event files.")] = None,
 ) -> None:
-    """Train a network; a killed run goes on where it was when started again."""
-    from fnrbc_training.train import Recipe, fit  # torch takes seconds to import: only where it is needed
+    """Train a network; a killed run goes on where it was when started again. Several processes: torchrun."""
+    # torch takes seconds to import: only where it is needed.
+    from fnrbc_training.events import EventFile
+    from fnrbc_training.parallel import joined
+    from fnrbc_training.train import fit
 
-    performance = fit(dataset.load(data), Recipe(net, epochs, augmentation, seed), out, progress)
-    print(f"{out}: held out, accuracy {_shown(performance.accuracy)}")
+    crops, recipe = dataset.load(data), Recipe(net, epochs, augmentation, seed)
+    with joined() as ranks, ExitStack() as opened:
+        curves = opened.enter_context(closing(EventFile(events))) if events and ranks.first else None
+        performance = fit(crops, recipe, out, progress, curves, ranks)
+    if performance is not None:
+        print(f"{out}: held out, accuracy {_shown(performance.accuracy)}")
 
 
 @app.command("evaluate")
@@ -76,6 +93,20 @@ def evaluate_command(
         print(json.dumps(found.as_json(), indent=2))
     else:
         _print(found)
+
+
+@app.command("compare")
+def compare_command(
+    data: Folders,
+    out: Annotated[Path, typer.Option(help="The folder for the report, its figures and the checkpoints.")],
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Of each network on all data.")] = 24,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Repeat the paper's comparison, Net1 with Net2, with and without augmentation; goes on where it was."""
+    from fnrbc_training.comparison import compare
+    from fnrbc_training.comparison_page import write_page
+
+    print(write_page(compare(_crops(data), out, epochs, seed, progress), out))
 
 
 def progress(what: str, done: int, total: int) -> None:
@@ -99,6 +130,7 @@ def _print(found: Evaluation) -> None:
     for name in ("accuracy", "sensitivity", "specificity"):
         print(f"{name:<12} {_shown(getattr(performance, name))}")
     print(f"{'ece':<12} {100 * performance.ece:.2f} %")
+    print(f"{'false':<12} {found.false_positives:.1f} taken for fNRBC a thousand leukocytes")
     print(f"{performance.n} cells, {performance.indeterminate} indeterminate (counted as wrong)")
     print(f"{found.left_out} cells left out: the bundle was trained or tuned on them")
     for name, row in performance.confusion.items():

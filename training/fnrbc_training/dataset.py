@@ -3,20 +3,22 @@
 The parts are kept apart by group. A class' pictures, in the order of their file numbers, are cut into 20
 contiguous blocks: neighbours in number come from one smear and one day, and a random split would put them on
 both sides. Every fifth block (4, 9, 14, 19) is held out for the figures, blocks 7 and 17 tune the
-temperature and the threshold, the rest trains. Simulated cells train and tune, but are no evidence.
+temperature and the threshold, the rest trains. Simulated cells train and tune, but are no evidence. The groups of
+a manifest are given parts of about the same sizes. Near duplicates follow the first of them, whatever their group.
 """
 
 import hashlib
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.records import Image, Role
 from fnrbc_device.vision.preprocessing import PREPROCESSING_ID
 
@@ -29,6 +31,9 @@ ROLES: Final[tuple[Role, ...]] = ("target", "denominator", "ignored")
 
 TARGET: Final = 0
 """Column of the fNRBC."""
+
+DENOMINATOR: Final = 1
+"""Column of the leukocytes."""
 
 BLOCKS: Final = 20
 """Contiguous blocks that a class' pictures are cut into."""
@@ -48,7 +53,9 @@ class Source:
     duplicates: int
     """Pictures dropped since the same pixels were there already."""
     missed: dict[str, int]
-    """Pictures in whose centre segmentation found no cell, by class folder."""
+    """Cells that segmentation did not find where they are said to be, by class folder or label."""
+    kappas: dict[str, float] = field(default_factory=dict)
+    """Cohen's kappa of fNRBC or not, for each two readers of a manifest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +80,9 @@ class CropSet:
     """(N, 6) mean and deviation of each colour on the picture's outer ring: background and nothing else."""
     simulated: NDArray[np.bool_]
     """(N,)"""
+    looks: NDArray[np.uint8]
+    """(N, 2, 16, 16, 3) the cell with its surroundings, very small, round its nucleus and round the labelled place:
+    near duplicates are told by it."""
     sources: tuple[Source, ...]
 
     def __len__(self) -> int:
@@ -92,12 +102,13 @@ class CropSet:
         digest = hashlib.sha256(PREPROCESSING_ID.encode())
         for column in (self.crops, self.labels, self.digests):
             digest.update(np.ascontiguousarray(column).tobytes())
-        digest.update("\n".join(self.parts).encode())
+        for words in (self.parts, self.originals):
+            digest.update("\n".join(words).encode())
         return digest.hexdigest()
 
 
 COLUMNS: Final = (
-    "crops", "labels", "originals", "names", "groups", "parts", "digests", "rings", "simulated",
+    "crops", "labels", "originals", "names", "groups", "parts", "digests", "rings", "simulated", "looks",
 )  # fmt: skip
 
 
@@ -109,16 +120,25 @@ def part_of(block: int, simulated: bool) -> Part:
 
 
 def save(crops: CropSet, out: Path) -> None:
-    """Write a set as one .npz, complete or not at all."""
+    """Write a set as one .npz, complete or not at all.
+
+    Raises
+    ------
+    FnrbcError
+        It cannot be written.
+    """
     about = {"preprocessing_id": PREPROCESSING_ID, "sources": [asdict(s) for s in crops.sources]}
     columns = {name: getattr(crops, name) for name in COLUMNS}
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial.npz")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(partial, about=np.array(json.dumps(about)), **columns)
         partial.replace(out)
+    except OSError as error:
+        raise FnrbcError(f"{out} cannot be written ({error}); free some space or choose another place") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be made is not there to be taken away
+            partial.unlink()
 
 
 def load(path: Path) -> CropSet:
@@ -149,12 +169,12 @@ def require_learnable(crops: CropSet) -> None:
     Raises
     ------
     UsageError
-        A class lacks crops in some part.
+        The fNRBC or the leukocytes lack crops in some part. What is neither may be absent.
     """
-    for column, name in enumerate(CLASSES):
+    for name, role in zip(CLASSES, ROLES, strict=True):
         for part in ("training", "tuning", "heldout"):
-            if not np.any((crops.labels == column) & (crops.parts == part)):
+            if role != "ignored" and not np.any((crops.labels == CLASSES.index(name)) & (crops.parts == part)):
                 raise UsageError(
-                    f"class {name!r} has no crop for {part}; at least {BLOCKS} pictures of it are needed, "
-                    "so that whole blocks of them can be kept apart"
+                    f"class {name!r} has no crop for {part}; at least {BLOCKS} pictures of it, or 3 groups in a "
+                    "manifest, are needed, so that whole blocks of them can be kept apart"
                 )

@@ -1,6 +1,7 @@
 """Evaluates a bundle as the device uses it: with its segmentation, cropping, runtime and decision."""
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ from fnrbc_device.bundle import Bundle
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
-from fnrbc_training.dataset import CropSet
-from fnrbc_training.metrics import Performance, measure
+from fnrbc_training.dataset import DENOMINATOR, CropSet
+from fnrbc_training.metrics import Performance, false_positives_per_thousand, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Evaluation:
     performance: Performance
     threshold: float
     indeterminate: tuple[float, float]
+    false_positives: float
+    """Taken for fNRBC, for each thousand leukocytes; NaN where there is no leukocyte."""
     left_out: int
     """Crops whose picture the network was trained or tuned on."""
     missed: dict[str, int]
@@ -33,6 +36,7 @@ class Evaluation:
             "confusion": self.performance.confusion,
             "threshold": self.threshold,
             "indeterminate_band": list(self.indeterminate),
+            "false_positives_per_1000_leukocytes": None if isnan(self.false_positives) else self.false_positives,
             "bundle": self.bundle_id,
             "left_out_as_seen": self.left_out,
             "missed": self.missed,
@@ -67,11 +71,14 @@ def evaluate(crops: CropSet, bundle: Bundle) -> Evaluation:
         manifest.target,
         manifest.indeterminate,
     )
+    kinds = unseen.labels == manifest.target, unseen.labels == DENOMINATOR
+    wanted = probabilities[:, manifest.target]
     return Evaluation(
         bundle.id,
         performance,
         manifest.threshold,
         manifest.indeterminate,
+        false_positives_per_thousand(wanted, *kinds, manifest.indeterminate[1]),
         len(crops) - len(unseen),
         _missed(crops),
     )

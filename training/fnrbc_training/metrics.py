@@ -27,6 +27,11 @@ BAND_LIMIT: Final = 0.25
 """Largest half of the band, log-odds: a probability of 0.44 to 0.56, where deciding is little better than a coin.
 Without a limit the band filled the empty middle of 413 tuning crops, and 4 of 828 held-out ones fell into it."""
 
+SENSITIVITY: Final = 0.99
+"""Of the fNRBC, what the threshold has to find on the tuning crops: what is wanted of the network as a whole."""
+
+PER_THOUSAND: Final = 1000
+
 SOFTNESS: Final = 0.5
 """Log-odds over which an error counts in part when the threshold is chosen."""
 
@@ -85,7 +90,7 @@ def measure(
     """
     decided = decide(probabilities, target, band)
     positive, undecided = labels == target, decided == UNDECIDED
-    right = ((decided == target) == positive) & ~undecided
+    right = rightly_decided(probabilities, labels, target, band)
     return Performance(
         accuracy=share(int(right.sum()), len(labels)),
         sensitivity=share(int(right[positive].sum()), int(positive.sum())),
@@ -95,6 +100,14 @@ def measure(
         indeterminate=int(undecided.sum()),
         confusion=_confusion(decided, originals, classes),
     )
+
+
+def rightly_decided(
+    probabilities: Probabilities, labels: NDArray[np.int64], target: int, band: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """(N,) which crops were decided, and rightly told to be the target or not."""
+    decided = decide(probabilities, target, band)
+    return np.asarray(((decided == target) == (labels == target)) & (decided != UNDECIDED))
 
 
 def expected_calibration_error(probabilities: Probabilities, truth: NDArray[np.bool_]) -> float:
@@ -115,7 +128,8 @@ def choose_temperature(logits: Probabilities, labels: NDArray[np.int64]) -> floa
     """Find the temperature under which the tuning crops are least surprising.
 
     Held against Platt's targets, (n + 1) / (n + 2) for the true class, since a tuning set without an error
-    would otherwise call for certainty, and n crops do not give more than that [1]_.
+    would otherwise call for certainty, and n crops do not give more than that [1]_. n is all of them, for there
+    is one temperature for all classes.
 
     References
     ----------
@@ -123,9 +137,8 @@ def choose_temperature(logits: Probabilities, labels: NDArray[np.int64]) -> floa
        Classifiers, 1999, 61-74.
     """
     classes = logits.shape[1]
-    counts = np.bincount(labels, minlength=classes)
-    wrong = 1 / (counts[labels] + 2)
-    targets = np.repeat(wrong[:, None] / (classes - 1), classes, axis=1)
+    wrong = 1 / (len(labels) + 2)
+    targets = np.full(logits.shape, wrong / (classes - 1))
     targets[np.arange(len(labels)), labels] = 1 - wrong
 
     def surprise(log_temperature: float) -> float:
@@ -136,19 +149,53 @@ def choose_temperature(logits: Probabilities, labels: NDArray[np.int64]) -> floa
     return float(np.exp(min(grid, key=surprise)))
 
 
-def choose_threshold(probabilities: Probabilities, positive: NDArray[np.bool_]) -> float:
-    """Find the target's probability that parts the tuning crops with the fewest errors.
+def choose_threshold(
+    probabilities: Probabilities, positive: NDArray[np.bool_], sensitivity: float = SENSITIVITY
+) -> float:
+    """Find the target's probability with the fewest errors of those that keep a stated sensitivity.
 
-    Errors are counted softly, over ``SOFTNESS`` in log-odds: a single odd crop does not drag the threshold to
-    itself, and in a gap the threshold comes to lie in its middle.
+    Of the thresholds that find the stated share of the fNRBC, one missed fNRBC always allowed, the one with the
+    fewest false positives and misses. False positives alone would choose the highest threshold allowed, which
+    lies at the fNRBC's edge however far the classes are apart. Errors are counted softly, over ``SOFTNESS`` in
+    log-odds: a single odd crop does not drag the threshold to itself, and in a gap it comes to lie in the middle.
+
+    Parameters
+    ----------
+    probabilities
+        (N,) the target's, of the tuning crops.
+    positive
+        (N,) which are the target.
+    sensitivity
+        To be kept, 0..1.
     """
     found = _log_odds(probabilities)
-    signed = np.where(positive, 1.0, -1.0)
+    missed_allowed = max(1, int((1 - sensitivity) * positive.sum()))
+    highest = np.sort(found[positive])[min(missed_allowed, int(positive.sum()) - 1)]
 
     def errors(cut: float) -> float:
-        return float((1 / (1 + np.exp(signed * (found - cut) / SOFTNESS))).sum())
+        return float((1 / (1 + np.exp(np.where(positive, 1.0, -1.0) * (found - cut) / SOFTNESS))).sum())
 
-    return _probability(min(np.linspace(-THRESHOLD_LIMIT, THRESHOLD_LIMIT, 401), key=errors))
+    cuts = np.linspace(-THRESHOLD_LIMIT, THRESHOLD_LIMIT, 401)
+    allowed = cuts[cuts <= highest]
+    return _probability(min(allowed if len(allowed) else cuts[:1], key=errors))
+
+
+def false_positives_per_thousand(
+    probabilities: Probabilities, positive: NDArray[np.bool_], leukocyte: NDArray[np.bool_], threshold: float
+) -> float:
+    """Cells taken for the target that are not, for each thousand leukocytes; NaN where there is none.
+
+    Parameters
+    ----------
+    probabilities
+        (N,) the target's.
+    positive, leukocyte
+        (N,) which are the target and which the denominator.
+    threshold
+        From which on a cell is taken for the target.
+    """
+    false = int(((probabilities >= threshold) & ~positive).sum())
+    return PER_THOUSAND * false / int(leukocyte.sum()) if leukocyte.any() else float("nan")
 
 
 def choose_band(probabilities: Probabilities, threshold: float) -> tuple[float, float]:

@@ -10,6 +10,7 @@ all widths are multiples of 16, without which onnxruntime leaves its blocked lay
 3 of the input image concatenated, cost 40 % of the patches/s (measured on x86-64 with AVX-512).
 """
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 
 NetName = Literal["pnet", "net1"]
 
-WIDTHS: Final = (16, 32, 64)
-"""Channels that the three blocks give."""
+WIDTHS: Final = (16, 48, 96)
+"""Channels that the three blocks give. With (16, 32, 64), 1.5 times as fast, 821 real cells held back from the training
+part were told apart worse: the mean surprise was 0.032 instead of 0.027."""
 
 INPUT_FEATURES: Final = 16
 """Channels that the input image is brought back as."""
@@ -71,11 +73,15 @@ class PNet(nn.Module):
         Number of columns of the logits.
     input_features
         Channels that the input image is brought back as; 0 makes it Net1.
+    widths
+        Channels that the three blocks give.
     """
 
-    def __init__(self, classes: int, input_features: int = INPUT_FEATURES) -> None:
+    def __init__(
+        self, classes: int, input_features: int = INPUT_FEATURES, widths: tuple[int, int, int] = WIDTHS
+    ) -> None:
         super().__init__()
-        first, second, third = WIDTHS
+        first, second, third = widths
         self.block1 = Block(3, first, stride=2)
         self.block2 = Block(first + input_features, second, stride=1)
         self.block3 = Block(second + input_features, third, stride=1)
@@ -91,16 +97,30 @@ class PNet(nn.Module):
             nn.Linear(HIDDEN, classes),
         )
 
+    @property
+    def hidden_features(self) -> int:
+        """Width of what ``hidden`` gives."""
+        return HIDDEN
+
     def forward(self, crops: Tensor) -> Tensor:
         """Logits (N, classes) of crops (N, 120, 120, 3) uint8 RGB."""
+        return self.decided(self.hidden(crops))
+
+    def decided(self, hidden: Tensor) -> Tensor:
+        """Logits (N, classes) of hidden features (N, 64)."""
+        logits: Tensor = self.head[-1](hidden)
+        return logits
+
+    def hidden(self, crops: Tensor) -> Tensor:
+        """Hidden features (N, 64) of crops (N, 120, 120, 3) uint8 RGB."""
         x = (WHITE - crops.to(torch.float32).permute(0, 3, 1, 2)) * (1 / WHITE)  # (N, 3, 120, 120)
         x30 = self.to_30(x)  # (N, 3, 30, 30)
         x15 = self.to_15(x30)  # (N, 3, 15, 15)
         y = self.block1(x)  # (N, 16, 30, 30)
-        y = self.block2(self.back2(y, x30))  # (N, 32, 15, 15)
-        y = self.block3(self.back3(y, x15))  # (N, 64, 7, 7)
-        logits: Tensor = self.head(y)
-        return logits
+        y = self.block2(self.back2(y, x30))  # (N, 48, 15, 15)
+        y = self.block3(self.back3(y, x15))  # (N, 96, 7, 7)
+        hidden: Tensor = self.head[:-1](y)  # (N, 64)
+        return hidden
 
 
 class Calibrated(nn.Module):
@@ -116,9 +136,15 @@ class Calibrated(nn.Module):
         return torch.softmax(self.network(crops) / self.temperature, dim=1)
 
 
-def build(net: NetName, classes: int) -> PNet:
+def build(net: NetName, classes: int, widths: tuple[int, int, int] = WIDTHS) -> PNet:
     """Make an untrained network by its name."""
-    return PNet(classes, INPUT_FEATURES if net == "pnet" else 0)
+    return PNet(classes, INPUT_FEATURES if net == "pnet" else 0, widths)
+
+
+def widths_of(state: Mapping[str, Tensor]) -> tuple[int, int, int]:
+    """Read from a network's weights how wide it was, so that older trainings can be exported."""
+    first, second, third = (len(state[f"block{block}.convolution.weight"]) for block in (1, 2, 3))
+    return first, second, third
 
 
 def parameters(network: nn.Module) -> int:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fnrbc_device.records import Interval
 from fnrbc_training.dataset import Source
-from fnrbc_training.metrics import Performance
+from fnrbc_training.metrics import SENSITIVITY, Performance
 
 USE: Final = """\
 **For research use only. Not for use in diagnostic procedures.**
@@ -18,9 +18,10 @@ what was measured; simulated cells, which it also learned from, are no evidence 
 
 SPLIT: Final = """\
 Labels count as fNRBC, leukocyte or other as the data's description says; erythroblasts (nucleated red cells)
-stand for fNRBC. Exact duplicates were dropped before the split. Each class, in the order of its file numbers,
-was cut into 20 contiguous blocks: 4, 9, 14 and 19 were held out, 7 and 17 tuned temperature, threshold and
-band, the rest trained. There are no donor ids, so a donor may be on both sides of a block's border. Simulated
+stand for fNRBC. Exact duplicates were dropped before the split, near ones kept on one side. Each class, in the order
+of its file numbers, was cut into 20 contiguous blocks: 4, 9, 14 and 19 were held out, 7 and 17 tuned temperature,
+threshold and band, the rest trained; of manifests whole groups were. Where there are no donor ids, a donor may be
+on both sides of a block's border. Simulated
 cells were never held out. The held-out figures were looked at several times while augmentation, batch size and
 the width of the indeterminate band were settled, so they flatter a little."""
 
@@ -31,6 +32,7 @@ def model_card(
     sources: Sequence[Source],
     background: tuple[float, float],
     parameters: int,
+    false_positives: tuple[float, ...],
 ) -> str:
     """Write the card.
 
@@ -46,6 +48,8 @@ def model_card(
         Areas under the ROC curve of the background-only baseline: of whole pictures, of crops.
     parameters
         Of the network.
+    false_positives
+        Per thousand leukocytes: of the tuning crops, of the held-out ones.
     """
     low, high = about["indeterminate"]
     parts = [
@@ -56,10 +60,13 @@ def model_card(
         USE,
         "## What it is",
         f"{about['network']}; {parameters:,} parameters. Crops are cut by `{about['preprocessing_id']}`. "
-        f"Calibrated with temperature {about['temperature']:.3f}. The threshold of the fNRBC's probability "
-        f"is {about['threshold']:.3f}; from {low:.3f} up to {high:.3f} a cell is *indeterminate*.",
+        f"Calibrated with temperature {about['temperature']:.3f}. The threshold of the fNRBC's probability is "
+        f"{about['threshold']:.3f}: there at least {100 * SENSITIVITY:g} % of the tuning crops' fNRBC were found, with "
+        f"{false_positives[0]:.1f} false positives a thousand leukocytes ({false_positives[1]:.1f} on the held-out "
+        f"crops). From {low:.3f} up to {high:.3f} a cell is *indeterminate*.",
         "## What it learned from",
         _sources_table(sources),
+        *_agreement(sources),
         SPLIT,
         "## What was measured",
         f"On {about['metrics']['measured_on']}. *Indeterminate* counts as wrong. "
@@ -83,6 +90,16 @@ def _sources_table(sources: Sequence[Source]) -> str:
     ]
     head = "| data | source | stain | um/px | pictures | duplicates dropped | no cell found |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def _agreement(sources: Sequence[Source]) -> list[str]:
+    """How far readers agree, a paragraph a source that had several."""
+    said = {s.name: ", ".join(f"{pair} {kappa:.3f}" for pair, kappa in s.kappas.items()) for s in sources}
+    return [
+        f"{name}: a cell counts as fNRBC only if every reader says so; Cohen's kappa of {kappas}."
+        for name, kappas in said.items()
+        if kappas
+    ]
 
 
 def _missed(source: Source) -> str:
