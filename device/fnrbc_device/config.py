@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.publishing.settings import MqttSettings
 
@@ -48,6 +49,21 @@ class InferenceSettings(_Part):
     """For building an engine; on an Orin it takes minutes."""
 
 
+class RecordPart(_Part):
+    """What the record may take of the disk, and how long it is kept."""
+
+    least_free_mb: Annotated[int, Field(ge=50, le=1_000_000)] = 200
+    """A session is not begun with less room on the disk of ``state_dir``."""
+    keep_days: Annotated[int, Field(ge=1, le=36500)] = 365
+    """Sessions that ended longer ago go, once the lab has acknowledged all their messages."""
+    keep_mb: Annotated[int, Field(ge=10, le=10_000_000)] = 20_000
+    """The oldest acknowledged sessions go while all together take more."""
+
+    def settings(self) -> RecordSettings:
+        """As the record's keeper wants it."""
+        return RecordSettings(self.least_free_mb, self.keep_days, self.keep_mb)
+
+
 class WebSettings(_Part):
     """The page at the microscope."""
 
@@ -69,6 +85,7 @@ class Config(_Part):
     """Ed25519 public key, PEM; with it, bundles that it did not sign are refused."""
     camera: CameraSettings = CameraSettings()
     inference: InferenceSettings = InferenceSettings()
+    record: RecordPart = RecordPart()
     mqtt: MqttSettings = MqttSettings()
     web: WebSettings = WebSettings()
 

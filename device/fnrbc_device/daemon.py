@@ -8,20 +8,22 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import fnrbc_device
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
-from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.camera.source import FrameSource, Rereadable
 from fnrbc_device.clock import Clock, SystemClock
-from fnrbc_device.counting.journal import Journal, SessionMeta
-from fnrbc_device.errors import SourceError
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.journal import Journal
+from fnrbc_device.disk import RecordSettings
+from fnrbc_device.errors import DiskFullError, SourceError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
+from fnrbc_device.logbook import Logbook, Opening
 from fnrbc_device.pipeline import Arrival, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
@@ -60,15 +62,11 @@ class Setup:
     simulated: bool = False
     engines: EngineSettings | None = None
     """None to run the network on the processor."""
-
-
-def session_name(moment: datetime) -> str:
-    """Name of a session that starts now: UTC, fit for a topic and a file name."""
-    return moment.strftime("s%Y%m%d-%H%M%S")
+    record: RecordSettings = field(default_factory=RecordSettings)
 
 
 class Daemon:
-    """Runs one session from its first frame to its last.
+    """Runs one session from its first frame to its last, or from where it was cut off.
 
     Parameters
     ----------
@@ -86,6 +84,7 @@ class Daemon:
         self._health = HealthMonitor()
         self._scale = ScaleWatch()
         self._doubt = ""
+        self._full: DiskFullError | None = None
         self.session_id = ""
         """Set when the session begins."""
 
@@ -112,6 +111,8 @@ class Daemon:
             There is no engine, and the configuration wants no other network.
         JournalError
             The record cannot be kept. Nothing is counted that is not recorded.
+        DiskFullError
+            There is no room for a session, or there was none to go on with it; then it was closed.
         SourceError
             The camera failed.
         """
@@ -125,22 +126,31 @@ class Daemon:
             _log.info("the network runs in %s", opened.runtime)
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
             publisher = self._publisher(stack)
-            capture = threading.Thread(target=self._capture, args=(stop,), name="capture", daemon=True)
+            logbook = Logbook(journal, setup.journal_path.parent, self._clock, setup.record)
+
+            def fresh() -> Analyser:
+                return Analyser(setup.pixel_size_um, classifier, setup.bundle.manifest)
+
+            opening = logbook.open(self._meta(), setup.source, fresh, lambda: not stop.is_set())
+            analyser, self.session_id = opening.analyser, opening.session
+            capture = threading.Thread(target=self._capture, args=(stop, opening), name="capture", daemon=True)
             stack.callback(self._end_capture, capture)
-            analyser = Analyser(setup.pixel_size_um, classifier, setup.bundle.manifest)
-            began = self._clock.utc()
-            self.session_id = self._begin(journal, began)
             voice = Voice(publisher, setup.mqtt.device, setup.bundle.id, setup.source.name, self._clock)
-            voice.begin(self.session_id, began, journal.epoch, journal.last_seq)
+            voice.begin(self.session_id, opening.began, journal.epoch, journal.last_seq)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
             started()
-            self._count(analyser, journal, voice, publisher, stop)
-            tally = self._finish(analyser, journal, voice)
+            try:
+                self._count(analyser, logbook, voice, publisher, stop)
+            except DiskFullError as full:
+                self._full = full
+            tally = self._finish(analyser, logbook, voice)
             self._show(None, analyser, publisher, "finished", "stopping")
             if publisher is not None:
                 publisher.flush(FLUSH_TIMEOUT_S)
+        if self._full is not None:
+            raise self._full
         if self._camera_fault is not None:
             raise SourceError(f"the camera failed: {self._camera_fault}") from self._camera_fault
         return tally
@@ -161,26 +171,29 @@ class Daemon:
         stack.callback(publisher.stop, JOIN_TIMEOUT_S)
         return publisher
 
-    def _begin(self, journal: Journal, began: datetime) -> str:
+    def _meta(self) -> SessionMeta:
         setup = self._setup
-        name = session_name(began)
-        meta = SessionMeta(
+        return SessionMeta(
             software=f"fnrbc {fnrbc_device.__version__}",
             bundle=setup.bundle.id,
             source=setup.source.name,
             pixel_size_um=setup.pixel_size_um,
             config_hash=setup.config_hash,
         )
-        journal.begin(name, began, meta)
-        return name
 
-    def _capture(self, stop: threading.Event) -> None:
+    def _capture(self, stop: threading.Event, opening: Opening) -> None:
         """Read the camera until it ends; runs in its own thread."""
+        source = self._setup.source
+        recording = source if isinstance(source, Rereadable) else None
         try:
             while not stop.is_set():
-                frame = self._setup.source.read()
+                frame = source.read()
                 if frame is None:
                     break
+                if recording is None:  # a camera numbers from 0 at each start, the record goes on
+                    frame = replace(frame, index=frame.index + opening.first_frame)
+                elif recording.waits:
+                    self._box.wait_empty(stop.is_set)
                 self._box.put(Arrival(frame, self._clock.monotonic_s()))
         except Exception as error:  # noqa: BLE001 - whatever a driver raises must reach the counting thread
             self._camera_fault = error
@@ -195,7 +208,7 @@ class Daemon:
     def _count(
         self,
         analyser: Analyser,
-        journal: Journal,
+        logbook: Logbook,
         voice: Voice,
         publisher: Publisher | None,
         stop: threading.Event,
@@ -212,7 +225,7 @@ class Daemon:
             waited_since = now
             analyser.drop(dropped)
             step = analyser.analyse(arrival.frame)
-            last_seq = journal.record(step)
+            last_seq = logbook.write(step, analyser)
             self._watch(step, arrival, analyser, dropped, publisher)
             voice.tell(step.tally, last_seq, self._health.snapshot("counting", self._clock.monotonic_s()))
             self._show(step, analyser, publisher, "running", "counting")
@@ -237,12 +250,12 @@ class Daemon:
         if doubt:
             self._health.note("pixel_size_doubtful", now_s)
 
-    def _finish(self, analyser: Analyser, journal: Journal, voice: Voice) -> Tally:
+    def _finish(self, analyser: Analyser, logbook: Logbook, voice: Voice) -> Tally:
         events = analyser.finish()
         tally = replace(analyser.tally(), cells_open=0)
         ended = self._clock.utc()
-        complete = tally.islands <= 1 and tally.frames_used > 0
-        last_seq = journal.end(ended, tally, complete, events)
+        complete = tally.islands <= 1 and tally.frames_used > 0 and self._full is None
+        last_seq = logbook.end(ended, tally, complete, events, analyser, str(self._full or ""))
         voice.end(tally, last_seq, ended, complete)
         return tally
 

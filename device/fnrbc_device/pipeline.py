@@ -1,12 +1,16 @@
 """Between capture and analysis: one place for one frame. The newest wins, and what it replaces is counted."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from fnrbc_device.records import BadFrame, Frame
 
 Item = TypeVar("Item")
+
+LOOK_S: Final = 0.1
+"""How soon a writer that waits notices that it need not."""
 
 
 class Mailbox(Generic[Item]):
@@ -26,6 +30,12 @@ class Mailbox(Generic[Item]):
             self._item = item
             self._changed.notify()
 
+    def wait_empty(self, given_up: Callable[[], bool]) -> None:
+        """Wait until the reader has taken what is in the box, so that nothing is dropped."""
+        with self._changed:
+            while self._item is not None and not self._closed and not given_up():
+                self._changed.wait(LOOK_S)
+
     def take(self, timeout_s: float) -> tuple[Item | None, int]:
         """Newest item, and how many were dropped since the last was taken.
 
@@ -37,6 +47,7 @@ class Mailbox(Generic[Item]):
             item, self._item = self._item, None
             if item is None:
                 return None, 0
+            self._changed.notify_all()
             dropped, self._dropped = self._dropped, 0
             return item, dropped
 

@@ -55,6 +55,7 @@ def run_service(config: Config) -> None:
             config_hash=config.fingerprint(),
             simulated=config.camera.kind == "simulated",
             engines=_engines(config, chosen),
+            record=config.record.settings(),
         )
         started = f"counting; page: {page.url}" if page else "counting"
         tally = Daemon(setup).run(stop, lambda: print(started, flush=True))

@@ -1,6 +1,6 @@
 """What the appliance asks of a source of frames, whatever stands behind it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fnrbc_device.records import BadFrame, Frame
 
@@ -21,3 +21,14 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Release the camera or the files. Safe to call twice."""
+
+
+@runtime_checkable
+class Rereadable(Protocol):
+    """A source whose frames can be had again: a recording, or a simulation."""
+
+    waits: bool
+    """Its frames wait for the reader, so none need be dropped."""
+
+    def skip_to(self, index: int) -> None:
+        """Make the frame of that index the next one. Only before the first ``read``, or forward."""

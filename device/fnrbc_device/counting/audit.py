@@ -71,7 +71,8 @@ def add_link(
     words = json.dumps(note or {}, sort_keys=True)
     link = (number, session, kind, frame, *seqs, at_utc, words, told)
     digest = _hash(connection, before, link)
-    connection.execute(f"INSERT INTO audit ({_LINK_COLUMNS}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*link, digest))
+    places = ", ".join("?" * (len(link) + 1))
+    connection.execute(f"INSERT INTO audit ({_LINK_COLUMNS}, hash) VALUES ({places})", (*link, digest))
     connection.execute("UPDATE journal SET last_link = ?, last_hash = ?", (number, digest))
 
 

@@ -35,17 +35,11 @@ class RecordedFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedPlate:
-    """A picture that registration held on to."""
+    """A picture that registration held on to, and the frame in whose transaction it stands."""
 
-    number: int
+    plate: Plate
     frame: int
-    """Recorded in the transaction of this frame."""
-    placed: int
-    """Frames placed by then."""
-    pose: Pose
-    factor: float
-    pixel_um: float
-    grey: NDArray[np.uint8]
+    frame_shape: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +50,8 @@ class Kept:
     """Best view of each candidate that was counted, by the number of its cell."""
     plates: Sequence[Plate] = ()
     """What registration holds on to from this frame on."""
+    frame_shape: tuple[int, int] = (0, 0)
+    """(rows, cols) px of the frames that the plates were made of."""
 
 
 NOTHING_KEPT: Final = Kept()
@@ -141,6 +137,42 @@ class History:
         """Sessions that were begun and never ended, oldest first, with how far they came."""
         return [self._unfinished(session) for session in self.unfinished()]
 
+    def knows(self, session_id: str) -> bool:
+        """Whether a session of this name was ever begun and is kept."""
+        with self._reading():
+            found = self._connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session_id,))
+            return found.fetchone() is not None
+
+    def oldest_to_let_go(self) -> tuple[str, str] | None:
+        """Oldest session and when it ended; None where it is not ended, or not acknowledged message by message."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT audit.session, ended_utc FROM audit JOIN sessions USING (session) ORDER BY link LIMIT 1"
+            ).fetchone()
+            if row is None or row[1] is None:
+                return None
+            (waiting,) = self._connection.execute(
+                "SELECT count(*) FROM outbox WHERE state <> 'acked' AND seq <="
+                " (SELECT max(last_seq) FROM audit WHERE session = ?)",
+                (row[0],),
+            ).fetchone()
+        return None if waiting else (row[0], row[1])
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The database and its write-ahead file, which grow."""
+        return self._path, self._path.with_name(self._path.name + "-wal")
+
+    @property
+    def size_mb(self) -> float:
+        """What the record takes, without the pages that are free in its file."""
+        with self._reading():
+            pages, free, size = (
+                self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return float((pages - free) * size / 1e6)
+
     def frames(self, session_id: str, after: int = -1) -> list[RecordedFrame]:
         """Frames of a session with a higher index, in order."""
         with self._reading():
@@ -183,13 +215,13 @@ class History:
         """Pictures that registration held on to, of an unfinished session, in order."""
         with self._reading():
             rows = self._connection.execute(
-                "SELECT number, frame, placed, island, row_px, col_px, factor, pixel_um, picture FROM plates"
-                " WHERE session = ? ORDER BY number",
+                "SELECT frame, frame_rows, frame_cols, number, placed, island, row_px, col_px, picture, factor,"
+                " pixel_um FROM plates WHERE session = ? ORDER BY number",
                 (session_id,),
             ).fetchall()
         return [
-            RecordedPlate(number, frame, placed, Pose(*pose), factor, pixel_um, _grey(picture))
-            for number, frame, placed, *pose, factor, pixel_um, picture in rows
+            RecordedPlate(Plate(number, placed, Pose(*pose), _grey(picture), factor, um), frame, (height, width))
+            for frame, height, width, number, placed, *pose, picture, factor, um in rows
         ]
 
     def crops(self, session_id: str) -> dict[int, Image]:

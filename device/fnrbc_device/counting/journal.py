@@ -2,41 +2,24 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any
 
 from fnrbc_device.clock import Clock, SystemClock, iso_utc
-from fnrbc_device.counting.audit import Kind, add_link, first_fault
-from fnrbc_device.counting.history import NOTHING_KEPT, History, Kept, as_png
-from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, journal_error, open_database, roll_back
+from fnrbc_device.counting.audit import Kind, first_fault
+from fnrbc_device.counting.entries import Entries, SessionMeta
+from fnrbc_device.counting.history import NOTHING_KEPT, Kept
+from fnrbc_device.counting.schema import open_database
 from fnrbc_device.errors import JournalError
-from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
-from fnrbc_device.publishing.topics import LOG_CELL, LOG_SESSION, require_segment
-from fnrbc_device.records import BadFrame, CountEvent, Step, Tally
-
-MAX_REASON: Final = 256
-"""Characters of a reason or a name that go into a message; the journal keeps them whole."""
+from fnrbc_device.publishing.topics import require_segment
+from fnrbc_device.records import CountEvent, Step, Tally
 
 
-@dataclass(frozen=True, slots=True)
-class SessionMeta:
-    """What a session's counts rest on."""
-
-    software: str
-    bundle: str
-    """Id of the model bundle."""
-    source: str
-    """The camera, the folder or the simulation, for people."""
-    pixel_size_um: float
-    config_hash: str = ""
-
-
-class Journal(History):
+class Journal(Entries):
     """The sessions of a device, their frames and their counts. Used by one thread, the one that opened it.
 
     ``open`` makes it. A session is begun, recorded step by step and ended; each of these is one transaction
@@ -45,14 +28,8 @@ class Journal(History):
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, device: str, clock: Clock) -> None:
-        super().__init__(connection, path)
-        self._device = device
-        self._clock = clock
+        super().__init__(connection, path, device, clock)
         self._running: tuple[str, SessionMeta] | None = None
-        self.epoch: str
-        """Random, made with the file: it tells this journal's numbers from those of any other."""
-        self._last_seq: int
-        self.epoch, self._last_seq = connection.execute("SELECT epoch, last_seq FROM journal").fetchone()
 
     @classmethod
     def open(cls, path: Path, device: str = "fnrbc", clock: Clock | None = None) -> "Journal":
@@ -91,7 +68,7 @@ class Journal(History):
         require_segment(session_id, "session")
         if self._running:
             raise JournalError(f"session {self._running[0]} is still running; end it before {session_id}")
-        if self._knows(session_id):
+        if self.knows(session_id):
             raise JournalError(f"session {session_id} is in {self._path} already; choose another id")
         with self._transaction():
             self._connection.execute(
@@ -228,6 +205,23 @@ class Journal(History):
         self.resume(session_id, {"ending": ending})
         return self.end(self._clock.utc(), self.tally(session_id), complete=False, ending=ending)
 
+    def let_go(self, session_id: str) -> None:
+        """Remove the oldest session and its part of the audit, whose chain then begins after it.
+
+        Raises
+        ------
+        JournalError
+            It is not the oldest, not ended, or has messages that nobody acknowledged; or the disk refuses.
+        """
+        oldest = self.oldest_to_let_go()
+        if oldest is None or oldest[0] != session_id:
+            raise JournalError(f"session {session_id} cannot be let go of: it is not the oldest that may go")
+        with self._transaction():
+            self._cut_audit(session_id)
+            for table in ("crops", "plates", "events", "joins", "frames", "sessions"):
+                self._connection.execute(f"DELETE FROM {table} WHERE session = ?", (session_id,))
+        self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._connection.close()
@@ -240,111 +234,10 @@ class Journal(History):
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Everything inside is written, or nothing; the number of the last record follows suit."""
-        before = self._last_seq
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            (self._last_seq,) = self._connection.execute("SELECT last_seq FROM journal").fetchone()
-            yield
-            self._connection.execute("UPDATE journal SET last_seq = ?", (self._last_seq,))
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            self._last_seq = before
-            roll_back(self._connection)
-            if isinstance(error, sqlite3.Error):
-                raise journal_error(self._path, error) from error
-            raise
-
     def _session(self) -> tuple[str, SessionMeta]:
         if self._running is None:
             raise JournalError(f"no session runs in the journal {self._path}; begin one first")
         return self._running
-
-    def _knows(self, session_id: str) -> bool:
-        with self._reading():
-            found = self._connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session_id,))
-            return found.fetchone() is not None
-
-    def _enter_frame(self, session_id: str, step: Step) -> None:
-        frame, pose = step.frame, step.pose
-        self._connection.execute(
-            "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                session_id,
-                frame.index,
-                frame.captured_at_s,
-                frame.name,
-                pose.island if pose else None,
-                pose.row_px if pose else None,
-                pose.col_px if pose else None,
-                step.reason is None,
-                step.reason,
-                frame.detail if isinstance(frame, BadFrame) else None,
-            ),
-        )
-
-    def _enter_event(self, session_id: str, meta: SessionMeta, frame: int, event: CountEvent, kept: Kept) -> None:
-        fields = cell_fields(event)
-        fields["reason"] = event.reason[:MAX_REASON]
-        self._tell(LOG_CELL, CellRecord(**self._envelope(session_id), bundle=meta.bundle, **fields))
-        self._connection.execute(
-            f"INSERT INTO events (seq, session, frame, {EVENT_COLUMNS}) VALUES ({', '.join('?' * 19)})",
-            (self._last_seq, session_id, frame, *event_row(event)),
-        )
-        crop = kept.crops.get(event.cell)
-        if crop is not None:
-            row = (self._last_seq, session_id, as_png(crop))
-            self._connection.execute("INSERT INTO crops VALUES (?, ?, ?)", row)
-
-    def _keep_plates(self, session_id: str, frame: int, kept: Kept) -> None:
-        for plate in kept.plates:
-            pose = (plate.pose.island, float(plate.pose.row_px), float(plate.pose.col_px))
-            row = (plate.number, frame, plate.frame, *pose, float(plate.factor), float(plate.pixel_um))
-            self._connection.execute(
-                "INSERT INTO plates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (session_id, *row, as_png(plate.grey))
-            )
-
-    def _tell_session(
-        self,
-        event: Literal["started", "resumed", "finished"],
-        session_id: str,
-        meta: SessionMeta,
-        counts: dict[str, Any],
-    ) -> int:
-        about: dict[str, Any] = {
-            "software": meta.software,
-            "bundle": meta.bundle,
-            "pixel_size_um": meta.pixel_size_um,
-        }
-        source = meta.source[:MAX_REASON]
-        envelope = self._envelope(session_id)
-        self._tell(LOG_SESSION, SessionRecord(**envelope, event=event, source=source, **about, **counts))
-        return self._last_seq
-
-    def _link(
-        self, session_id: str, kind: Kind, first: int, frame: int | None = None, note: dict[str, Any] | None = None
-    ) -> None:
-        now = iso_utc(self._clock.utc())
-        add_link(self._connection, session_id, kind, (first, self._last_seq), now, frame=frame, note=note)
-
-    def _envelope(self, session_id: str) -> dict[str, Any]:
-        return {
-            "device": self._device,
-            "epoch": self.epoch,
-            "seq": self._last_seq + 1,
-            "ts": iso_utc(self._clock.utc()),
-            "ts_sync": self._clock.synchronised(),
-            "mono_ms": int(1000 * self._clock.monotonic_s()),
-            "session": session_id,
-        }
-
-    def _tell(self, topic: str, record: Record) -> None:
-        self._connection.execute(
-            "INSERT INTO outbox (seq, topic, payload) VALUES (?, ?, ?)", (record.seq, topic, record.to_json())
-        )
-        self._last_seq = record.seq
 
     def _require_agreement(self, session_id: str, tally: Tally) -> None:
         """Refuse to close a session whose told count is not its recorded one."""

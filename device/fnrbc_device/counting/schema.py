@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-from fnrbc_device.errors import JournalError
+from fnrbc_device.errors import DiskFullError, JournalError
 from fnrbc_device.records import CountEvent, Verdict
 
 SCHEMA_VERSION: Final = 3
@@ -98,6 +98,8 @@ CREATE TABLE plates (
     col_px REAL NOT NULL,
     factor REAL NOT NULL,
     pixel_um REAL NOT NULL,
+    frame_rows INTEGER NOT NULL,
+    frame_cols INTEGER NOT NULL,
     picture BLOB NOT NULL,
     PRIMARY KEY (session, number)
 ) STRICT;
@@ -211,11 +213,17 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 def journal_error(path: Path, error: Exception) -> JournalError:
     """Say what SQLite or the system refused, with the cure that fits."""
-    return JournalError(f"the journal {path} cannot be used: {error}; {_cure(path, str(error))}")
+    words = str(error)
+    kind = DiskFullError if _is_full(words) else JournalError
+    return kind(f"the journal {path} cannot be used: {error}; {_cure(path, words)}")
+
+
+def _is_full(words: str) -> bool:
+    return "full" in words or "disk I/O" in words or "No space" in words
 
 
 def _cure(path: Path, words: str) -> str:
-    if "full" in words or "disk I/O" in words or "No space" in words:
+    if _is_full(words):
         return f"{_free_mb(path)} MB are free there: free some, or set the state folder on a larger disk"
     if "readonly" in words or "unable to open" in words or "denied" in words or "Read-only" in words:
         return "let this user write to the file and its folder, or choose another state folder"

@@ -77,7 +77,7 @@ class CellRecord(Record):
 
 
 class SessionRecord(Record):
-    """``log/session``: a session started, went on after a crash, or finished; what it rests on, its counts at the end."""
+    """``log/session``: a session started, went on after a crash or finished; what it rests on, counts at its end."""
 
     schema_: Literal["session_log/1"] = _schema("session_log/1")
     event: Literal["started", "resumed", "finished"]
