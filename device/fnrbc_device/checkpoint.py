@@ -78,8 +78,12 @@ class CheckpointFile:
         """
         content = _packed(analyser)
         part = self._path.with_suffix(".part")
-        part.write_bytes(_head(frame, content) + content)
-        part.replace(self._path)
+        try:
+            part.write_bytes(_head(frame, content) + content)
+            part.replace(self._path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     def read(self, outside: Outside) -> tuple[Analyser, int] | None:
         """Read the analyser and the frame it had come to; None where there is none that can be used."""

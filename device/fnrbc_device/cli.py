@@ -104,6 +104,18 @@ def run(config: ConfigPath = None) -> None:
     run_service(load_config(config))
 
 
+@app.command()
+def verify(
+    target: Annotated[str, typer.Argument(help="A state folder, a journal, or a session of this device.")],
+    config: ConfigPath = None,
+) -> None:
+    """Prove a session's record unbroken, or point at what was changed."""
+    from fnrbc_device.config import load_config
+    from fnrbc_device.verify import verify as prove
+
+    print(prove(target, load_config(config).state_dir))
+
+
 app.add_typer(bundle_command.app, name="bundle")
 
 

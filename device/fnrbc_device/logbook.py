@@ -147,6 +147,7 @@ class Logbook:
         """
         if ending:
             self._reserve.give_up()
+            self._journal.fold()
         kept = NOTHING_KEPT if ending else Kept(analyser.crops_of(events))
         last_seq = self._journal.end(ended, tally, complete, [*self._unwritten, *events], ending, kept)
         if self._checkpoint is not None:
@@ -196,6 +197,9 @@ class Logbook:
             )
 
     def _require_room_to_close(self) -> None:
+        if self._room() >= CLOSE_AT_BYTES:
+            return
+        self._journal.fold()
         if self._room() < CLOSE_AT_BYTES:
             raise DiskFullError(
                 f"{self._room() // MB} MB are free for {self._folder}, below the {CLOSE_AT_BYTES // MB} that a "

@@ -4,6 +4,7 @@ Run as a program it is that parent: it reads ``recording FOLDER`` or ``live FOLD
 child's process id, and with its exit code once the child has ended.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from contextlib import closing
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.disk import RecordSettings
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Frame
 from fnrbc_device.web.live import LiveView
@@ -45,7 +48,9 @@ class Camera:
         frame = self._microscope.read()
         if frame is None:
             return None
-        self._counter.write_text(str(frame.index + 1))
+        part = self._counter.with_suffix(".part")
+        part.write_text(str(frame.index + 1))
+        part.replace(self._counter)
         return Frame(frame.index - self._first, frame.captured_at_s, frame.image)
 
     def close(self):
@@ -60,7 +65,7 @@ def calm_path(slide, frames):
     return np.array(line + line[::-1])
 
 
-def run_daemon(slide, frames, folder, live):
+def run_daemon(slide, frames, folder, live, least_free_mb=50):
     microscope = SimulatedMicroscope(
         slide, calm_path(slide, frames), seed=7, frame_shape=SHAPE, fps=LIVE_FPS if live else None
     )
@@ -71,6 +76,7 @@ def run_daemon(slide, frames, folder, live):
         journal_path=folder / "journal.sqlite",
         mqtt=MqttSettings(enabled=False),
         live=LiveView(),
+        record=RecordSettings(least_free_mb=least_free_mb),
     )
     Daemon(setup).run(threading.Event())
 
@@ -110,7 +116,8 @@ class Mortal:
             if struck < kills:
                 _wait_for_frames(folder, rng.randint(1, max(2, 2 * self.frames // kills)))
                 time.sleep(rng.uniform(0, 0.03))
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             code = self.ended()
             assert code in (0, -signal.SIGKILL)
             struck += code != 0
@@ -166,7 +173,11 @@ def _serve(seed, cells, frames):
         kind, folder = line.split()
         child = os.fork()
         if child == 0:
-            run_daemon(slide, frames, Path(folder), kind == "live")
+            try:
+                run_daemon(slide, frames, Path(folder), kind == "live")
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
             os._exit(0)
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -1,5 +1,6 @@
 """The record on disk: each frame, each step of the count and its message, in one transaction."""
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -204,6 +205,11 @@ class Journal(Entries):
         """
         self.resume(session_id, {"ending": ending})
         return self.end(self._clock.utc(), self.tally(session_id), complete=False, ending=ending)
+
+    def fold(self) -> None:
+        """Bring the write-ahead file's content into the database and give its room back, where the disk lets it."""
+        with contextlib.suppress(sqlite3.Error):  # what cannot be folded stays where it is, and is as safe there
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def let_go(self, session_id: str) -> None:
         """Remove the oldest session and its part of the audit, whose chain then begins after it.
