@@ -15,7 +15,7 @@ from typing import Final
 import fnrbc_device
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
-from fnrbc_device.camera.source import FrameSource, Rereadable
+from fnrbc_device.camera.source import FrameSource, Rereadable, Watched
 from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
@@ -85,6 +85,7 @@ class Daemon:
         self._scale = ScaleWatch()
         self._doubt = ""
         self._full: DiskFullError | None = None
+        self._first_frame = 0
         self.session_id = ""
         """Set when the session begins."""
 
@@ -132,7 +133,7 @@ class Daemon:
                 return Analyser(setup.pixel_size_um, classifier, setup.bundle.manifest)
 
             opening = logbook.open(self._meta(), setup.source, fresh, lambda: not stop.is_set())
-            analyser, self.session_id = opening.analyser, opening.session
+            analyser, self.session_id, self._first_frame = opening.analyser, opening.session, opening.first_frame
             capture = threading.Thread(target=self._capture, args=(stop, opening), name="capture", daemon=True)
             stack.callback(self._end_capture, capture)
             voice = Voice(publisher, setup.mqtt.device, setup.bundle.id, setup.source.name, self._clock)
@@ -145,6 +146,9 @@ class Daemon:
                 self._count(analyser, logbook, voice, publisher, stop)
             except DiskFullError as full:
                 self._full = full
+            if self._camera_fault is not None and not isinstance(setup.source, Rereadable):
+                # Not the session's end: it goes on with the next start, when the camera is back.
+                raise SourceError(f"the camera failed: {self._camera_fault}") from self._camera_fault
             tally = self._finish(analyser, logbook, voice)
             self._show(None, analyser, publisher, "finished", "stopping")
             if publisher is not None:
@@ -217,9 +221,10 @@ class Daemon:
         while not (stop.is_set() or self._box.ended):
             arrival, dropped = self._box.take(TAKE_TIMEOUT_S)
             now = self._clock.monotonic_s()
+            trouble = self._watch_camera(logbook, now)
             if arrival is None:
-                if now - waited_since > CAMERA_TIMEOUT_S:
-                    self._health.note("camera_lost", now)
+                if trouble or now - waited_since > CAMERA_TIMEOUT_S:
+                    self._health.note(trouble or "camera_lost", now)
                     self._show(None, analyser, publisher, "running", "counting")
                 continue
             waited_since = now
@@ -229,6 +234,18 @@ class Daemon:
             self._watch(step, arrival, analyser, dropped, publisher)
             voice.tell(step.tally, last_seq, self._health.snapshot("counting", self._clock.monotonic_s()))
             self._show(step, analyser, publisher, "running", "counting")
+
+    def _watch_camera(self, logbook: Logbook, now_s: float) -> str:
+        """Name the camera's trouble, and record the gaps that are over."""
+        source = self._setup.source
+        if not isinstance(source, Watched):
+            return ""
+        if source.trouble:
+            self._health.note(source.trouble, now_s)
+        for gap in source.take_gaps():
+            after = gap.after_frame + self._first_frame
+            logbook.note("gap", {"reason": gap.reason, "seconds": gap.seconds, "reopened": gap.reopened}, after)
+        return source.trouble
 
     def _watch(
         self, step: Step, arrival: Arrival, analyser: Analyser, dropped: int, publisher: Publisher | None

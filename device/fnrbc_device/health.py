@@ -24,7 +24,7 @@ CURES: Final = {
     "camera_lost": "The camera is gone: plug it in again.",
     "camera_black": "The picture is black: switch the lamp on, take the cap off.",
     "camera_white": "The picture is white: turn the lamp down.",
-    "camera_wrong_format": "The camera gives pictures of another size or kind: start this session anew, or set it back.",
+    "camera_wrong_format": "The camera gives pictures of another size or kind: set it back, or start a new session.",
     "camera_slow": "The camera gives fewer pictures than asked for: check its cable and its exposure time.",
     "camera_incomplete": "Pictures come incomplete: check the camera's cable and the network.",
     "broker_refused": "The broker refuses messages: counting goes on, tell whoever keeps the broker.",

@@ -23,8 +23,8 @@ from fnrbc_device.records import CountEvent, Step, Tally
 from fnrbc_device.resuming import Resuming
 
 CHECKPOINT_FRAMES: Final = 120
-"""Between two checkpoints of 1 to 3 MB, four seconds at 30 frames/s; writing one takes 8 ms, less often than the slowest
-frame in a hundred."""
+"""Between two checkpoints of 1 to 3 MB, four seconds at 30 frames/s. Writing one takes 8 ms, on fewer than one frame in
+a hundred."""
 
 RESUME_WITHIN: Final = timedelta(hours=8)
 """A session that was cut off longer ago, a working day, is ended: another slide lies under the objective by then."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.bundle_command import bundle_for
-from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.config import CameraSettings, Config
+from fnrbc_device.camera.opening import open_camera
+from fnrbc_device.config import Config
 from fnrbc_device.daemon import PIXEL_SIZE_SETTING, Daemon, Setup
-from fnrbc_device.demo import DEMO_CELLS, stopped_by_signal
+from fnrbc_device.demo import stopped_by_signal
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.inference.opening import EngineSettings
 from fnrbc_device.scale import require_known_pixel_size
@@ -29,7 +29,7 @@ def run_service(config: Config) -> None:
     stop = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signal(stop))
-        source = _open_camera(config.camera)
+        source = open_camera(config.camera)
         stack.callback(source.close)
         try:
             config.state_dir.mkdir(parents=True, exist_ok=True)
@@ -67,17 +67,3 @@ def _engines(config: Config, bundle: Path | None) -> EngineSettings | None:
     if inference.runtime == "onnxruntime":
         return None
     return EngineSettings(bundle, config.state_dir / "engines", inference.fallback, inference.build_timeout_s)
-
-
-def _open_camera(settings: CameraSettings) -> FrameSource:
-    if settings.kind == "simulated":
-        from fnrbc_device.camera.simulated import SimulatedMicroscope
-        from fnrbc_device.camera.simulated_slide import SimulatedSlide
-
-        slide = SimulatedSlide.make(settings.seed, "giemsa", DEMO_CELLS)
-        return SimulatedMicroscope(slide, seed=settings.seed, fps=settings.fps)
-    from fnrbc_device.camera.replay import open_source
-
-    if settings.path is None:
-        raise ConfigError("camera.kind is replay, but camera.path is missing; name a folder, a video or an image")
-    return open_source(settings.path, settings.pixel_size_um)

@@ -30,7 +30,7 @@ def verify(target: str, state_dir: Path) -> str:
     path, session = _found(target, state_dir)
     proof = prove(path)
     if proof.fault:
-        raise JournalError(f"the record {path} is not whole: {proof.fault}; restore it from a backup, and keep this file")
+        raise JournalError(f"the record {path} is not whole: {proof.fault}; keep this file, and restore a backup of it")
     about = f"session {session} is part of it; " if session else ""
     return _in_words(path, proof, about)
 
@@ -61,6 +61,6 @@ def _knows(journal: Path, session: str) -> bool:
 
 def _in_words(path: Path, proof: Proof, about: str) -> str:
     return (
-        f"{path} is whole: {proof.links} links of {proof.sessions} sessions; {about}the last link is {proof.last_hash}. "
-        "Note that hash elsewhere: it proves later that nothing before it was rewritten."
+        f"{path} is whole: {proof.links} links of {proof.sessions} sessions; {about}the last link is "
+        f"{proof.last_hash}. Note that hash elsewhere: it proves later that nothing before it was rewritten."
     )

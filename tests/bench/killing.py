@@ -37,7 +37,8 @@ def main() -> None:
             resumed = len(recorded(killed, "SELECT 1 FROM audit WHERE kind = 'resumed'"))
         mortal.close()
         struck, wrong, seed = struck + here, wrong + (not same), seed + 1
-        print(f"seed {seed - 1}: {here} kills, {resumed} resumed, {len(found)} cells of {len(expected)}, same: {same}", flush=True)
+        counted = f"{len(found)} cells of {len(expected)}, same: {same}"
+        print(f"seed {seed - 1}: {here} kills, {resumed} resumed, {counted}", flush=True)
     print(f"{struck} kills in {seed - options.seed} sessions, {wrong} sessions with another count")
     sys.exit(wrong > 0)
 

@@ -229,7 +229,7 @@ class Capture:
         self._picture = np.zeros((48, 64, 3), np.uint8)
         self._picture[..., 0] = 200  # blue: OpenCV gives BGR
 
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+    def isOpened(self) -> bool:
         return self.opened
 
     def set(self, number: int, value: float) -> bool:

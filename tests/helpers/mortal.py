@@ -36,7 +36,7 @@ LIVE_FPS = 60.0
 
 
 class Camera:
-    """A simulated microscope as a live camera shows it: what was not looked at in time is gone, and it counts from 0."""
+    """A simulated microscope as a live camera: what was not looked at in time is gone, and it counts from 0."""
 
     def __init__(self, microscope, counter):
         self.name, self.pixel_size_um = microscope.name, microscope.pixel_size_um
@@ -108,7 +108,7 @@ class Mortal:
         return int(self._parent.stdout.readline())
 
     def killed_until_it_ends(self, folder, kind, kills, seed):
-        """Kill the daemon at random moments, prove its record after each; then let it end. Gives the kills that struck."""
+        """Kill the daemon at random moments, prove its record after each; then let it end. Gives how often it struck."""
         rng = random.Random(seed)
         told, struck = [], 0
         while not recorded(folder, "SELECT 1 FROM sessions WHERE ended_utc IS NOT NULL"):
@@ -175,7 +175,7 @@ def _serve(seed, cells, frames):
         if child == 0:
             try:
                 run_daemon(slide, frames, Path(folder), kind == "live")
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the child must not go on as its parent
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)

@@ -88,8 +88,8 @@ def test_two_sessions_of_one_moment_have_two_names(setup_in, tmp_path):
     assert names == ["s20260301-120000", "s20260301-120000-2", "s20260301-120000-3"]
 
 
-@pytest.mark.parametrize(("away", "begun"), [(timedelta(hours=-1), 1), (timedelta(hours=1), 1), (timedelta(hours=9), 2)])
-def test_a_session_is_gone_on_with_unless_a_working_day_has_passed(setup_in, tmp_path, away, begun):
+@pytest.mark.parametrize(("hours", "begun"), [(-1, 1), (1, 1), (9, 2)])
+def test_a_session_is_gone_on_with_unless_a_working_day_has_passed(setup_in, tmp_path, hours, begun):
     class Stopped(Exception):
         pass
 
@@ -97,9 +97,9 @@ def test_a_session_is_gone_on_with_unless_a_working_day_has_passed(setup_in, tmp
     daemon._finish = lambda *_: (_ for _ in ()).throw(Stopped)  # type: ignore[method-assign]  # as a loss of power does
     with pytest.raises(Stopped):
         daemon.run(threading.Event())
-    assert [] == recorded(tmp_path, "SELECT 1 FROM sessions WHERE ended_utc IS NOT NULL")
+    assert recorded(tmp_path, "SELECT 1 FROM sessions WHERE ended_utc IS NOT NULL") == []
 
-    Daemon(setup_in(tmp_path), SteppedClock(away)).run(threading.Event())
+    Daemon(setup_in(tmp_path), SteppedClock(timedelta(hours=hours))).run(threading.Event())
 
     sessions = recorded(tmp_path, "SELECT ended_utc IS NOT NULL, ending FROM sessions ORDER BY rowid")
     assert len(sessions) == begun

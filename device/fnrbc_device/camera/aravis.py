@@ -121,7 +121,8 @@ class AravisDriver:
             if name in offered:
                 self._camera.set_pixel_format_from_string(name)
                 return name
-        raise SourceError(f"{self.name} offers only {', '.join(sorted(offered))}; one of {', '.join(FORMATS)} is needed")
+        found = ", ".join(sorted(offered))
+        raise SourceError(f"{self.name} offers only {found}; a camera with one of {', '.join(FORMATS)} is needed")
 
     def _tuned(self, tuning: Tuning) -> dict[str, str]:
         """Set and read back; a node that the camera lacks is left out, which is normal."""
@@ -153,10 +154,10 @@ class AravisDriver:
 
     def _ask(self, ask: Callable[[], Any], what: str) -> Any:
         try:
-            answer = ask()
+            return ask()
         except self._error as error:
-            raise SourceError(f"{what} does not answer ({error}); check its cable, its power and camera.device") from error
-        return answer
+            cure = "check its cable, its power and camera.device"
+            raise SourceError(f"{what} does not answer ({error}); {cure}") from error
 
 
 def as_rgb(data: NDArray[np.uint8], pixel_format: str, height: int, width: int) -> Image:

@@ -1,6 +1,6 @@
-"""What the appliance asks of a camera's driver: open it, take one picture, close it. What goes wrong is watched elsewhere."""
+"""What the appliance asks of a camera's driver: open it, take pictures, close it. What goes wrong is watched elsewhere."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +26,7 @@ class Driver(Protocol):
 
     name: str
     """Model and serial number, as the camera says."""
-    settings: Mapping[str, str]
+    settings: dict[str, str]
     """Exposure, gain, white balance and rate as read back; what the camera does not have is missing."""
 
     def grab(self, timeout_s: float) -> Picture | None:

@@ -38,8 +38,9 @@ class GStreamerDriver:
         self._gst = import_gstreamer()
         try:
             self._pipeline: Any = self._gst.parse_launch(f"{pipeline} ! {SINK}")
-        except Exception as error:  # noqa: BLE001 - GLib.Error, whose class comes with gi
-            raise ConfigError(f"camera.pipeline {pipeline!r} cannot be read ({error}); try it with gst-launch-1.0") from error
+        except Exception as error:
+            cure = "try it with gst-launch-1.0"
+            raise ConfigError(f"camera.pipeline {pipeline!r} cannot be read ({error}); {cure}") from error
         self.name = pipeline.split(" ", 1)[0]
         self.settings: dict[str, str] = {}
         self._sink = self._pipeline.get_by_name("fnrbc")
@@ -47,9 +48,9 @@ class GStreamerDriver:
         self._pipeline.set_state(self._gst.State.PLAYING)
         state, _, _ = self._pipeline.get_state(round(START_S * self._gst.SECOND))
         if state == self._gst.StateChangeReturn.FAILURE:
-            fault = self._fault()
+            fault = self._fault() or "no reason given"
             self.close()
-            raise SourceError(f"{self.name} does not play: {fault or 'no reason given'}; check the camera and its cable")
+            raise SourceError(f"{self.name} does not play: {fault}; check the camera and its cable")
 
     def grab(self, timeout_s: float) -> Picture | None:
         """Newest picture."""

@@ -30,8 +30,8 @@ class FrameSource(Protocol):
     def read(self) -> Frame | BadFrame | None:
         """Next frame; a frame that is owed but broken; None at the end of the source.
 
-        A live source paces itself here. It blocks at most 2 s, but for one under watch: that waits for its camera to come
-        back, names its trouble meanwhile, and ends with ``close``.
+        A live source paces itself here. It blocks at most 2 s, but for one under watch: that waits for its camera to
+        come back, names its trouble meanwhile, and ends with ``close``.
         """
 
     def close(self) -> None:

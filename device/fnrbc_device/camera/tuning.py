@@ -1,4 +1,4 @@
-"""What is set on a camera before it starts: everything fixed, for automatics move the threshold between cell and glass."""
+"""What is set on a camera before it starts: everything fixed, for automatics move the threshold of nuclei."""
 
 from dataclasses import dataclass
 

@@ -51,7 +51,7 @@ class UvcDriver:
         self.name = device
         self.settings = self._tuned(tuning)
 
-    def grab(self, timeout_s: float) -> Picture | None:  # noqa: ARG002 - V4L2 has a time-out of its own
+    def grab(self, timeout_s: float) -> Picture | None:
         """Newest picture; waits as long as V4L2 does."""
         read, picture = self._capture.read()
         if not read:

@@ -1,4 +1,4 @@
-"""A live camera under watch: whatever it does, hanging included, is named within 2 s, and cured where reopening cures it.
+"""A live camera under watch: whatever it does, hanging included, is named within 2 s, and cured if reopening cures it.
 
 The driver has a thread of its own for each opening. One that hangs is left behind, for no one can end it; the ladder of
 cures is bounded, so there are never many.
