@@ -20,6 +20,9 @@ else:
 DEFAULT_PATH: Final = Path("/etc/fnrbc/fnrbc.toml")
 
 
+Pin = Annotated[int, Field(ge=1, le=40)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,6 +78,21 @@ class RecordPart(_Part):
         return RecordSettings(self.least_free_mb, self.keep_days, self.keep_mb)
 
 
+class PanelSettings(_Part):
+    """Footswitch, lamp and buzzer on pins of the 40-pin header, by their number there."""
+
+    pins: Literal["none", "jetson", "mock"] = "none"
+    """Whose pins: an Orin's, or the mock that tests press."""
+    footswitch: Pin | None = None
+    """Closes to ground."""
+    green: Pin | None = None
+    red: Pin | None = None
+    """The lamp's two colours; None for what is not connected."""
+    buzzer: Pin | None = None
+    buzz: bool = False
+    """Whether an fNRBC sounds the buzzer."""
+
+
 class WebSettings(_Part):
     """The page at the microscope."""
 
@@ -98,6 +116,7 @@ class Config(_Part):
     inference: InferenceSettings = InferenceSettings()
     record: RecordPart = RecordPart()
     mqtt: MqttSettings = MqttSettings()
+    panel: PanelSettings = PanelSettings()
     web: WebSettings = WebSettings()
 
     def fingerprint(self) -> str:

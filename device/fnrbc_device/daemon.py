@@ -21,15 +21,18 @@ from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import DiskFullError, SourceError
-from fnrbc_device.health import HealthMonitor
+from fnrbc_device.health import Health, HealthMonitor
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
 from fnrbc_device.logbook import Logbook, Opening
+from fnrbc_device.panel.board import Panel
+from fnrbc_device.panel.foot import Foot
 from fnrbc_device.pipeline import Arrival, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.scale import ScaleWatch
+from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 
 TAKE_TIMEOUT_S: Final = 0.5
@@ -63,6 +66,11 @@ class Setup:
     engines: EngineSettings | None = None
     """None to run the network on the processor."""
     record: RecordSettings = field(default_factory=RecordSettings)
+    panel: Panel | None = None
+    buzz: bool = False
+    """Whether an fNRBC sounds the panel's buzzer."""
+    notifier: Notifier = field(default_factory=Notifier)
+    """Tells systemd."""
 
 
 class Daemon:
@@ -132,7 +140,7 @@ class Daemon:
             def fresh() -> Analyser:
                 return Analyser(setup.pixel_size_um, classifier, setup.bundle.manifest)
 
-            opening = logbook.open(self._meta(), setup.source, fresh, lambda: not stop.is_set())
+            opening = logbook.open(self._meta(), setup.source, fresh, lambda: self._starting(stop))
             analyser, self.session_id, self._first_frame = opening.analyser, opening.session, opening.first_frame
             capture = threading.Thread(target=self._capture, args=(stop, opening), name="capture", daemon=True)
             stack.callback(self._end_capture, capture)
@@ -141,6 +149,7 @@ class Daemon:
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
+            setup.notifier.ready()
             started()
             try:
                 self._count(analyser, logbook, voice, publisher, stop)
@@ -166,6 +175,11 @@ class Daemon:
         setup.live.show(
             Snapshot(None, "", "starting", health, setup.pixel_size_um, setup.bundle.id, setup.simulated)
         )
+        return self._starting(stop)
+
+    def _starting(self, stop: threading.Event) -> bool:
+        """Say that the start goes on, and whether it shall."""
+        self._setup.notifier.extend()
         return not stop.is_set()
 
     def _publisher(self, stack: ExitStack) -> Publisher | None:
@@ -218,14 +232,23 @@ class Daemon:
         stop: threading.Event,
     ) -> None:
         waited_since = self._clock.monotonic_s()
+        foot = Foot(self._setup.panel, logbook, self._setup.buzz)
         while not (stop.is_set() or self._box.ended):
             arrival, dropped = self._box.take(TAKE_TIMEOUT_S)
             now = self._clock.monotonic_s()
             trouble = self._watch_camera(logbook, now)
+            foot.follow()
+            if foot.paused:
+                waited_since = now
+                self._setup.notifier.alive()
+                foot.show(self._show(None, analyser, publisher, "paused", "paused"))
+                continue
             if arrival is None:
                 if trouble or now - waited_since > CAMERA_TIMEOUT_S:
                     self._health.note(trouble or "camera_lost", now)
-                    self._show(None, analyser, publisher, "running", "counting")
+                    foot.show(self._show(None, analyser, publisher, "running", "counting"))
+                if trouble:  # the camera is waited for: that is no standstill of ours
+                    self._setup.notifier.alive()
                 continue
             waited_since = now
             analyser.drop(dropped)
@@ -233,7 +256,10 @@ class Daemon:
             last_seq = logbook.write(step, analyser)
             self._watch(step, arrival, analyser, dropped, publisher)
             voice.tell(step.tally, last_seq, self._health.snapshot("counting", self._clock.monotonic_s()))
-            self._show(step, analyser, publisher, "running", "counting")
+            foot.see(step)
+            foot.show(self._show(step, analyser, publisher, "running", "counting"))
+            self._setup.notifier.alive()
+        self._setup.notifier.stopping()
 
     def _watch_camera(self, logbook: Logbook, now_s: float) -> str:
         """Name the camera's trouble, and record the gaps that are over."""
@@ -283,7 +309,8 @@ class Daemon:
         publisher: Publisher | None,
         state: SessionState,
         health_state: HealthState,
-    ) -> None:
+    ) -> Health:
+        """Show how it stands; gives the health that was shown."""
         health = self._health.snapshot(health_state, self._clock.monotonic_s())
         status = publisher.status if publisher is not None else None
         self._setup.live.show(
@@ -299,3 +326,5 @@ class Daemon:
                 broker=BrokerLine(status.connected, status.backlog, status.last_error) if status else None,
             )
         )
+        self._setup.notifier.status(", ".join([health.state, *health.reasons]))
+        return health

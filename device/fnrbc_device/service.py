@@ -7,12 +7,15 @@ from pathlib import Path
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.opening import open_camera
-from fnrbc_device.config import Config
+from fnrbc_device.config import Config, PanelSettings
 from fnrbc_device.daemon import PIXEL_SIZE_SETTING, Daemon, Setup
 from fnrbc_device.demo import stopped_by_signal
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.inference.opening import EngineSettings
+from fnrbc_device.panel.board import Panel, PanelPins
+from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.scale import require_known_pixel_size
+from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
 
@@ -56,10 +59,23 @@ def run_service(config: Config) -> None:
             simulated=config.camera.kind == "simulated",
             engines=_engines(config, chosen),
             record=config.record.settings(),
+            panel=_panel(config.panel, stack),
+            buzz=config.panel.buzz,
+            notifier=Notifier.from_environment(),
         )
         started = f"counting; page: {page.url}" if page else "counting"
         tally = Daemon(setup).run(stop, lambda: print(started, flush=True))
     print(f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes")
+
+
+def _panel(settings: PanelSettings, stack: ExitStack) -> Panel | None:
+    if settings.pins == "none":
+        return None
+    pins = PanelPins(settings.footswitch, settings.green, settings.red, settings.buzzer)
+    panel = Panel(pins, pin_factory(settings.pins))
+    stack.callback(panel.stop)
+    panel.start()
+    return panel
 
 
 def _engines(config: Config, bundle: Path | None) -> EngineSettings | None:

@@ -1,6 +1,6 @@
 """Kills the daemon at random moments of simulated sessions, and holds each session's end against an undisturbed run.
 
-    python tests/bench/killing.py --kills 200 --seed 1000
+python tests/bench/killing.py --kills 200 --seed 1000
 """
 
 import argparse

@@ -87,9 +87,12 @@ def test_a_message_that_is_acknowledged_and_gone_breaks_nothing(record):
 
 
 def test_an_event_that_was_slipped_in_is_found(record):
-    change(record, "INSERT INTO events SELECT 999, session, frame, event, 77, class_name, role, probability,"
+    change(
+        record,
+        "INSERT INTO events SELECT 999, session, frame, event, 77, class_name, role, probability,"
         " target_probability, island, row_px, col_px, x_um, y_um, diameter_um, nucleus_ratio, views, best_frame, reason"
-        " FROM events WHERE cell = 5")
+        " FROM events WHERE cell = 5",
+    )
 
     assert "the event 999 has no link" in prove(record).fault
 

@@ -108,7 +108,7 @@ class Mortal:
         return int(self._parent.stdout.readline())
 
     def killed_until_it_ends(self, folder, kind, kills, seed):
-        """Kill the daemon at random moments, prove its record after each; then let it end. Gives how often it struck."""
+        """Kill the daemon at random moments, prove its record after each; then let it end. Gives how often."""
         rng = random.Random(seed)
         told, struck = [], 0
         while not recorded(folder, "SELECT 1 FROM sessions WHERE ended_utc IS NOT NULL"):

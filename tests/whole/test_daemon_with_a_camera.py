@@ -1,4 +1,4 @@
-"""The daemon over a camera that is unplugged in the middle of a session: the count is right, and the gap is on record."""
+"""The daemon over a camera that is unplugged in the middle of a session: the count is right, the gap on record."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What the appliance asks of a camera's driver: open it, take pictures, close it. What goes wrong is watched elsewhere."""
+"""What the appliance asks of a camera's driver: open it, take pictures, close it. Watching it is another's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

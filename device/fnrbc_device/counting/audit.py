@@ -134,9 +134,7 @@ def _hash_before(connection: sqlite3.Connection, link: int) -> str:
 def _fault_of(connection: sqlite3.Connection, before: str, link: tuple[Any, ...], digest: str) -> str:
     if _hash(connection, before, link) != digest:
         return "what it covers was changed after it was written"
-    kept = connection.execute(
-        "SELECT count(*) FROM outbox WHERE seq BETWEEN ? AND ?", (link[4], link[5])
-    ).fetchone()[0]
+    kept = connection.execute("SELECT count(*) FROM outbox WHERE seq BETWEEN ? AND ?", (link[4], link[5])).fetchone()[0]
     # Messages that the lab has acknowledged may be gone; what is kept must be what was told.
     if kept == link[5] - link[4] + 1 and _told(connection, link[4], link[5]) != link[8]:
         return "a message of it was changed after it was written"
