@@ -12,7 +12,6 @@ from typing import Final
 import cv2
 
 from fnrbc_device.counting.counter import Counter
-from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, wants_view
 from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
@@ -27,7 +26,6 @@ from fnrbc_device.records import (
     Detection,
     Field,
     Frame,
-    Image,
     Join,
     Mark,
     Pose,
@@ -180,25 +178,6 @@ class Analyser:
         seen = self.slide_map
         area, revisited = (seen.unique_area_mm2, seen.revisit_share) if seen else (0.0, 0.0)
         return self.tally_keeper.tally(len(self.islands), area, self.counter.open, revisited)
-
-    def kept(self, step: Step, plates_before: int) -> Kept:
-        """Pictures that a step brought: what a person reviews, and what registration holds on to.
-
-        Parameters
-        ----------
-        step
-            The newest.
-        plates_before
-            Plates added up to the step before.
-        """
-        plates = [plate for plate in self.registration.plates if plate.number >= plates_before]
-        return Kept(self.crops_of(step.events), plates, self.frame_shape or (0, 0))
-
-    def crops_of(self, events: list[CountEvent]) -> dict[int, Image]:
-        """Best view of each candidate that was counted, by the number of its cell."""
-        counted = {event.cell for event in events if event.event == "counted"}
-        cells = [cell for cell in self.ledger.cells() if cell.number in counted] if counted else []
-        return {cell.number: cell.best[0].crop for cell in cells if cell.best}
 
     def set_frame_shape(self, shape: tuple[int, int]) -> None:
         """Lay out what depends on the frames' (rows, cols); the first good frame does it, or who knows it before."""

@@ -20,13 +20,13 @@ from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.disk import RecordSettings
-from fnrbc_device.errors import DiskFullError, SourceError
+from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import Health, HealthMonitor
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
-from fnrbc_device.logbook import Logbook, Opening
+from fnrbc_device.logbook import Logbook
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.panel.foot import Foot
-from fnrbc_device.pipeline import Arrival, FrameBox
+from fnrbc_device.pipeline import Arrival, Capture, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
@@ -88,7 +88,6 @@ class Daemon:
         self._setup = setup
         self._clock = clock or SystemClock()
         self._box = FrameBox()
-        self._camera_fault: Exception | None = None
         self._health = HealthMonitor()
         self._scale = ScaleWatch()
         self._doubt = ""
@@ -142,8 +141,8 @@ class Daemon:
 
             opening = logbook.open(self._meta(), setup.source, fresh, lambda: self._starting(stop))
             analyser, self.session_id, self._first_frame = opening.analyser, opening.session, opening.first_frame
-            capture = threading.Thread(target=self._capture, args=(stop, opening), name="capture", daemon=True)
-            stack.callback(self._end_capture, capture)
+            capture = Capture(setup.source, self._box, self._clock.monotonic_s, opening.first_frame)
+            stack.callback(capture.end)
             voice = Voice(publisher, setup.mqtt.device, setup.bundle.id, setup.source.name, self._clock)
             voice.begin(self.session_id, opening.began, journal.epoch, journal.last_seq)
             if publisher is not None:
@@ -155,17 +154,15 @@ class Daemon:
                 self._count(analyser, logbook, voice, publisher, stop)
             except DiskFullError as full:
                 self._full = full
-            if self._camera_fault is not None and not isinstance(setup.source, Rereadable):
-                # Not the session's end: it goes on with the next start, when the camera is back.
-                raise SourceError(f"the camera failed: {self._camera_fault}") from self._camera_fault
+            if not isinstance(setup.source, Rereadable):
+                capture.raise_fault()  # not the session's end: it goes on with the next start, when the camera is back
             tally = self._finish(analyser, logbook, voice)
             self._show(None, analyser, publisher, "finished", "stopping")
             if publisher is not None:
                 publisher.flush(FLUSH_TIMEOUT_S)
         if self._full is not None:
             raise self._full
-        if self._camera_fault is not None:
-            raise SourceError(f"the camera failed: {self._camera_fault}") from self._camera_fault
+        capture.raise_fault()
         return tally
 
     def _building(self, stop: threading.Event) -> bool:
@@ -199,30 +196,6 @@ class Daemon:
             config_hash=setup.config_hash,
         )
 
-    def _capture(self, stop: threading.Event, opening: Opening) -> None:
-        """Read the camera until it ends; runs in its own thread."""
-        source = self._setup.source
-        recording = source if isinstance(source, Rereadable) else None
-        try:
-            while not stop.is_set():
-                frame = source.read()
-                if frame is None:
-                    break
-                if recording is None:  # a camera numbers from 0 at each start, the record goes on
-                    frame = replace(frame, index=frame.index + opening.first_frame)
-                elif recording.waits:
-                    self._box.wait_empty(stop.is_set)
-                self._box.put(Arrival(frame, self._clock.monotonic_s()))
-        except Exception as error:  # noqa: BLE001 - whatever a driver raises must reach the counting thread
-            self._camera_fault = error
-        finally:
-            self._box.close()
-
-    def _end_capture(self, capture: threading.Thread) -> None:
-        self._setup.source.close()
-        if capture.is_alive():
-            capture.join(JOIN_TIMEOUT_S)
-
     def _count(
         self,
         analyser: Analyser,
@@ -254,6 +227,8 @@ class Daemon:
             analyser.drop(dropped)
             step = analyser.analyse(arrival.frame)
             last_seq = logbook.write(step, analyser)
+            if logbook.low:
+                self._health.note("disk_low", now)
             self._watch(step, arrival, analyser, dropped, publisher)
             voice.tell(step.tally, last_seq, self._health.snapshot("counting", self._clock.monotonic_s()))
             foot.see(step)

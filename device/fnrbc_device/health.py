@@ -33,7 +33,6 @@ CURES: Final = {
     "camera.pixel_size_um.",
     "engine_parity_failed": "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
     "disk_low": "The disk is nearly full: this session will be closed; free some, or tell an engineer.",
-    "clock_unsynced": "No time server holds the clock: counting goes on, dates may be wrong; check the network.",
     "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
 }
 """Every reason, and its cure in one sentence."""

@@ -68,6 +68,8 @@ class Logbook:
         self._checkpoint: CheckpointFile | None = None
         self._since_checkpoint = CHECKPOINT_FRAMES
         self._plates = 0
+        self.low = False
+        """Whether there is less room than a session is begun with."""
         self._unwritten: list[CountEvent] = []
         """Counted by a frame that the disk refused: the session's end records them."""
 
@@ -120,7 +122,7 @@ class Logbook:
             The record cannot be written.
         """
         added = analyser.registration.plates.added
-        kept = analyser.kept(step, self._plates) if step.events or added > self._plates else NOTHING_KEPT
+        kept = _kept(analyser, step.events, self._plates)
         try:
             last_seq = self._journal.record(step, kept)
         except DiskFullError:
@@ -148,7 +150,7 @@ class Logbook:
         if ending:
             self._reserve.give_up()
             self._journal.fold()
-        kept = NOTHING_KEPT if ending else Kept(analyser.crops_of(events))
+        kept = NOTHING_KEPT if ending else _kept(analyser, events, analyser.registration.plates.added)
         last_seq = self._journal.end(ended, tally, complete, [*self._unwritten, *events], ending, kept)
         if self._checkpoint is not None:
             self._checkpoint.remove()
@@ -197,7 +199,9 @@ class Logbook:
             )
 
     def _require_room_to_close(self) -> None:
-        if self._room() >= CLOSE_AT_BYTES:
+        room = self._room()
+        self.low = room < self._settings.least_free_mb * MB
+        if room >= CLOSE_AT_BYTES:
             return
         self._journal.fold()
         if self._room() < CLOSE_AT_BYTES:
@@ -208,6 +212,17 @@ class Logbook:
 
     def _room(self) -> int:
         return room_bytes(self._folder, self._journal.files)
+
+
+def _kept(analyser: Analyser, events: list[CountEvent], plates_before: int) -> Kept:
+    """Pictures that go with events: what a person reviews, and what registration holds on to since then."""
+    if not events and analyser.registration.plates.added == plates_before:
+        return NOTHING_KEPT
+    counted = {event.cell for event in events if event.event == "counted"}
+    cells = [cell for cell in analyser.cells() if cell.number in counted] if counted else []
+    crops = {cell.number: cell.best[0].crop for cell in cells if cell.best}
+    plates = [plate for plate in analyser.registration.plates if plate.number >= plates_before]
+    return Kept(crops, plates, analyser.frame_shape or (0, 0))
 
 
 def _why_not(cut_off: Unfinished, meta: SessionMeta, now: datetime) -> str:

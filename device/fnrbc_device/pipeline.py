@@ -1,13 +1,18 @@
-"""Between capture and analysis: one place for one frame. The newest wins, and what it replaces is counted."""
+"""Between camera and analysis: one place for one frame. The newest wins, and what it replaces is counted."""
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
+from fnrbc_device.camera.source import FrameSource, Rereadable
+from fnrbc_device.errors import SourceError
 from fnrbc_device.records import BadFrame, Frame
 
 Item = TypeVar("Item")
+
+JOIN_TIMEOUT_S: Final = 5.0
+"""For a reading thread to end; one that hangs in a driver dies with the process."""
 
 LOOK_S: Final = 0.1
 """How soon a writer that waits notices that it need not."""
@@ -75,3 +80,66 @@ class Arrival:
 
 FrameBox = Mailbox[Arrival]
 """What stands between the camera's thread and the counting one."""
+
+
+class Capture:
+    """Reads a source into a box until it ends, in a thread of its own.
+
+    Parameters
+    ----------
+    source
+        Closed by ``end``.
+    box
+        Closed when the source ends or fails.
+    monotonic_s
+        The clock that arrivals are told by.
+    first_frame
+        Number of a live camera's first frame: it counts from 0 at each start, while the record goes on.
+    """
+
+    def __init__(
+        self, source: FrameSource, box: FrameBox, monotonic_s: Callable[[], float], first_frame: int
+    ) -> None:
+        self._source = source
+        self._box = box
+        self._monotonic_s = monotonic_s
+        self._first_frame = first_frame
+        self._fault: Exception | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Close the source and end the thread. Safe before the start."""
+        self._stop.set()
+        self._source.close()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_TIMEOUT_S)
+
+    def raise_fault(self) -> None:
+        """Say it where the source failed.
+
+        Raises
+        ------
+        SourceError
+            Whatever its driver raised.
+        """
+        if self._fault is not None:
+            raise SourceError(f"the camera failed: {self._fault}") from self._fault
+
+    def _run(self) -> None:
+        recording = self._source if isinstance(self._source, Rereadable) else None
+        try:
+            while not self._stop.is_set() and (frame := self._source.read()) is not None:
+                if recording is None:
+                    frame = replace(frame, index=frame.index + self._first_frame)
+                elif recording.waits:
+                    self._box.wait_empty(self._stop.is_set)
+                self._box.put(Arrival(frame, self._monotonic_s()))
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises must reach the counting thread
+            self._fault = error
+        finally:
+            self._box.close()
