@@ -8,26 +8,31 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import fnrbc_device
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
-from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.camera.source import FrameSource, Rereadable, Watched
 from fnrbc_device.clock import Clock, SystemClock
-from fnrbc_device.counting.journal import Journal, SessionMeta
-from fnrbc_device.errors import SourceError
-from fnrbc_device.health import HealthMonitor
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.journal import Journal
+from fnrbc_device.disk import RecordSettings
+from fnrbc_device.errors import DiskFullError
+from fnrbc_device.health import Health, HealthMonitor
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
-from fnrbc_device.pipeline import Arrival, FrameBox
+from fnrbc_device.logbook import Logbook
+from fnrbc_device.panel.board import Panel
+from fnrbc_device.panel.foot import Foot
+from fnrbc_device.pipeline import Arrival, Capture, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.scale import ScaleWatch
+from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 
 TAKE_TIMEOUT_S: Final = 0.5
@@ -60,15 +65,16 @@ class Setup:
     simulated: bool = False
     engines: EngineSettings | None = None
     """None to run the network on the processor."""
-
-
-def session_name(moment: datetime) -> str:
-    """Name of a session that starts now: UTC, fit for a topic and a file name."""
-    return moment.strftime("s%Y%m%d-%H%M%S")
+    record: RecordSettings = field(default_factory=RecordSettings)
+    panel: Panel | None = None
+    buzz: bool = False
+    """Whether an fNRBC sounds the panel's buzzer."""
+    notifier: Notifier = field(default_factory=Notifier)
+    """Tells systemd."""
 
 
 class Daemon:
-    """Runs one session from its first frame to its last.
+    """Runs one session from its first frame to its last, or from where it was cut off.
 
     Parameters
     ----------
@@ -82,10 +88,11 @@ class Daemon:
         self._setup = setup
         self._clock = clock or SystemClock()
         self._box = FrameBox()
-        self._camera_fault: Exception | None = None
         self._health = HealthMonitor()
         self._scale = ScaleWatch()
         self._doubt = ""
+        self._full: DiskFullError | None = None
+        self._first_frame = 0
         self.session_id = ""
         """Set when the session begins."""
 
@@ -112,6 +119,8 @@ class Daemon:
             There is no engine, and the configuration wants no other network.
         JournalError
             The record cannot be kept. Nothing is counted that is not recorded.
+        DiskFullError
+            There is no room for a session, or there was none to go on with it; then it was closed.
         SourceError
             The camera failed.
         """
@@ -125,24 +134,35 @@ class Daemon:
             _log.info("the network runs in %s", opened.runtime)
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
             publisher = self._publisher(stack)
-            capture = threading.Thread(target=self._capture, args=(stop,), name="capture", daemon=True)
-            stack.callback(self._end_capture, capture)
-            analyser = Analyser(setup.pixel_size_um, classifier, setup.bundle.manifest)
-            began = self._clock.utc()
-            self.session_id = self._begin(journal, began)
+            logbook = Logbook(journal, setup.journal_path.parent, self._clock, setup.record)
+
+            def fresh() -> Analyser:
+                return Analyser(setup.pixel_size_um, classifier, setup.bundle.manifest)
+
+            opening = logbook.open(self._meta(), setup.source, fresh, lambda: self._starting(stop))
+            analyser, self.session_id, self._first_frame = opening.analyser, opening.session, opening.first_frame
+            capture = Capture(setup.source, self._box, self._clock.monotonic_s, opening.first_frame)
+            stack.callback(capture.end)
             voice = Voice(publisher, setup.mqtt.device, setup.bundle.id, setup.source.name, self._clock)
-            voice.begin(self.session_id, began, journal.epoch, journal.last_seq)
+            voice.begin(self.session_id, opening.began, journal.epoch, journal.last_seq)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
+            setup.notifier.ready()
             started()
-            self._count(analyser, journal, voice, publisher, stop)
-            tally = self._finish(analyser, journal, voice)
+            try:
+                self._count(analyser, logbook, voice, publisher, stop)
+            except DiskFullError as full:
+                self._full = full
+            if not isinstance(setup.source, Rereadable):
+                capture.raise_fault()  # not the session's end: it goes on with the next start, when the camera is back
+            tally = self._finish(analyser, logbook, voice)
             self._show(None, analyser, publisher, "finished", "stopping")
             if publisher is not None:
                 publisher.flush(FLUSH_TIMEOUT_S)
-        if self._camera_fault is not None:
-            raise SourceError(f"the camera failed: {self._camera_fault}") from self._camera_fault
+        if self._full is not None:
+            raise self._full
+        capture.raise_fault()
         return tally
 
     def _building(self, stop: threading.Event) -> bool:
@@ -152,6 +172,11 @@ class Daemon:
         setup.live.show(
             Snapshot(None, "", "starting", health, setup.pixel_size_um, setup.bundle.id, setup.simulated)
         )
+        return self._starting(stop)
+
+    def _starting(self, stop: threading.Event) -> bool:
+        """Say that the start goes on, and whether it shall."""
+        self._setup.notifier.extend()
         return not stop.is_set()
 
     def _publisher(self, stack: ExitStack) -> Publisher | None:
@@ -161,61 +186,67 @@ class Daemon:
         stack.callback(publisher.stop, JOIN_TIMEOUT_S)
         return publisher
 
-    def _begin(self, journal: Journal, began: datetime) -> str:
+    def _meta(self) -> SessionMeta:
         setup = self._setup
-        name = session_name(began)
-        meta = SessionMeta(
+        return SessionMeta(
             software=f"fnrbc {fnrbc_device.__version__}",
             bundle=setup.bundle.id,
             source=setup.source.name,
             pixel_size_um=setup.pixel_size_um,
             config_hash=setup.config_hash,
         )
-        journal.begin(name, began, meta)
-        return name
-
-    def _capture(self, stop: threading.Event) -> None:
-        """Read the camera until it ends; runs in its own thread."""
-        try:
-            while not stop.is_set():
-                frame = self._setup.source.read()
-                if frame is None:
-                    break
-                self._box.put(Arrival(frame, self._clock.monotonic_s()))
-        except Exception as error:  # noqa: BLE001 - whatever a driver raises must reach the counting thread
-            self._camera_fault = error
-        finally:
-            self._box.close()
-
-    def _end_capture(self, capture: threading.Thread) -> None:
-        self._setup.source.close()
-        if capture.is_alive():
-            capture.join(JOIN_TIMEOUT_S)
 
     def _count(
         self,
         analyser: Analyser,
-        journal: Journal,
+        logbook: Logbook,
         voice: Voice,
         publisher: Publisher | None,
         stop: threading.Event,
     ) -> None:
         waited_since = self._clock.monotonic_s()
+        foot = Foot(self._setup.panel, logbook, self._setup.buzz)
         while not (stop.is_set() or self._box.ended):
             arrival, dropped = self._box.take(TAKE_TIMEOUT_S)
             now = self._clock.monotonic_s()
+            trouble = self._watch_camera(logbook, now)
+            foot.follow()
+            if foot.paused:
+                waited_since = now
+                self._setup.notifier.alive()
+                foot.show(self._show(None, analyser, publisher, "paused", "paused"))
+                continue
             if arrival is None:
-                if now - waited_since > CAMERA_TIMEOUT_S:
-                    self._health.note("camera_lost", now)
-                    self._show(None, analyser, publisher, "running", "counting")
+                if trouble or now - waited_since > CAMERA_TIMEOUT_S:
+                    self._health.note(trouble or "camera_lost", now)
+                    foot.show(self._show(None, analyser, publisher, "running", "counting"))
+                if trouble:  # the camera is waited for: that is no standstill of ours
+                    self._setup.notifier.alive()
                 continue
             waited_since = now
             analyser.drop(dropped)
             step = analyser.analyse(arrival.frame)
-            last_seq = journal.record(step)
+            last_seq = logbook.write(step, analyser)
+            if logbook.low:
+                self._health.note("disk_low", now)
             self._watch(step, arrival, analyser, dropped, publisher)
             voice.tell(step.tally, last_seq, self._health.snapshot("counting", self._clock.monotonic_s()))
-            self._show(step, analyser, publisher, "running", "counting")
+            foot.see(step)
+            foot.show(self._show(step, analyser, publisher, "running", "counting"))
+            self._setup.notifier.alive()
+        self._setup.notifier.stopping()
+
+    def _watch_camera(self, logbook: Logbook, now_s: float) -> str:
+        """Name the camera's trouble, and record the gaps that are over."""
+        source = self._setup.source
+        if not isinstance(source, Watched):
+            return ""
+        if source.trouble:
+            self._health.note(source.trouble, now_s)
+        for gap in source.take_gaps():
+            after = gap.after_frame + self._first_frame
+            logbook.note("gap", {"reason": gap.reason, "seconds": gap.seconds, "reopened": gap.reopened}, after)
+        return source.trouble
 
     def _watch(
         self, step: Step, arrival: Arrival, analyser: Analyser, dropped: int, publisher: Publisher | None
@@ -237,12 +268,12 @@ class Daemon:
         if doubt:
             self._health.note("pixel_size_doubtful", now_s)
 
-    def _finish(self, analyser: Analyser, journal: Journal, voice: Voice) -> Tally:
+    def _finish(self, analyser: Analyser, logbook: Logbook, voice: Voice) -> Tally:
         events = analyser.finish()
         tally = replace(analyser.tally(), cells_open=0)
         ended = self._clock.utc()
-        complete = tally.islands <= 1 and tally.frames_used > 0
-        last_seq = journal.end(ended, tally, complete, events)
+        complete = tally.islands <= 1 and tally.frames_used > 0 and self._full is None
+        last_seq = logbook.end(ended, tally, complete, events, analyser, str(self._full or ""))
         voice.end(tally, last_seq, ended, complete)
         return tally
 
@@ -253,7 +284,8 @@ class Daemon:
         publisher: Publisher | None,
         state: SessionState,
         health_state: HealthState,
-    ) -> None:
+    ) -> Health:
+        """Show how it stands; gives the health that was shown."""
         health = self._health.snapshot(health_state, self._clock.monotonic_s())
         status = publisher.status if publisher is not None else None
         self._setup.live.show(
@@ -269,3 +301,5 @@ class Daemon:
                 broker=BrokerLine(status.connected, status.backlog, status.last_error) if status else None,
             )
         )
+        self._setup.notifier.status(", ".join([health.state, *health.reasons]))
+        return health

@@ -53,6 +53,10 @@ class JournalError(FnrbcError):
     """The record on disk cannot be written or read."""
 
 
+class DiskFullError(JournalError):
+    """There is no room to begin a session, or none left to go on with one; what was counted is recorded."""
+
+
 class PublishError(FnrbcError):
     """The broker refused, or cannot be reached in the time allowed."""
 

@@ -77,10 +77,10 @@ class CellRecord(Record):
 
 
 class SessionRecord(Record):
-    """``log/session``: a session started or finished, with what it rests on; the counts at its end."""
+    """``log/session``: a session started, went on after a crash or finished; what it rests on, counts at its end."""
 
     schema_: Literal["session_log/1"] = _schema("session_log/1")
-    event: Literal["started", "finished"]
+    event: Literal["started", "resumed", "finished"]
     software: Text
     bundle: Text
     source: Text

@@ -1,11 +1,10 @@
 """What the daemon says of itself: the retained states, built from the count and handed to the publisher."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import fnrbc_device
-from fnrbc_device.clock import Clock, iso_utc
+from fnrbc_device.clock import Clock, boot_id, iso_utc
 from fnrbc_device.health import Health
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.payloads import (
@@ -21,8 +20,6 @@ from fnrbc_device.records import SessionState, Tally
 
 HEALTH_EVERY_S: Final = 5.0
 """The contract's interval."""
-
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Voice:
@@ -60,7 +57,7 @@ class Voice:
             software=f"fnrbc {fnrbc_device.__version__}",
             bundle=self._bundle,
             camera=self._camera,
-            boot_id=_boot_id(),
+            boot_id=boot_id(),
             epoch=epoch,
             backlog=self._publisher.status.backlog,
             clock_sync=self._clock.synchronised(),
@@ -131,13 +128,6 @@ class Voice:
 
     def _common(self, log_seq: int) -> dict[str, Any]:
         return {"device": self._device, "ts": iso_utc(self._clock.utc()), "log_seq": log_seq}
-
-
-def _boot_id() -> str:
-    try:
-        return BOOT_ID.read_text().strip()
-    except OSError:
-        return "unknown"
 
 
 def _rounded(value: float | None) -> float | None:
