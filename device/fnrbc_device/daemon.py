@@ -18,9 +18,10 @@ from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import Clock, SystemClock
+from fnrbc_device.control import SessionControl
 from fnrbc_device.counting.journal import Journal, SessionMeta
 from fnrbc_device.errors import SourceError
-from fnrbc_device.health import HealthMonitor
+from fnrbc_device.health import ALARMS, CURES, HealthMonitor
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
 from fnrbc_device.pipeline import Arrival, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
@@ -86,6 +87,7 @@ class Daemon:
         self._health = HealthMonitor()
         self._scale = ScaleWatch()
         self._doubt = ""
+        self._control = SessionControl()
         self.session_id = ""
         """Set when the session begins."""
 
@@ -134,9 +136,11 @@ class Daemon:
             voice.begin(self.session_id, began, journal.epoch, journal.last_seq)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
+            self._control.enter("running")
             capture.start()
             started()
             self._count(analyser, journal, voice, publisher, stop)
+            self._control.enter("finished")
             tally = self._finish(analyser, journal, voice)
             self._show(None, analyser, publisher, "finished", "stopping")
             if publisher is not None:
@@ -157,7 +161,7 @@ class Daemon:
     def _publisher(self, stack: ExitStack) -> Publisher | None:
         if not self._setup.mqtt.enabled:
             return None
-        publisher = Publisher(self._setup.journal_path, self._setup.mqtt, self._clock)
+        publisher = Publisher(self._setup.journal_path, self._setup.mqtt, self._clock, self._control)
         stack.callback(publisher.stop, JOIN_TIMEOUT_S)
         return publisher
 
@@ -201,9 +205,15 @@ class Daemon:
         stop: threading.Event,
     ) -> None:
         waited_since = self._clock.monotonic_s()
-        while not (stop.is_set() or self._box.ended):
+        while not (stop.is_set() or self._box.ended or self._control.state == "stopping"):
             arrival, dropped = self._box.take(TAKE_TIMEOUT_S)
             now = self._clock.monotonic_s()
+            state = self._control.state
+            voice.say_state(state, journal.last_seq)
+            if state == "paused":
+                waited_since = now
+                self._show(None, analyser, publisher, "paused", "paused")
+                continue
             if arrival is None:
                 if now - waited_since > CAMERA_TIMEOUT_S:
                     self._health.note("camera_lost", now)
@@ -256,6 +266,8 @@ class Daemon:
     ) -> None:
         health = self._health.snapshot(health_state, self._clock.monotonic_s())
         status = publisher.status if publisher is not None else None
+        if publisher is not None:
+            publisher.report({code: CURES[code] for code in health.reasons if code in ALARMS})
         self._setup.live.show(
             Snapshot(
                 step=step,

@@ -30,6 +30,15 @@ CURES: Final = {
 }
 """Every reason, and its cure in one sentence."""
 
+ALARMS: Final = (
+    "camera_frozen",
+    "camera_lost",
+    "engine_parity_failed",
+    "objective_changed",
+    "pixel_size_doubtful",
+)
+"""Reasons that somebody elsewhere should come for. The others are for the hand at the microscope, and pass."""
+
 _OF_REJECTION: Final = {
     "too_fast": "pan_too_fast",
     "blurred": "focus_lost",

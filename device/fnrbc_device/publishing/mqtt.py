@@ -5,18 +5,28 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from fnrbc_device.clock import Clock, SystemClock
-from fnrbc_device.errors import FnrbcError, JournalError
+from fnrbc_device.control import SessionControl
+from fnrbc_device.errors import BrokerRefusedError, ConfigError, FnrbcError, JournalError
+from fnrbc_device.health import ALARMS
+from fnrbc_device.publishing import certificates
+from fnrbc_device.publishing.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
+from fnrbc_device.publishing.certificates import tls_context
 from fnrbc_device.publishing.connection import Connection, drain
 from fnrbc_device.publishing.conversation import Conversation
+from fnrbc_device.publishing.desk import Desk
 from fnrbc_device.publishing.outbox import Outbox
 from fnrbc_device.publishing.payloads import State
+from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.states import StateBoard
+from fnrbc_device.publishing.topics import Topics
 
 RECONNECT_FIRST_S: Final = 1.0
 RECONNECT_LAST_S: Final = 30.0
@@ -27,6 +37,9 @@ LOOK_S: Final = 0.5
 
 BACKLOG_S: Final = 2.0
 """While the broker is away, what waits is counted this often."""
+
+HOUSE_S: Final = 3600.0
+"""By the contract, refused records are tried again hourly; old ones are let go in the same breath."""
 
 GOODBYE_S: Final = 2.0
 """What is left of a stop for the broker's answers to the last messages."""
@@ -60,12 +73,24 @@ class Publisher:
         The journal's file, which is there already.
     settings
         The broker, and who to be there.
+    control
+        What commands change; without one, a session that is idle for ever.
     """
 
-    def __init__(self, journal_path: Path, settings: MqttSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        journal_path: Path,
+        settings: MqttSettings,
+        clock: Clock | None = None,
+        control: SessionControl | None = None,
+    ) -> None:
         self._journal_path = journal_path
         self._settings = settings
         self._clock = clock or SystemClock()
+        self._control = control or SessionControl()
+        self._reported: Mapping[str, str] = {}
+        self._kept_house_s = float("-inf")
+        self._retry_at_s = float("-inf")
         self._states = StateBoard()
         self._status = PublisherStatus()
         self._changed = threading.Condition()
@@ -90,9 +115,10 @@ class Publisher:
         JournalError
             The journal cannot be read.
         ConfigError
-            The password cannot be read.
+            The password or a certificate cannot be read.
         """
         self._settings.password()
+        tls_context(self._settings)
         outbox = Outbox(self._journal_path)
         self._note(backlog=outbox.backlog())
         outbox.close()
@@ -108,6 +134,18 @@ class Publisher:
         """
         self._states.put(topic_suffix, payload)
         self.notify()
+
+    def report(self, alarms: Mapping[str, str]) -> None:
+        """Say which of the device's alarms stand, each with what to do. Returns at once.
+
+        Parameters
+        ----------
+        alarms
+            By code, of ``health.ALARMS``. Those left out are cleared.
+        """
+        if alarms != self._reported:
+            self._reported = dict(alarms)
+            self.notify()
 
     def notify(self) -> None:
         """Say that the journal has something new. Returns at once; unsaid, it is found in half a second."""
@@ -162,26 +200,39 @@ class Publisher:
     def _keep_connected(self) -> None:
         """Connect again and again, more and more slowly, as long as the outbox can be read."""
         try:
-            with contextlib.closing(Outbox(self._journal_path)) as outbox:
+            with contextlib.ExitStack() as stack:
+                office = self._open_office(stack)
                 pause_s = 0.0
-                while not self._rest(pause_s, outbox):
-                    pause_s = self._converse(outbox, pause_s)
+                while not self._rest(pause_s, office):
+                    pause_s = self._converse(office, pause_s)
         except JournalError as error:
             self._trouble(str(error))
             self._stopping.wait(RECONNECT_LAST_S)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever it is
+            self._defect(error)
+            self._stopping.wait(RECONNECT_FIRST_S)
 
-    def _rest(self, pause_s: float, outbox: Outbox) -> bool:
+    def _open_office(self, stack: contextlib.ExitStack) -> "_Office":
+        device = self._settings.device
+        outbox = stack.enter_context(contextlib.closing(Outbox(self._journal_path)))
+        registrar = stack.enter_context(contextlib.closing(Registrar(self._journal_path, device, self._clock)))
+        topics = Topics(self._settings.site, device)
+        desk = Desk(topics, self._control, registrar, outbox, self._clock)
+        return _Office(outbox, desk, Alarms(registrar, self._states, device, self._clock))
+
+    def _rest(self, pause_s: float, office: "_Office") -> bool:
         """Wait between two attempts; True when it is time to stop."""
         until_s = time.monotonic() + pause_s
         while not self._stopping.is_set():
-            self._note(backlog=outbox.backlog())
+            self._note(backlog=office.outbox.backlog())
+            self._keep_house(office)
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 return False
             self._stopping.wait(min(left_s, BACKLOG_S))
         return True
 
-    def _converse(self, outbox: Outbox, last_pause_s: float) -> float:
+    def _converse(self, office: "_Office", last_pause_s: float) -> float:
         """Connect, and send until the connection ends; returns how long to rest before the next attempt."""
         drain(self._wake_in)
         connection: Connection | None = None
@@ -189,16 +240,18 @@ class Publisher:
         try:
             with Connection(self._settings, self._wake_in) as connection:
                 connection.open(self._stopping.is_set)
-                conversation = Conversation(connection, outbox, self._states, self._clock)
+                office.alarms.set(BROKER_REFUSED, "")
+                conversation = Conversation(connection, office.outbox, self._states, office.desk, self._clock)
                 self._note(connected=True, connections=self._status.connections + 1)
-                self._serve(conversation)
+                self._serve(conversation, office)
         except JournalError:
             raise
         except FnrbcError as error:
             self._trouble(str(error))
+            if isinstance(error, (BrokerRefusedError, ConfigError)):
+                office.alarms.set(BROKER_REFUSED, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next connection starts afresh
-            _log.exception("the publisher met a defect")
-            self._trouble(f"the publisher met a defect ({error!r}); it connects again: report this")
+            self._defect(error)
         finally:
             self._note(connected=False)
         if connection is not None and connection.taken_over:
@@ -207,30 +260,60 @@ class Publisher:
             return RECONNECT_FIRST_S  # slow or cut off each time, but it gets on
         return min(RECONNECT_LAST_S, max(RECONNECT_FIRST_S, 2 * last_pause_s))
 
-    def _serve(self, conversation: Conversation) -> None:
+    def _serve(self, conversation: Conversation, office: "_Office") -> None:
         """Turn by turn: send what is due, note what was answered, tell who flushes."""
         counted_at_s = time.monotonic()
         while not self._stopping.is_set():
             asked = self._flush_asked
             idle = conversation.turn(LOOK_S, urgent=asked > self._flush_done)
-            self._take_account(conversation)
+            self._take_account(conversation, office)
+            self._keep_house(office)
+            self._try_refused_again(conversation)
             if idle or time.monotonic() - counted_at_s > LOOK_S:
-                self._note(backlog=conversation.backlog())
+                self._note(backlog=office.outbox.backlog())
                 counted_at_s = time.monotonic()
             if idle and asked > self._flush_done:
                 with self._changed:
                     self._flush_done = asked
                     self._changed.notify_all()
         conversation.say_goodbye(GOODBYE_S)
-        self._take_account(conversation)
-        self._note(backlog=conversation.backlog())
+        self._take_account(conversation, office)
+        self._note(backlog=office.outbox.backlog())
 
-    def _take_account(self, conversation: Conversation) -> None:
-        acked, refused, trouble = conversation.take_account()
-        if acked or refused:
-            self._note(acked=self._status.acked + acked, refused=self._status.refused + refused)
-        if trouble:
-            self._trouble(trouble)
+    def _take_account(self, conversation: Conversation, office: "_Office") -> None:
+        account = conversation.take_account()
+        if account.acked or account.refused:
+            self._note(acked=self._status.acked + account.acked, refused=self._status.refused + account.refused)
+        if account.trouble:
+            self._trouble(account.trouble)
+            self._tell_refused(office)
+
+    def _try_refused_again(self, conversation: Conversation) -> None:
+        """At the start, for the configuration may have changed, and then hourly: never at each connect, in a loop."""
+        if time.monotonic() >= self._retry_at_s:
+            self._retry_at_s = time.monotonic() + HOUSE_S
+            conversation.try_refused_again()
+
+    def _keep_house(self, office: "_Office") -> None:
+        """Raise and clear alarms; each hour let go of what is past keeping."""
+        office.alarms.set_all(self._reported, among=frozenset(ALARMS))
+        now_s = time.monotonic()
+        if now_s - self._kept_house_s < HOUSE_S:
+            return
+        self._kept_house_s = now_s
+        now = self._clock.utc()
+        office.outbox.prune(now - timedelta(days=self._settings.keep_days), self._settings.keep_mb * 1_000_000)
+        office.alarms.set(CERTIFICATE_EXPIRING, certificates.warning(self._settings, now))
+        self._tell_refused(office)
+
+    def _tell_refused(self, office: "_Office") -> None:
+        parked = office.outbox.count_refused()
+        words = f"the broker refused {parked} records, which are kept; let this device write there in its access list"
+        office.alarms.set(RECORDS_REFUSED, words if parked else "")
+
+    def _defect(self, error: Exception) -> None:
+        _log.exception("the publisher met a defect")
+        self._trouble(f"the publisher met a defect ({error!r}); it connects again: report this")
 
     def _trouble(self, words: str) -> None:
         if words != self._status.last_error:
@@ -240,3 +323,12 @@ class Publisher:
     def _note(self, **changes: object) -> None:
         """Put a new snapshot in place of the old one. Only one thread at a time does."""
         self._status = replace(self._status, **changes)  # type: ignore[arg-type]  # replace() types no mapping
+
+
+@dataclass(frozen=True, slots=True)
+class _Office:
+    """What the thread keeps while connections come and go."""
+
+    outbox: Outbox
+    desk: Desk
+    alarms: Alarms

@@ -48,6 +48,7 @@ class Voice:
         self._started_utc = ""
         self._started_s = 0.0
         self._health_s = float("-inf")
+        self._state: SessionState = "idle"
 
     def begin(self, session_id: str, started: datetime, epoch: str, log_seq: int) -> None:
         """Say who speaks and that a session runs."""
@@ -67,6 +68,11 @@ class Voice:
         )
         self._publisher.set_state(STATUS, status)
         self._say_session("running", log_seq)
+
+    def say_state(self, state: SessionState, log_seq: int) -> None:
+        """Say what the session does, where that is news."""
+        if self._publisher is not None and state != self._state:
+            self._say_session(state, log_seq)
 
     def tell(self, tally: Tally, log_seq: int, health: Health) -> None:
         """Say the counts; and how well it goes, every five seconds."""
@@ -97,6 +103,7 @@ class Voice:
 
     def _say_session(self, state: SessionState, log_seq: int) -> None:
         assert self._publisher is not None
+        self._state = state
         now = SessionNow(
             **self._common(log_seq), session=self._session, state=state, started=self._started_utc
         )
