@@ -10,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Protocol
@@ -283,6 +285,56 @@ class Listener:
         self._client.disconnect()
         self._client.loop_stop()
         self._client.on_connect = self._client.on_subscribe = self._client.on_message = None
+
+
+class Operator:
+    """An independent client that gives commands and hears the answers."""
+
+    def __init__(self, port: int, base: str, user: str) -> None:
+        self._base, self._user = base, user
+        self._replies = Listener(port, f"{base}/reply/{user}", f"replies-to-{user}")
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"operator-{user}", protocol=paho.MQTTv5)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def send(self, verb: str, request: str | None = None, *, retain: bool = False, **fields: object) -> str:
+        """Give a command and do not wait; returns its id."""
+        request = request or uuid.uuid4().hex
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self.send_raw(verb, json.dumps({"id": request, "ts": now, **fields}).encode(), retain=retain)
+        return request
+
+    def send_raw(self, verb: str, payload: bytes, *, retain: bool = False) -> None:
+        topic = f"{self._base}/cmd/{self._user}/{verb}"
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(10)
+
+    def ask(self, verb: str, request: str | None = None, **fields: object) -> dict[str, object]:
+        """Give a command and wait for its answer."""
+        heard = len(self._replies.heard)
+        self.send(verb, request, **fields)  # type: ignore[arg-type]  # fields of the payload
+        self._replies.wait_for(lambda all_heard: len(all_heard) > heard)
+        return self._replies.heard[-1].fields
+
+    def replies(self) -> list[dict[str, object]]:
+        return [one.fields for one in list(self._replies.heard)]
+
+    def close(self) -> None:
+        self._replies.close()
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def operate() -> Iterator[Callable[..., Operator]]:
+    operators: list[Operator] = []
+
+    def make(port: int, base: str = "fnrbc/v1/lab/fnrbc", user: str = "anna") -> Operator:
+        operators.append(Operator(port, base, user))
+        return operators[-1]
+
+    yield make
+    for operator in operators:
+        operator.close()
 
 
 @pytest.fixture

@@ -71,14 +71,16 @@ class Conversation:
         Returns
         -------
         bool
-            True where nothing waits and nothing is unanswered.
+            True where no state and no record of the log waits or is unanswered. Replays may go on.
         """
         states_out = self._send_states(urgent)
         if states_out and not self._online and self._connection.room:
             self._connection.publish(AVAILABILITY, "online", PRESENCE)
             self._online = True
-        log_out = self._online and self._send_replies() and self._send_log() and self._send_replays()
-        idle = states_out and log_out and not self._connection.in_flight
+        log_out = self._online and self._send_replies() and self._send_log()
+        if log_out:
+            self._send_replays()
+        idle = states_out and log_out and not (self._letters or self._sent_states)
         if idle and urgent:
             return True  # someone waits to hear just this
         self._settle(self._connection.poll(self._states.wait_s(time.monotonic(), wait_s)))
@@ -142,8 +144,8 @@ class Conversation:
             self._letters[self._connection.publish(letter.topic, letter.payload, LOG)] = letter
         return room > len(letters)
 
-    def _send_replays(self) -> bool:
-        """Send again what was asked for, as far as there is room; True where none is left."""
+    def _send_replays(self) -> None:
+        """Send again what was asked for, as far as the log leaves room."""
         while self._replays and (room := self._connection.room):
             asked = self._replays[0]
             letters = self._outbox.again(asked.from_seq, asked.to_seq, room)
@@ -153,7 +155,6 @@ class Conversation:
                 self._replays.popleft()
             else:
                 self._replays[0] = Range(letters[-1].seq + 1, asked.to_seq)
-        return not self._replays
 
     def _settle(self, answers: list[Answer]) -> None:
         """Write down what the broker took and what it refused."""
