@@ -3,10 +3,6 @@
 import importlib
 import json
 import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -25,6 +21,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from fnrbc_device.publishing.broker import EmbeddedBroker
+from mosquitto import Mosquitto, free_port, mosquitto_path
 
 LEFTOVER_GRACE_S = 3.0
 """A thread that was told to end may still be on its way out when the test function returns."""
@@ -107,12 +104,6 @@ def a_free_port() -> int:
     return free_port()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Broker(Protocol):
     """What the tests ask of a broker."""
 
@@ -124,84 +115,14 @@ class Broker(Protocol):
     def stop(self) -> None: ...
 
 
-class Mosquitto:
-    """A mosquitto of our own: a child process on loopback, with a folder of its own."""
-
-    def __init__(self, folder: Path, acl: str = "") -> None:
-        folder.chmod(0o755)
-        self.port = free_port()
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        lines = [
-            f"listener {self.port} 127.0.0.1",
-            "allow_anonymous true",
-            # What survives a kill -9: stock settings write to disk every half an hour.
-            "persistence true",
-            f"persistence_location {folder}/",
-            "autosave_on_changes true",
-            "autosave_interval 1",
-            f"log_dest file {folder}/log",
-            f"user {_user()}",
-        ]
-        if acl:
-            (folder / "acl").write_text(acl)
-            lines.append(f"acl_file {folder}/acl")
-        (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [_mosquitto(), "-c", str(self._folder / "mosquitto.conf")], stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            assert self._process.poll() is None, (self._folder / "log").read_text()
-            time.sleep(0.02)
-        raise AssertionError("mosquitto does not listen")
-
-    def pause(self) -> None:
-        """Hold it as a stalled machine would: connections stay open and nothing comes."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def _end(self, by: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(by)
-            self._process.wait(10)
-            self._process = None
-
-
-def _user() -> str:
-    """Root's mosquitto would give up its rights, and with them the test's folder."""
-    return "root" if os.geteuid() == 0 else ""
-
-
-def _mosquitto() -> str:
-    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
-        pytest.skip("mosquitto is not installed")
-    return found
-
-
 @pytest.fixture
 def make_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Start mosquittos, with an access list where one is given."""
     brokers: list[Mosquitto] = []
 
     def make(acl: str = "") -> Mosquitto:
-        _mosquitto()
+        if mosquitto_path() is None:
+            pytest.skip("mosquitto is not installed")
         folder = tmp_path / f"mosquitto-{len(brokers)}"
         folder.mkdir()
         brokers.append(Mosquitto(folder, acl))

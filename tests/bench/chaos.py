@@ -12,11 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "helpers"), str(Path(__file__).parents[2])]
+# A script finds its neighbours; what tests share lies one folder further.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 from chaos import Chaos, Child, copied, differences, environment_is_ours, fnrbc, recorded, wait_for_all
+from mosquitto import Mosquitto
 from proxy import BadNetwork
-from tests.conftest import Mosquitto
 
 CONFIG = """
 state_dir = "{folder}/state"

@@ -18,6 +18,18 @@ _VERSION: Final = 0xA0
 _DAY_S: Final = 86400.0
 
 
+class _Socket(ssl.SSLSocket):
+    """Closes itself where the handshake fails, for paho leaves it open then."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands, or close."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     """Make the context that ``settings`` ask for; None for plain text.
 
@@ -32,6 +44,7 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=str(settings.ca_file))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = _Socket
         if settings.cert_file is not None:
             # A password would be asked for on the terminal: an empty one makes a locked key an error.
             context.load_cert_chain(settings.cert_file, settings.key_file, password="")
