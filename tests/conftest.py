@@ -156,8 +156,12 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 @dataclass(frozen=True)
 class Heard:
     topic: str
-    payload: str
+    raw: bytes
     retained: bool
+
+    @property
+    def payload(self) -> str:
+        return self.raw.decode()
 
     @property
     def fields(self) -> dict[str, object]:
@@ -178,7 +182,7 @@ class Listener:
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = lambda _client, _user, message: self.heard.append(
-            Heard(message.topic, message.payload.decode(), message.retain)
+            Heard(message.topic, bytes(message.payload), message.retain)
         )
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's is untyped
         properties.SessionExpiryInterval = 3600
@@ -235,6 +239,17 @@ class Operator:
         self.send(verb, request, **fields)  # type: ignore[arg-type]  # fields of the payload
         self._replies.wait_for(lambda all_heard: len(all_heard) > heard)
         return self._replies.heard[-1].fields
+
+    def ask_at_most(self, verb: str, seconds: float) -> dict[str, object] | None:
+        """Give a command; its answer, or None where nobody gives one in time."""
+        request = self.send(verb)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for reply in self.replies():
+                if reply["request"] == request:
+                    return reply
+            time.sleep(0.02)
+        return None
 
     def replies(self) -> list[dict[str, object]]:
         return [one.fields for one in list(self._replies.heard)]

@@ -27,7 +27,7 @@ from fnrbc_device.pipeline import Arrival, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
-from fnrbc_device.records import HealthState, SessionState, Step, Tally
+from fnrbc_device.records import INDETERMINATE, CountEvent, HealthState, SessionState, Step, Tally
 from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 
@@ -204,7 +204,7 @@ class Daemon:
         publisher: Publisher | None,
         stop: threading.Event,
     ) -> None:
-        waited_since = self._clock.monotonic_s()
+        setup, waited_since = self._setup, self._clock.monotonic_s()
         while not (stop.is_set() or self._box.ended or self._control.state == "stopping"):
             arrival, dropped = self._box.take(TAKE_TIMEOUT_S)
             now = self._clock.monotonic_s()
@@ -224,6 +224,8 @@ class Daemon:
             step = analyser.analyse(arrival.frame)
             last_seq = journal.record(step)
             self._watch(step, arrival, analyser, dropped, publisher)
+            if publisher is not None and setup.mqtt.thumbnails:
+                _show_candidates(step, analyser, publisher)
             voice.tell(step.tally, last_seq, self._health.snapshot("counting", self._clock.monotonic_s()))
             self._show(step, analyser, publisher, "running", "counting")
 
@@ -281,3 +283,15 @@ class Daemon:
                 broker=BrokerLine(status.connected, status.backlog, status.last_error) if status else None,
             )
         )
+
+
+def _show_candidates(step: Step, analyser: Analyser, publisher: Publisher) -> None:
+    """Hand the pictures of newly counted candidates to the lab."""
+    candidates = {one.cell for one in step.events if one.event == "counted" and _is_candidate(one)}
+    for cell in analyser.ledger.cells() if candidates else ():
+        if cell.number in candidates and cell.best:
+            publisher.show(cell.number, cell.best[0].crop)
+
+
+def _is_candidate(event: CountEvent) -> bool:
+    return event.verdict.role == "target" or event.verdict.class_name == INDETERMINATE

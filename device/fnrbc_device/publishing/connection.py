@@ -135,20 +135,30 @@ class Connection:
         found, self._incoming = self._incoming, []
         return found
 
-    def publish(self, suffix: str, payload: str, delivery: Delivery) -> int:
-        """Send one message; returns the id that its answer will carry (quality of service 0: none comes).
+    def publish(self, suffix: str, payload: str | bytes, delivery: Delivery) -> int:
+        """Send one message below our own base; returns the id that its answer will carry.
+
+        With quality of service 0 no answer comes.
 
         Raises
         ------
         PublishError
             The connection is gone.
         """
-        info = self._client.publish(
-            self._topics.full(suffix), payload, delivery.qos, delivery.retain, _expiry(delivery)
-        )
+        return self.publish_to(self._topics.full(suffix), payload, delivery)
+
+    def publish_to(self, topic: str, payload: str | bytes, delivery: Delivery) -> int:
+        """Send one message to any topic; returns the id that its answer will carry.
+
+        Raises
+        ------
+        PublishError
+            The connection is gone.
+        """
+        info = self._client.publish(topic, payload, delivery.qos, delivery.retain, _expiry(delivery))
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost or PublishError(
-                f"the message to {suffix} was not sent ({paho.error_string(info.rc)}); the connection is made anew"
+                f"the message to {topic} was not sent ({paho.error_string(info.rc)}); the connection is made anew"
             )
         if delivery.qos:
             self._sent_at_s[info.mid] = time.monotonic()

@@ -11,7 +11,8 @@ from fnrbc_device.publishing.desk import Desk, Range
 from fnrbc_device.publishing.outbox import Letter, Outbox, Settlement
 from fnrbc_device.publishing.payloads import Reply
 from fnrbc_device.publishing.states import DueState, StateBoard
-from fnrbc_device.publishing.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY
+from fnrbc_device.publishing.thumbnails import THUMBNAIL, Waiting
+from fnrbc_device.publishing.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB
 
 MAX_REPLAYS: Final = 8
 """Replays that wait their turn: of as many consumers, or of one that asked for as many pieces."""
@@ -40,13 +41,20 @@ class Conversation:
     """Sends over one open connection and keeps account of the answers. Used by one thread."""
 
     def __init__(
-        self, connection: Connection, outbox: Outbox, states: StateBoard, desk: Desk, clock: Clock
+        self,
+        connection: Connection,
+        outbox: Outbox,
+        states: StateBoard,
+        desk: Desk,
+        clock: Clock,
+        thumbnails: Waiting,
     ) -> None:
         self._connection = connection
         self._outbox = outbox
         self._states = states
         self._desk = desk
         self._clock = clock
+        self._thumbnails = thumbnails
         self._letters: dict[int, Letter] = {}
         self._sent_states: dict[int, DueState] = {}
         self._replies: deque[tuple[str, Reply]] = deque(maxlen=MAX_REPLIES)
@@ -79,6 +87,7 @@ class Conversation:
             self._online = True
         log_out = self._online and self._send_replies() and self._send_log()
         if log_out:
+            self._send_thumbnails()
             self._send_replays()
         idle = states_out and log_out and not (self._letters or self._sent_states)
         if idle and urgent:
@@ -143,6 +152,11 @@ class Conversation:
         for letter in letters:
             self._letters[self._connection.publish(letter.topic, letter.payload, LOG)] = letter
         return room > len(letters)
+
+    def _send_thumbnails(self) -> None:
+        while self._thumbnails and self._connection.room:
+            one = self._thumbnails.popleft()
+            self._connection.publish(f"{THUMB}/{one.cell}", one.jpeg, THUMBNAIL)
 
     def _send_replays(self) -> None:
         """Send again what was asked for, as far as the log leaves room."""

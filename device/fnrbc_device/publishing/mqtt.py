@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,12 +22,15 @@ from fnrbc_device.publishing.certificates import tls_context
 from fnrbc_device.publishing.connection import Connection, drain
 from fnrbc_device.publishing.conversation import Conversation
 from fnrbc_device.publishing.desk import Desk
+from fnrbc_device.publishing.homeassistant import DISCOVERY, discovery, discovery_topic
 from fnrbc_device.publishing.outbox import Outbox
 from fnrbc_device.publishing.payloads import State
 from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.states import StateBoard
+from fnrbc_device.publishing.thumbnails import MAX_WAITING, Waiting, thumbnail
 from fnrbc_device.publishing.topics import Topics
+from fnrbc_device.records import Image
 
 RECONNECT_FIRST_S: Final = 1.0
 RECONNECT_LAST_S: Final = 30.0
@@ -92,6 +96,7 @@ class Publisher:
         self._kept_house_s = float("-inf")
         self._retry_at_s = float("-inf")
         self._states = StateBoard()
+        self._thumbnails: Waiting = deque(maxlen=MAX_WAITING)
         self._status = PublisherStatus()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -134,6 +139,24 @@ class Publisher:
         """
         self._states.put(topic_suffix, payload)
         self.notify()
+
+    def show(self, cell: int, crop: Image) -> None:
+        """Send a picture of a candidate, where that is switched on. Returns at once; it may be dropped.
+
+        Parameters
+        ----------
+        cell
+            Its number in the session.
+        crop
+            (H, W, 3) RGB.
+        """
+        if self._settings.thumbnails and (picture := thumbnail(cell, crop)):
+            self._thumbnails.append(picture)
+            self.notify()
+
+    def cert_days_left(self) -> int | None:
+        """Whole days until our certificate ends; None where we have none."""
+        return certificates.days_left(self._settings, self._clock.utc())
 
     def report(self, alarms: Mapping[str, str]) -> None:
         """Say which of the device's alarms stand, each with what to do. Returns at once.
@@ -241,7 +264,11 @@ class Publisher:
             with Connection(self._settings, self._wake_in) as connection:
                 connection.open(self._stopping.is_set)
                 office.alarms.set(BROKER_REFUSED, "")
-                conversation = Conversation(connection, office.outbox, self._states, office.desk, self._clock)
+                if self._settings.home_assistant:
+                    self._tell_home_assistant(connection)
+                conversation = Conversation(
+                    connection, office.outbox, self._states, office.desk, self._clock, self._thumbnails
+                )
                 self._note(connected=True, connections=self._status.connections + 1)
                 self._serve(conversation, office)
         except JournalError:
@@ -259,6 +286,10 @@ class Publisher:
         if conversation is not None and conversation.settled:
             return RECONNECT_FIRST_S  # slow or cut off each time, but it gets on
         return min(RECONNECT_LAST_S, max(RECONNECT_FIRST_S, 2 * last_pause_s))
+
+    def _tell_home_assistant(self, connection: Connection) -> None:
+        topics = Topics(self._settings.site, self._settings.device)
+        connection.publish_to(discovery_topic(topics.device), discovery(topics), DISCOVERY)
 
     def _serve(self, conversation: Conversation, office: "_Office") -> None:
         """Turn by turn: send what is due, note what was answered, tell who flushes."""

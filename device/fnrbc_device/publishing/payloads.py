@@ -20,7 +20,9 @@ Text = Annotated[str, Field(max_length=256)]
 class Payload(BaseModel):
     """Any message. Frozen; an unknown field, a NaN or a value out of bounds is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def to_json(self) -> str:
         """Write the message as it goes out."""

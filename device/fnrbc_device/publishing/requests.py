@@ -33,7 +33,9 @@ class Incoming:
 class Request(BaseModel):
     """What every command carries."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     id: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")]
     """Chosen by the sender, another for each command."""

@@ -46,6 +46,11 @@ class MqttSettings(BaseModel):
     keep_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     """Above this size the oldest of these go sooner. What waits for the broker always stays."""
 
+    thumbnails: bool = False
+    """Send small pictures of candidates: they leave the device."""
+    home_assistant: bool = False
+    """Tell Home Assistant, at the same broker, of this device and its sensors."""
+
     @field_validator("key_file")
     @classmethod
     def _key_goes_with_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:

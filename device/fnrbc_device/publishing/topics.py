@@ -22,6 +22,7 @@ TALLY: Final = "tally"
 HEALTH: Final = "health"
 SUMMARY: Final = "summary"
 ALARM: Final = "alarm"
+THUMB: Final = "thumb"
 REPLY: Final = "reply"
 COMMAND: Final = "cmd"
 

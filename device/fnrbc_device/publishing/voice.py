@@ -65,6 +65,7 @@ class Voice:
             epoch=epoch,
             backlog=self._publisher.status.backlog,
             clock_sync=self._clock.synchronised(),
+            cert_days_left=self._publisher.cert_days_left(),
         )
         self._publisher.set_state(STATUS, status)
         self._say_session("running", log_seq)
