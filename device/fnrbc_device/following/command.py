@@ -51,4 +51,3 @@ def follow(
         print(path if not parquet else write_parquet(path))
     if follower.lost:
         raise typer.Exit(1)
-

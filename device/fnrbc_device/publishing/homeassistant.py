@@ -63,9 +63,7 @@ def discovery(topics: Topics) -> str:
     )
 
 
-def _sensor(
-    identity: str, topics: Topics, field: str, name: str, suffix: str, more: dict[str, str]
-) -> dict[str, Any]:
+def _sensor(identity: str, topics: Topics, field: str, name: str, suffix: str, more: dict[str, str]) -> dict[str, Any]:
     sensor: dict[str, Any] = {
         "platform": "sensor",
         "unique_id": f"{identity}_{suffix}_{field}",
