@@ -67,7 +67,7 @@ class CommandError(FnrbcError):
     Parameters
     ----------
     code
-        One word of the closed list in ``publishing.payloads.RefusalCode``, for programs.
+        One word of the closed list in ``publishing.answers.RefusalCode``, for programs.
     words
         One sentence, for people.
     """

@@ -1,5 +1,6 @@
 """Chaos between a counting device and whoever keeps its log: kills of both and of the broker, and a bad network."""
 
+import contextlib
 import csv
 import json
 import os
@@ -130,10 +131,26 @@ def in_csv(value: object) -> str:
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
-def wait_for_all(journal: Path, folder: Path, timeout_s: float) -> None:
-    """Wait until a follower has as many records as the journal, or time runs out."""
+def wait_for_records(journal: Path, count: int, timeout_s: float) -> None:
+    """Wait until a journal holds so many records; a device that starts takes its time on a busy machine."""
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and len(copied(folder)) < len(recorded(journal)):
+    while time.monotonic() < deadline:
+        with contextlib.suppress(sqlite3.OperationalError):  # not made yet
+            if len(recorded(journal)) >= count:
+                return
+        time.sleep(0.1)
+
+
+def wait_for_all(journal: Path, folder: Path, timeout_s: float) -> None:
+    """Wait until a follower has as many records as the journal, which has come to rest, or time runs out."""
+    deadline = time.monotonic() + timeout_s
+    rests_since, before = time.monotonic(), -1
+    while time.monotonic() < deadline:
+        now = len(recorded(journal))
+        if now != before:
+            rests_since, before = time.monotonic(), now
+        elif time.monotonic() - rests_since > 1.0 and len(copied(folder)) >= now:
+            return
         time.sleep(0.2)
 
 

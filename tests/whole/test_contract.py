@@ -11,7 +11,7 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.daemon import Daemon, Setup
-from fnrbc_device.publishing import asyncapi, page, payloads, topics
+from fnrbc_device.publishing import answers, asyncapi, page, payloads, topics
 from fnrbc_device.publishing.requests import VERBS, shape_of
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
@@ -124,14 +124,14 @@ ENVELOPE = {
     "session": "s1",
 }  # fmt: skip
 EXAMPLES = {
-    "log_audit": payloads.AuditRecord(
+    "log_audit": answers.AuditRecord(
         **ENVELOPE, user="anna", verb="stop", request="r", outcome="accepted", code="", detail=""
     ),
     "log_alarm": payloads.AlarmRecord(**ENVELOPE, code="camera_lost", event="raised", detail="x"),
     "alarm": payloads.AlarmNow(**COMMON, code="camera_lost", active=True, detail="x"),
     "session": payloads.SessionNow(**COMMON, session="s1", state="running"),
     "health": payloads.HealthNow(**COMMON, state="counting", reasons="", fps=30.0),
-    "reply": payloads.Reply(
+    "reply": answers.Reply(
         device="d", ts="t", request="r", verb="stop", accepted=True, code="", reason="", state="stopping", epoch="0f",
         log_seq=1, oldest_seq=1,
     ),

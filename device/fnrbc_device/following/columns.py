@@ -2,7 +2,8 @@
 
 from typing import Any, Final, Literal
 
-from fnrbc_device.publishing.payloads import AlarmRecord, AuditRecord, CellRecord, Record, SessionRecord
+from fnrbc_device.publishing.answers import AuditRecord
+from fnrbc_device.publishing.payloads import AlarmRecord, CellRecord, Record, SessionRecord
 
 Kind = Literal["integer", "number", "boolean", "string"]
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -20,10 +19,14 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.following.devices import FollowedDevice
 from fnrbc_device.publishing.certificates import tls_context
 from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.topics import ANSWER, is_segment
+from fnrbc_device.publishing.topics import is_segment
+from fnrbc_device.publishing.wire import expiring, kept_session
 
 SESSION_S: Final = 24 * 3600
 """The broker keeps what comes while we are away for a day, as far as its queue goes; replays bring the rest."""
+
+REQUEST_S: Final = 10
+"""By the contract: a command that nobody took by then is gone."""
 
 TURN_S: Final = 0.2
 RECONNECT_S: Final = 1.0
@@ -104,7 +107,7 @@ class Follower:
             try:
                 client.connect(
                     self._settings.host, self._settings.port, self._settings.keepalive_s,
-                    clean_start=False, properties=_kept_session(),
+                    clean_start=False, properties=kept_session(SESSION_S),
                 )  # fmt: skip
                 self._listen(client, stop)
                 pause_s = RECONNECT_S
@@ -135,7 +138,7 @@ class Follower:
             request = device.request(time.monotonic(), datetime.now(timezone.utc))
             if request is not None:
                 topic = f"{self._base}/{name}/cmd/{self._user}/replay"
-                client.publish(topic, request, qos=1, properties=_expiring())
+                client.publish(topic, request, qos=1, properties=expiring(REQUEST_S))
 
     def _make_client(self) -> paho.Client:
         settings = self._settings
@@ -186,15 +189,3 @@ def _leave(client: paho.Client) -> None:
     connected = client.socket()
     if connected is not None:
         connected.close()
-
-
-def _kept_session() -> Properties:
-    kept = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's is untyped
-    kept.SessionExpiryInterval = SESSION_S
-    return kept
-
-
-def _expiring() -> Properties:
-    expiring = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's is untyped
-    expiring.MessageExpiryInterval = ANSWER.expiry_s
-    return expiring

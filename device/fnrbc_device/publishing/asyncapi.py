@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from fnrbc_device.durable import write_whole
-from fnrbc_device.publishing import payloads, requests, topics
+from fnrbc_device.publishing import answers, payloads, requests, topics
 from fnrbc_device.publishing.homeassistant import DISCOVERY
 from fnrbc_device.publishing.page import page
 from fnrbc_device.publishing.thumbnails import MAX_BYTES, THUMBNAIL
@@ -89,7 +89,7 @@ def _channels() -> list[_Channel]:
     records: dict[str, type[BaseModel]] = {
         topics.LOG_CELL: payloads.CellRecord,
         topics.LOG_SESSION: payloads.SessionRecord,
-        topics.LOG_AUDIT: payloads.AuditRecord,
+        topics.LOG_AUDIT: answers.AuditRecord,
         topics.LOG_ALARM: payloads.AlarmRecord,
     }
     return [
@@ -98,7 +98,7 @@ def _channels() -> list[_Channel]:
         *(_own(suffix, _schema(record), topics.LOG) for suffix, record in records.items()),
         _own(f"{topics.ALARM}/{{code}}", _schema(payloads.AlarmNow), topics.ALARM_STATE),
         _own(f"{topics.THUMB}/{{cell_id}}", _picture(), THUMBNAIL, "image/jpeg"),
-        _own(f"{topics.REPLY}/{{user}}", _schema(payloads.Reply), topics.ANSWER),
+        _own(f"{topics.REPLY}/{{user}}", _schema(answers.Reply), topics.ANSWER),
         _Channel("home_assistant", "homeassistant/device/{device}/config", _discovery(), DISCOVERY),
         *(_command(verb) for verb in requests.VERBS),
     ]

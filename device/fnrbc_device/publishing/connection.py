@@ -2,7 +2,6 @@
 
 import contextlib
 import selectors
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -22,6 +20,8 @@ from fnrbc_device.publishing.certificates import tls_context
 from fnrbc_device.publishing.requests import Incoming
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.topics import AVAILABILITY, PRESENCE, Delivery, Topics
+from fnrbc_device.publishing.wake import Wake
+from fnrbc_device.publishing.wire import expiring, limits
 
 CONNECT_TIMEOUT_S: Final = 5.0
 """For the TCP connection, and again for the broker's answer to it."""
@@ -55,13 +55,13 @@ class Connection:
     that were on their way, *behind* newer ones, and an old tally would stay retained.
     """
 
-    def __init__(self, settings: MqttSettings, wake: socket.socket) -> None:
+    def __init__(self, settings: MqttSettings, wake: Wake) -> None:
         self._settings = settings
         self._topics = Topics(settings.site, settings.device)
         self._wake = wake
         self._client = self._make_client()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(wake, selectors.EVENT_READ)
+        self._selector.register(wake.waited_for, selectors.EVENT_READ)
         self._window = 0
         self._sent_at_s: dict[int, float] = {}
         self._answers: list[Answer] = []
@@ -77,11 +77,10 @@ class Connection:
         PublishError
             The broker is away, refuses us, or says nothing in time; or ``cancelled`` came true.
         """
-        where = f"{self._settings.host}:{self._settings.port}"
+        host, port = self._settings.host, self._settings.port
+        where = f"{host}:{port}"
         try:
-            self._client.connect(
-                self._settings.host, self._settings.port, self._settings.keepalive_s, properties=_limits()
-            )
+            self._client.connect(host, port, self._settings.keepalive_s, properties=limits(MAX_PACKET_BYTES))
         except ssl.SSLError as error:
             raise BrokerRefusedError(
                 f"the broker at {where} is not trusted ({error.reason or error}): its certificate has ended, is for "
@@ -155,7 +154,7 @@ class Connection:
         PublishError
             The connection is gone.
         """
-        info = self._client.publish(topic, payload, delivery.qos, delivery.retain, _expiry(delivery))
+        info = self._client.publish(topic, payload, delivery.qos, delivery.retain, expiring(delivery.expiry_s))
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost or PublishError(
                 f"the message to {topic} was not sent ({paho.error_string(info.rc)}); the connection is made anew"
@@ -232,8 +231,8 @@ class Connection:
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._client.want_write() else 0)
         self._selector.modify(connected, interest)
         for key, _ in self._selector.select(wait_s):
-            if key.fileobj is self._wake:
-                drain(self._wake)
+            if key.fileobj is self._wake.waited_for:
+                self._wake.drain()
             else:
                 self._read()
         if self._client.want_write():
@@ -249,9 +248,7 @@ class Connection:
     def _require_answers_in_time(self) -> None:
         oldest_s = min(self._sent_at_s.values(), default=None)
         if oldest_s is not None and time.monotonic() - oldest_s > ACK_TIMEOUT_S:
-            raise PublishError(
-                f"the broker has not answered for {ACK_TIMEOUT_S:.0f} s; the connection is made anew"
-            )
+            raise PublishError(f"the broker has not answered for {ACK_TIMEOUT_S:.0f} s; the connection is made anew")
 
     def _on_connect(
         self,
@@ -298,26 +295,3 @@ class Connection:
             else f"the connection to the broker was lost ({reason}); it is made anew; if that goes on, "
             f"see whether another client has the id {self._settings.client_id()}"
         )
-
-
-def _limits() -> Properties:
-    limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's is untyped
-    limits.MaximumPacketSize = MAX_PACKET_BYTES
-    return limits
-
-
-def drain(wake: socket.socket) -> None:
-    """Empty the wake socket: many wakes are one."""
-    try:
-        while wake.recv(4096):
-            pass
-    except BlockingIOError:
-        pass
-
-
-def _expiry(delivery: Delivery) -> Properties | None:
-    if delivery.expiry_s is None:
-        return None
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's is untyped
-    properties.MessageExpiryInterval = delivery.expiry_s
-    return properties

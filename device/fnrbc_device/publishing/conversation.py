@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fnrbc_device.clock import Clock
+from fnrbc_device.publishing.answers import Reply
 from fnrbc_device.publishing.connection import Answer, Connection
 from fnrbc_device.publishing.desk import Desk, Range
 from fnrbc_device.publishing.outbox import Letter, Outbox, Settlement
-from fnrbc_device.publishing.payloads import Reply
 from fnrbc_device.publishing.states import DueState, StateBoard
 from fnrbc_device.publishing.thumbnails import THUMBNAIL, Waiting
 from fnrbc_device.publishing.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB

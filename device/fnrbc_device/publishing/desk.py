@@ -8,9 +8,9 @@ from typing import Final, cast
 from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.control import SessionControl
 from fnrbc_device.errors import CommandError
+from fnrbc_device.publishing.answers import AuditRecord, RefusalCode, Reply
 from fnrbc_device.publishing.budget import Budget
 from fnrbc_device.publishing.outbox import Outbox
-from fnrbc_device.publishing.payloads import AuditRecord, RefusalCode, Reply
 from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.requests import (
     MAX_AGE_S,

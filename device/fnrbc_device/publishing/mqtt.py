@@ -2,34 +2,31 @@
 
 import contextlib
 import logging
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.control import SessionControl
 from fnrbc_device.errors import BrokerRefusedError, ConfigError, FnrbcError, JournalError
-from fnrbc_device.health import ALARMS
 from fnrbc_device.publishing import certificates
-from fnrbc_device.publishing.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
 from fnrbc_device.publishing.certificates import tls_context
-from fnrbc_device.publishing.connection import Connection, drain
+from fnrbc_device.publishing.connection import Connection
 from fnrbc_device.publishing.conversation import Conversation
-from fnrbc_device.publishing.desk import Desk
 from fnrbc_device.publishing.homeassistant import DISCOVERY, discovery, discovery_topic
+from fnrbc_device.publishing.office import HOUSE_S, Office
 from fnrbc_device.publishing.outbox import Outbox
 from fnrbc_device.publishing.payloads import State
-from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.states import StateBoard
+from fnrbc_device.publishing.status import PublisherStatus
 from fnrbc_device.publishing.thumbnails import MAX_WAITING, Waiting, thumbnail
 from fnrbc_device.publishing.topics import Topics
+from fnrbc_device.publishing.wake import Wake
 from fnrbc_device.records import Image
 
 RECONNECT_FIRST_S: Final = 1.0
@@ -42,30 +39,10 @@ LOOK_S: Final = 0.5
 BACKLOG_S: Final = 2.0
 """While the broker is away, what waits is counted this often."""
 
-HOUSE_S: Final = 3600.0
-"""By the contract, refused records are tried again hourly; old ones are let go in the same breath."""
-
 GOODBYE_S: Final = 2.0
 """What is left of a stop for the broker's answers to the last messages."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherStatus:
-    """How the publishing stands."""
-
-    connected: bool = False
-    backlog: int = 0
-    """Records of the log that wait."""
-    acked: int = 0
-    """Records taken by the broker since the start."""
-    refused: int = 0
-    """Records and states that the broker refused since the start. They are parked, not sent again."""
-    connections: int = 0
-    """How often the broker was reached since the start."""
-    last_error: str = ""
-    """The last trouble, in one sentence; it stays after it is over."""
 
 
 class Publisher:
@@ -93,7 +70,6 @@ class Publisher:
         self._clock = clock or SystemClock()
         self._control = control or SessionControl()
         self._reported: Mapping[str, str] = {}
-        self._kept_house_s = float("-inf")
         self._retry_at_s = float("-inf")
         self._states = StateBoard()
         self._thumbnails: Waiting = deque(maxlen=MAX_WAITING)
@@ -102,9 +78,7 @@ class Publisher:
         self._stopping = threading.Event()
         self._flush_asked = 0
         self._flush_done = 0
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
 
     @property
@@ -172,9 +146,7 @@ class Publisher:
 
     def notify(self) -> None:
         """Say that the journal has something new. Returns at once; unsaid, it is found in half a second."""
-        # A full buffer means that the thread has been woken already; a closed one, that it has stopped.
-        with contextlib.suppress(OSError):
-            self._wake_out.send(b"!")
+        self._wake.touch()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the broker has taken all that was recorded and set before this call.
@@ -188,9 +160,7 @@ class Publisher:
             self._flush_asked += 1
             asked = self._flush_asked
             self.notify()
-            self._changed.wait_for(
-                lambda: self._flush_done >= asked or not self._thread.is_alive(), timeout_s
-            )
+            self._changed.wait_for(lambda: self._flush_done >= asked or not self._thread.is_alive(), timeout_s)
             return self._flush_done >= asked
 
     def stop(self, timeout_s: float) -> bool:
@@ -207,8 +177,7 @@ class Publisher:
             self._thread.join(timeout_s)
         if self._thread.is_alive():
             return False
-        self._wake_in.close()
-        self._wake_out.close()
+        self._wake.close()
         return True
 
     def _run(self) -> None:
@@ -224,7 +193,9 @@ class Publisher:
         """Connect again and again, more and more slowly, as long as the outbox can be read."""
         try:
             with contextlib.ExitStack() as stack:
-                office = self._open_office(stack)
+                office = stack.enter_context(
+                    Office(self._journal_path, self._settings, self._control, self._states, self._clock)
+                )
                 pause_s = 0.0
                 while not self._rest(pause_s, office):
                     pause_s = self._converse(office, pause_s)
@@ -235,35 +206,27 @@ class Publisher:
             self._defect(error)
             self._stopping.wait(RECONNECT_FIRST_S)
 
-    def _open_office(self, stack: contextlib.ExitStack) -> "_Office":
-        device = self._settings.device
-        outbox = stack.enter_context(contextlib.closing(Outbox(self._journal_path)))
-        registrar = stack.enter_context(contextlib.closing(Registrar(self._journal_path, device, self._clock)))
-        topics = Topics(self._settings.site, device)
-        desk = Desk(topics, self._control, registrar, outbox, self._clock)
-        return _Office(outbox, desk, Alarms(registrar, self._states, device, self._clock))
-
-    def _rest(self, pause_s: float, office: "_Office") -> bool:
+    def _rest(self, pause_s: float, office: Office) -> bool:
         """Wait between two attempts; True when it is time to stop."""
         until_s = time.monotonic() + pause_s
         while not self._stopping.is_set():
             self._note(backlog=office.outbox.backlog())
-            self._keep_house(office)
+            office.keep_house(self._reported)
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 return False
             self._stopping.wait(min(left_s, BACKLOG_S))
         return True
 
-    def _converse(self, office: "_Office", last_pause_s: float) -> float:
+    def _converse(self, office: Office, last_pause_s: float) -> float:
         """Connect, and send until the connection ends; returns how long to rest before the next attempt."""
-        drain(self._wake_in)
+        self._wake.drain()
         connection: Connection | None = None
         conversation: Conversation | None = None
         try:
-            with Connection(self._settings, self._wake_in) as connection:
+            with Connection(self._settings, self._wake) as connection:
                 connection.open(self._stopping.is_set)
-                office.alarms.set(BROKER_REFUSED, "")
+                office.broker_refuses("")
                 if self._settings.home_assistant:
                     self._tell_home_assistant(connection)
                 conversation = Conversation(
@@ -276,7 +239,7 @@ class Publisher:
         except FnrbcError as error:
             self._trouble(str(error))
             if isinstance(error, (BrokerRefusedError, ConfigError)):
-                office.alarms.set(BROKER_REFUSED, str(error))
+                office.broker_refuses(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next connection starts afresh
             self._defect(error)
         finally:
@@ -291,14 +254,14 @@ class Publisher:
         topics = Topics(self._settings.site, self._settings.device)
         connection.publish_to(discovery_topic(topics.device), discovery(topics), DISCOVERY)
 
-    def _serve(self, conversation: Conversation, office: "_Office") -> None:
+    def _serve(self, conversation: Conversation, office: Office) -> None:
         """Turn by turn: send what is due, note what was answered, tell who flushes."""
         counted_at_s = time.monotonic()
         while not self._stopping.is_set():
             asked = self._flush_asked
             idle = conversation.turn(LOOK_S, urgent=asked > self._flush_done)
             self._take_account(conversation, office)
-            self._keep_house(office)
+            office.keep_house(self._reported)
             self._try_refused_again(conversation)
             if idle or time.monotonic() - counted_at_s > LOOK_S:
                 self._note(backlog=office.outbox.backlog())
@@ -311,36 +274,19 @@ class Publisher:
         self._take_account(conversation, office)
         self._note(backlog=office.outbox.backlog())
 
-    def _take_account(self, conversation: Conversation, office: "_Office") -> None:
+    def _take_account(self, conversation: Conversation, office: Office) -> None:
         account = conversation.take_account()
         if account.acked or account.refused:
             self._note(acked=self._status.acked + account.acked, refused=self._status.refused + account.refused)
         if account.trouble:
             self._trouble(account.trouble)
-            self._tell_refused(office)
+            office.tell_refused()
 
     def _try_refused_again(self, conversation: Conversation) -> None:
         """At the start, for the configuration may have changed, and then hourly: never at each connect, in a loop."""
         if time.monotonic() >= self._retry_at_s:
             self._retry_at_s = time.monotonic() + HOUSE_S
             conversation.try_refused_again()
-
-    def _keep_house(self, office: "_Office") -> None:
-        """Raise and clear alarms; each hour let go of what is past keeping."""
-        office.alarms.set_all(self._reported, among=frozenset(ALARMS))
-        now_s = time.monotonic()
-        if now_s - self._kept_house_s < HOUSE_S:
-            return
-        self._kept_house_s = now_s
-        now = self._clock.utc()
-        office.outbox.prune(now - timedelta(days=self._settings.keep_days), self._settings.keep_mb * 1_000_000)
-        office.alarms.set(CERTIFICATE_EXPIRING, certificates.warning(self._settings, now))
-        self._tell_refused(office)
-
-    def _tell_refused(self, office: "_Office") -> None:
-        parked = office.outbox.count_refused()
-        words = f"the broker refused {parked} records, which are kept; let this device write there in its access list"
-        office.alarms.set(RECORDS_REFUSED, words if parked else "")
 
     def _defect(self, error: Exception) -> None:
         _log.exception("the publisher met a defect")
@@ -354,12 +300,3 @@ class Publisher:
     def _note(self, **changes: object) -> None:
         """Put a new snapshot in place of the old one. Only one thread at a time does."""
         self._status = replace(self._status, **changes)  # type: ignore[arg-type]  # replace() types no mapping
-
-
-@dataclass(frozen=True, slots=True)
-class _Office:
-    """What the thread keeps while connections come and go."""
-
-    outbox: Outbox
-    desk: Desk
-    alarms: Alarms

@@ -29,7 +29,7 @@ class Payload(BaseModel):
         return self.model_dump_json(by_alias=True)
 
 
-def _schema(name: str) -> Any:
+def schema_field(name: str) -> Any:
     """Field that names the message's schema and its version; ``schema`` itself is taken by pydantic."""
     return Field(
         default=name, serialization_alias="schema", validation_alias=AliasChoices("schema", "schema_")
@@ -57,7 +57,7 @@ class Record(Payload):
 class CellRecord(Record):
     """``log/cell``: one step of the count."""
 
-    schema_: Literal["cell/1"] = _schema("cell/1")
+    schema_: Literal["cell/1"] = schema_field("cell/1")
     cell_id: Annotated[int, Field(ge=1)]
     """Number of the cell within its session."""
     event: EventName
@@ -81,7 +81,7 @@ class CellRecord(Record):
 class SessionRecord(Record):
     """``log/session``: a session started or finished, with what it rests on; the counts at its end."""
 
-    schema_: Literal["session_log/1"] = _schema("session_log/1")
+    schema_: Literal["session_log/1"] = schema_field("session_log/1")
     event: Literal["started", "finished"]
     software: Text
     bundle: Text
@@ -97,43 +97,10 @@ class SessionRecord(Record):
     complete: bool | None = None
 
 
-RefusalCode = Literal[
-    "",
-    "retained",
-    "stale",
-    "repeated",
-    "oversized",
-    "malformed",
-    "unknown",
-    "wrong_state",
-    "not_kept",
-    "busy",
-    "failed",
-]
-"""Why a command was not followed; empty where it was."""
-
-
-class AuditRecord(Record):
-    """``log/audit``: who asked for what, and what became of it."""
-
-    schema_: Literal["audit/1"] = _schema("audit/1")
-    user: Text
-    """From the topic, where the broker's access list vouches for it."""
-    verb: Text
-    request: Text
-    """Id that the user gave; empty where none could be read."""
-    outcome: Literal["accepted", "refused"]
-    code: RefusalCode
-    detail: Text
-    """Of a mark its note, of a replay its range, of a refusal the reason in words."""
-    times: Annotated[int, Field(ge=1)] = 1
-    """How many this record stands for: of a flood, only the first refusals have a record each."""
-
-
 class AlarmRecord(Record):
     """``log/alarm``: an alarm was raised or cleared."""
 
-    schema_: Literal["alarm_log/1"] = _schema("alarm_log/1")
+    schema_: Literal["alarm_log/1"] = schema_field("alarm_log/1")
     code: Text
     event: Literal["raised", "cleared"]
     detail: Text
@@ -153,7 +120,7 @@ class State(Payload):
 class StatusNow(State):
     """``status``: who speaks."""
 
-    schema_: Literal["status/1"] = _schema("status/1")
+    schema_: Literal["status/1"] = schema_field("status/1")
     software: Text
     bundle: Text
     camera: Text
@@ -167,7 +134,7 @@ class StatusNow(State):
 class SessionNow(State):
     """``session``: what the device is doing."""
 
-    schema_: Literal["session/1"] = _schema("session/1")
+    schema_: Literal["session/1"] = schema_field("session/1")
     session: Text
     state: SessionState
     started: Text | None = None
@@ -206,14 +173,14 @@ class Counts(State):
 class TallyNow(Counts):
     """``tally``: the live counts."""
 
-    schema_: Literal["tally/1"] = _schema("tally/1")
+    schema_: Literal["tally/1"] = schema_field("tally/1")
     state: SessionState
 
 
 class SummaryNow(Counts):
     """``summary``: the last finished session."""
 
-    schema_: Literal["summary/1"] = _schema("summary/1")
+    schema_: Literal["summary/1"] = schema_field("summary/1")
     bundle: Text
     software: Text
     started: Text
@@ -225,7 +192,7 @@ class SummaryNow(Counts):
 class HealthNow(State):
     """``health``: how well it goes. What a machine cannot measure is null."""
 
-    schema_: Literal["health/1"] = _schema("health/1")
+    schema_: Literal["health/1"] = schema_field("health/1")
     state: HealthState
     reasons: Text
     """From the closed list of reasons, separated by commas; empty where all is well."""
@@ -246,34 +213,11 @@ class HealthNow(State):
 class AlarmNow(State):
     """``alarm/{code}``: how one alarm stands."""
 
-    schema_: Literal["alarm/1"] = _schema("alarm/1")
+    schema_: Literal["alarm/1"] = schema_field("alarm/1")
     code: Text
     active: bool
     detail: Text
     """What is the matter and what to do; empty when it is over."""
-
-
-class Reply(Payload):
-    """``reply/{user}``: what became of a command."""
-
-    schema_: Literal["reply/1"] = _schema("reply/1")
-    device: Text
-    ts: Text
-    request: Text
-    """Id of the command."""
-    verb: Text
-    accepted: bool
-    code: RefusalCode
-    reason: Text
-    """In words; empty where it was accepted."""
-    state: SessionState
-    """Of the session, after the command."""
-    epoch: Text
-    log_seq: Count
-    oldest_seq: Count
-    """The oldest record that can still be replayed; 0 where there is none."""
-    repeated: bool = False
-    """The same id came before: this is the answer that it got then."""
 
 
 def cell_fields(event: CountEvent) -> dict[str, Any]:

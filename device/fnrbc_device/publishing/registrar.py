@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.counting.schema import journal_error, open_database, roll_back
-from fnrbc_device.publishing.payloads import AlarmRecord, AuditRecord, Record, RefusalCode
+from fnrbc_device.publishing.answers import AuditRecord, RefusalCode
+from fnrbc_device.publishing.payloads import AlarmRecord, Record
 from fnrbc_device.publishing.topics import LOG_ALARM, LOG_AUDIT
 
 MAX_TEXT: Final = 256
