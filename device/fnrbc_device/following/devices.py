@@ -100,8 +100,10 @@ class FollowedDevice:
             self._epoch = epoch
 
     def _hear_reply(self, fields: dict[str, Any]) -> None:
+        if fields.get("verb") != "replay" or not _is_seq(fields.get("log_seq")):
+            return
         journal = self._journal(str(fields.get("epoch")))
-        if fields.get("verb") != "replay" or journal is None or not _is_seq(fields.get("log_seq")):
+        if journal is None:
             return
         self._epoch = journal.copy.epoch
         # A retained state may be older than the journal; the reply is what the journal says now.

@@ -227,13 +227,11 @@ class Publisher:
             with Connection(self._settings, self._wake) as connection:
                 connection.open(self._stopping.is_set)
                 office.broker_refuses("")
-                if self._settings.home_assistant:
-                    self._tell_home_assistant(connection)
                 conversation = Conversation(
                     connection, office.outbox, self._states, office.desk, self._clock, self._thumbnails
                 )
                 self._note(connected=True, connections=self._status.connections + 1)
-                self._serve(conversation, office)
+                self._serve(conversation, connection, office)
         except JournalError:
             raise
         except FnrbcError as error:
@@ -254,7 +252,7 @@ class Publisher:
         topics = Topics(self._settings.site, self._settings.device)
         connection.publish_to(discovery_topic(topics.device), discovery(topics), DISCOVERY)
 
-    def _serve(self, conversation: Conversation, office: Office) -> None:
+    def _serve(self, conversation: Conversation, connection: Connection, office: Office) -> None:
         """Turn by turn: send what is due, note what was answered, tell who flushes."""
         counted_at_s = time.monotonic()
         while not self._stopping.is_set():
@@ -262,7 +260,7 @@ class Publisher:
             idle = conversation.turn(LOOK_S, urgent=asked > self._flush_done)
             self._take_account(conversation, office)
             office.keep_house(self._reported)
-            self._try_refused_again(conversation)
+            self._try_refused_again(conversation, connection)
             if idle or time.monotonic() - counted_at_s > LOOK_S:
                 self._note(backlog=office.outbox.backlog())
                 counted_at_s = time.monotonic()
@@ -282,11 +280,13 @@ class Publisher:
             self._trouble(account.trouble)
             office.tell_refused()
 
-    def _try_refused_again(self, conversation: Conversation) -> None:
+    def _try_refused_again(self, conversation: Conversation, connection: Connection) -> None:
         """At the start, for the configuration may have changed, and then hourly: never at each connect, in a loop."""
         if time.monotonic() >= self._retry_at_s:
             self._retry_at_s = time.monotonic() + HOUSE_S
             conversation.try_refused_again()
+            if self._settings.home_assistant:  # may be refused as well
+                self._tell_home_assistant(connection)
 
     def _defect(self, error: Exception) -> None:
         _log.exception("the publisher met a defect")
