@@ -248,10 +248,6 @@ class Publisher:
             return RECONNECT_FIRST_S  # slow or cut off each time, but it gets on
         return min(RECONNECT_LAST_S, max(RECONNECT_FIRST_S, 2 * last_pause_s))
 
-    def _tell_home_assistant(self, connection: Connection) -> None:
-        topics = Topics(self._settings.site, self._settings.device)
-        connection.publish_to(discovery_topic(topics.device), discovery(topics), DISCOVERY)
-
     def _serve(self, conversation: Conversation, connection: Connection, office: Office) -> None:
         """Turn by turn: send what is due, note what was answered, tell who flushes."""
         counted_at_s = time.monotonic()
@@ -286,7 +282,8 @@ class Publisher:
             self._retry_at_s = time.monotonic() + HOUSE_S
             conversation.try_refused_again()
             if self._settings.home_assistant:  # may be refused as well
-                self._tell_home_assistant(connection)
+                topics = Topics(self._settings.site, self._settings.device)
+                connection.publish_to(discovery_topic(topics.device), discovery(topics), DISCOVERY)
 
     def _defect(self, error: Exception) -> None:
         _log.exception("the publisher met a defect")
