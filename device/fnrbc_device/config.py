@@ -52,6 +52,13 @@ class CameraSettings(_Part):
     """Of the simulated slide and hand."""
 
 
+class SessionSettings(_Part):
+    """How sessions begin."""
+
+    start: Literal["at_once", "by_hand"] = "at_once"
+    """Whether the first begins with the daemon; the others when somebody starts them."""
+
+
 class InferenceSettings(_Part):
     """What runs the network."""
 
@@ -113,6 +120,7 @@ class Config(_Part):
     bundle_key: Path | None = None
     """Ed25519 public key, PEM; with it, bundles that it did not sign are refused."""
     camera: CameraSettings = CameraSettings()
+    session: SessionSettings = SessionSettings()
     inference: InferenceSettings = InferenceSettings()
     record: RecordPart = RecordPart()
     mqtt: MqttSettings = MqttSettings()

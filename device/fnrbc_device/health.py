@@ -37,6 +37,15 @@ CURES: Final = {
 }
 """Every reason, and its cure in one sentence."""
 
+ALARMS: Final = (
+    "camera_frozen",
+    "camera_lost",
+    "engine_parity_failed",
+    "objective_changed",
+    "pixel_size_doubtful",
+)
+"""Reasons that somebody elsewhere should come for. The others are for the hand at the microscope, and pass."""
+
 _OF_REJECTION: Final = {
     "too_fast": "pan_too_fast",
     "blurred": "focus_lost",
@@ -82,6 +91,11 @@ class HealthMonitor:
         self._repeats = 0
         self._speed = 0.0
         self._sharpness = 1.0
+
+    def begin(self) -> None:
+        """Take in that another session begins: its islands are numbered anew."""
+        self._newest_island = 0
+        self._repeats = 0
 
     def watch(self, step: Step, arrived_s: float, now_s: float, dropped: int) -> None:
         """Take a step in.

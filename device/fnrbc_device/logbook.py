@@ -45,7 +45,7 @@ class Opening:
 
 
 class Logbook:
-    """Keeps the record of one session. Used by the thread that opened the journal.
+    """Keeps the record of one session after the other. Used by the thread that opened the journal.
 
     Parameters
     ----------
@@ -73,43 +73,73 @@ class Logbook:
         self._unwritten: list[CountEvent] = []
         """Counted by a frame that the disk refused: the session's end records them."""
 
-    def open(
-        self, meta: SessionMeta, source: FrameSource, fresh: Callable[[], Analyser], go_on: Callable[[], bool]
-    ) -> Opening:
-        """Go on with the session that was cut off, or begin one.
+    @property
+    def last_seq(self) -> int:
+        """``seq`` of the last record of the log."""
+        return self._journal.last_seq
+
+    def go_on(
+        self,
+        meta: SessionMeta,
+        source: FrameSource,
+        fresh: Callable[[float], Analyser],
+        may_go_on: Callable[[], bool],
+    ) -> Opening | None:
+        """Go on with the session that was cut off; None where there is none that can be gone on with.
 
         Parameters
         ----------
         meta
-            What a new session's counts would rest on; one that rests on something else is not gone on with.
+            What a new session's counts would rest on; one that rests on something else is ended instead.
         source
             Newly opened.
         fresh
-            Makes an analyser that has seen nothing.
-        go_on
+            Makes an analyser that has seen nothing, for a pixel size in um.
+        may_go_on
             False ends looking again at what the source shows again.
+
+        Raises
+        ------
+        JournalError
+            The record is damaged, or cannot be written.
+        """
+        now = self._clock.utc()
+        self._prune(now)
+        for cut_off in self._journal.cut_off():
+            why_not = _why_not(cut_off, meta, now)
+            if not why_not:
+                return self._gone_on(cut_off, source, fresh, may_go_on)
+            _log.warning("session %s, which was cut off, is ended: %s", cut_off.session, why_not)
+            self._journal.abandon(cut_off.session, why_not)
+            CheckpointFile(self._folder, cut_off.session).remove()
+        return None
+
+    def begin(self, meta: SessionMeta, fresh: Callable[[float], Analyser], first_frame: int) -> Opening:
+        """Begin a session.
+
+        Parameters
+        ----------
+        meta
+            What its counts rest on.
+        fresh
+            Makes an analyser that has seen nothing, for a pixel size in um.
+        first_frame
+            Index that its first frame will have, or less.
 
         Raises
         ------
         DiskFullError
             There is not enough room for a session.
         JournalError
-            The record is damaged, or cannot be written.
+            The record cannot be written.
         """
         now = self._clock.utc()
-        prune(self._journal, self._settings, now if self._clock.synchronised() else None)
-        for cut_off in self._journal.cut_off():
-            why_not = _why_not(cut_off, meta, now)
-            if not why_not:
-                return self._gone_on(cut_off, source, fresh, go_on)
-            _log.warning("session %s, which was cut off, is ended: %s", cut_off.session, why_not)
-            self._journal.abandon(cut_off.session, why_not)
-            CheckpointFile(self._folder, cut_off.session).remove()
+        self._prune(now)
         self._require_room()
         session = self._free_name(now)
         self._journal.begin(session, now, meta)
         self._note_session(session)
-        return Opening(session, fresh(), now, 0, resumed=False)
+        return Opening(session, fresh(meta.pixel_size_um), now, first_frame, resumed=False)
 
     def write(self, step: Step, analyser: Analyser) -> int:
         """Record a step; returns ``last_seq``.
@@ -157,12 +187,18 @@ class Logbook:
         return last_seq
 
     def _gone_on(
-        self, cut_off: Unfinished, source: FrameSource, fresh: Callable[[], Analyser], go_on: Callable[[], bool]
+        self,
+        cut_off: Unfinished,
+        source: FrameSource,
+        fresh: Callable[[float], Analyser],
+        may_go_on: Callable[[], bool],
     ) -> Opening:
         self._reserve.hold()
         note = {"after_frame": cut_off.last_frame, "last_utc": cut_off.last_utc, "boot": boot_id()}
         self._journal.resume(cut_off.session, note)
-        analyser = Resuming(self._journal, cut_off.session, self._folder, fresh).analyser(source, go_on)
+        pixel_size_um = float(json.loads(cut_off.meta)["pixel_size_um"])
+        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(pixel_size_um))
+        analyser = resuming.analyser(source, may_go_on)
         self._note_session(cut_off.session)
         self._plates = analyser.registration.plates.added
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
@@ -170,6 +206,10 @@ class Logbook:
 
     def _note_session(self, session: str) -> None:
         self._checkpoint = CheckpointFile(self._folder, session)
+        self._since_checkpoint, self._plates, self._unwritten = CHECKPOINT_FRAMES, 0, []
+
+    def _prune(self, now: datetime) -> None:
+        prune(self._journal, self._settings, now if self._clock.synchronised() else None)
 
     def _keep_checkpoint(self, analyser: Analyser, frame: int) -> None:
         self._since_checkpoint += 1
@@ -228,7 +268,8 @@ def _kept(analyser: Analyser, events: list[CountEvent], plates_before: int) -> K
 def _why_not(cut_off: Unfinished, meta: SessionMeta, now: datetime) -> str:
     """Why a session cannot be gone on with; empty where it can."""
     then = json.loads(cut_off.meta)
-    for name in ("bundle", "source", "pixel_size_um"):
+    # The pixel size of an objective that somebody chose is the session's own.
+    for name in ("bundle", "source") if then.get("objective") else ("bundle", "source", "pixel_size_um"):
         if then.get(name) != asdict(meta)[name]:
             return f"{name} was {then.get(name)} and is {asdict(meta)[name]}"
     if now - _moment(cut_off.last_utc) > RESUME_WITHIN:

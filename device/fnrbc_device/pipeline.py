@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
-from fnrbc_device.camera.source import FrameSource, Rereadable
+from fnrbc_device.camera.source import FrameSource, Gap, Rereadable, Watched
 from fnrbc_device.errors import SourceError
 from fnrbc_device.records import BadFrame, Frame
 
@@ -129,6 +129,32 @@ class Capture:
         """
         if self._fault is not None:
             raise SourceError(f"the camera failed: {self._fault}") from self._fault
+
+    def raise_live_fault(self) -> None:
+        """Say it where a camera failed; what failed to be read of a recording is only its end.
+
+        Raises
+        ------
+        SourceError
+            Whatever its driver raised.
+        """
+        if not isinstance(self._source, Rereadable):
+            self.raise_fault()
+
+    @property
+    def waits(self) -> bool:
+        """Whether its frames wait for the reader."""
+        return isinstance(self._source, Rereadable) and self._source.waits
+
+    @property
+    def trouble(self) -> str:
+        """The health reason that a live camera names now; empty while all is well."""
+        return self._source.trouble if isinstance(self._source, Watched) else ""
+
+    def take_gaps(self) -> list[Gap]:
+        """Times without good pictures that are over and were not taken yet, by the record's numbers of frames."""
+        gaps = self._source.take_gaps() if isinstance(self._source, Watched) else []
+        return [replace(gap, after_frame=gap.after_frame + self._first_frame) for gap in gaps]
 
     def _run(self) -> None:
         recording = self._source if isinstance(self._source, Rereadable) else None

@@ -8,13 +8,14 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.config import Config, PanelSettings
-from fnrbc_device.daemon import PIXEL_SIZE_SETTING, Daemon, Setup
+from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.demo import stopped_by_signal
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.inference.opening import EngineSettings
 from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.scale import require_known_pixel_size
+from fnrbc_device.session import PIXEL_SIZE_SETTING
 from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
@@ -62,8 +63,10 @@ def run_service(config: Config) -> None:
             panel=_panel(config.panel, stack),
             buzz=config.panel.buzz,
             notifier=Notifier.from_environment(),
+            start=config.session.start,
         )
-        started = f"counting; page: {page.url}" if page else "counting"
+        does = "counting" if config.session.start == "at_once" else "ready"
+        started = f"{does}; page: {page.url}" if page else does
         tally = Daemon(setup).run(stop, lambda: print(started, flush=True))
     print(f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes")
 

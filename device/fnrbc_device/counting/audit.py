@@ -15,9 +15,11 @@ from typing import Any, Final, Literal
 from fnrbc_device.counting.schema import SCHEMA_VERSION, journal_error
 from fnrbc_device.errors import JournalError
 
-Kind = Literal["begun", "frame", "resumed", "gap", "paused", "unpaused", "flagged", "unflagged", "command", "ended"]
-"""What a link is about: a session's begin, its going on after a crash, its end; one frame; a time without camera; or
-what a person did."""
+Kind = Literal[
+    "begun", "frame", "resumed", "gap", "paused", "unpaused", "flagged", "unflagged", "command", "alarm", "ended"
+]
+"""What a link is about: a session's begin, its going on after a crash, its end; one frame; a time without camera; what
+a person did at the microscope or asked for from elsewhere; an alarm."""
 
 _LINK_COLUMNS: Final = "link, session, kind, frame, first_seq, last_seq, at_utc, note, told"
 

@@ -30,6 +30,16 @@ class SessionMeta:
     """The camera, the folder or the simulation, for people."""
     pixel_size_um: float
     config_hash: str = ""
+    operator: str = ""
+    """Who started it; empty where it started by itself."""
+    specimen: str = ""
+    """As it is written on the slide. It stays on the device."""
+    note: str = ""
+    objective: str = ""
+    """Name of an objective of the configuration; empty for the camera's own pixel size."""
+    wanted_leukocytes: int | None = None
+    wanted_area_mm2: float | None = None
+    """What the session was to count and to see."""
 
 
 class Entries(History):
