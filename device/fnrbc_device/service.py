@@ -8,6 +8,7 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.config import Config, PanelSettings
+from fnrbc_device.control import SessionControl
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.demo import stopped_by_signal
 from fnrbc_device.errors import ConfigError
@@ -17,6 +18,7 @@ from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.scale import require_known_pixel_size
 from fnrbc_device.session import PIXEL_SIZE_SETTING
 from fnrbc_device.systemd import Notifier
+from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
 
@@ -31,6 +33,7 @@ def run_service(config: Config) -> None:
     """
     live = LiveView()
     stop = threading.Event()
+    control = SessionControl()
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signal(stop))
         source = open_camera(config.camera)
@@ -43,7 +46,7 @@ def run_service(config: Config) -> None:
             ) from error
         page = None
         if config.web.enabled:
-            page = WebServer(live, config.web.host, config.web.port)
+            page = WebServer(live, config.web.host, config.web.port, _instrument(config, live, control))
             page.start()
             stack.callback(page.stop)
         chosen = bundle_for(config)
@@ -64,11 +67,23 @@ def run_service(config: Config) -> None:
             buzz=config.panel.buzz,
             notifier=Notifier.from_environment(),
             start=config.session.start,
+            control=control,
         )
         does = "counting" if config.session.start == "at_once" else "ready"
         started = f"{does}; page: {page.url}" if page else does
         tally = Daemon(setup).run(stop, lambda: print(started, flush=True))
     print(f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes")
+
+
+def _instrument(config: Config, live: LiveView, control: SessionControl) -> Instrument:
+    return Instrument(
+        live=live,
+        control=control,
+        journal_path=config.state_dir / "journal.sqlite",
+        site=config.mqtt.site,
+        device=config.mqtt.device,
+        pixel_size_um=config.camera.pixel_size_um or 0.1,
+    )
 
 
 def _panel(settings: PanelSettings, stack: ExitStack) -> Panel | None:
