@@ -52,7 +52,7 @@ class FleetDevice:
         now, clock = datetime.now(timezone.utc), SystemClock()
         self._journal.begin("s1", now, SessionMeta("fleet", "none", "simulated", 0.1))
         self._voice = Voice(self._publisher, name, "none", "simulated", clock)
-        self._voice.begin("s1", now, self._journal.epoch, self._journal.last_seq)
+        self._voice.begin("s1", now, self._journal.last_seq)
         self._publisher.start()
         self._cells = 0
 
@@ -63,7 +63,9 @@ class FleetDevice:
         tally = Tally(fnrbc=self._cells, cells=self._cells, frames=self._cells)
         frame = Frame(self._cells, self._cells / RATE_HZ, EMPTY)
         step = Step(frame, Pose(1, 0, 0), None, [], [event], tally, 0.0, 1.0, {})
-        self._voice.tell(tally, self._journal.record(step), HEALTH)
+        seq = self._journal.record(step)
+        self._voice.tell(tally, seq)
+        self._voice.tell_health(HEALTH, seq)
 
     def close(self) -> None:
         self._publisher.stop(5)

@@ -51,7 +51,7 @@ class _Grabber:
     def __init__(self, open_driver: OpenDriver) -> None:
         self.queue: Queue[Picture | Exception] = Queue(QUEUE)
         self.dropped = 0
-        self.name = ""
+        self.settings: dict[str, str] = {}
         self._open_driver = open_driver
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -67,7 +67,7 @@ class _Grabber:
         driver: Driver | None = None
         try:
             driver = self._open_driver()
-            self.name = driver.name
+            self.settings = driver.settings
             _log.info("camera %s: %s", driver.name, ", ".join(f"{k} {v}" for k, v in driver.settings.items()))
             while not self._stop.is_set():
                 picture = driver.grab(GRAB_S)
@@ -161,6 +161,13 @@ class WatchedCamera:
             self._name_trouble("camera_lost", self._clock())
             self._reopen()
         return None
+
+    @property
+    def exposure_ms(self) -> float | None:
+        """Exposure as read back from the camera, ms; None where it does not say."""
+        grabber = self._grabber
+        said = grabber.settings.get("exposure_us") if grabber else None
+        return float(said) / 1000 if said else None
 
     def take_gaps(self) -> list[Gap]:
         """Gaps that are over and were not taken yet. From any thread."""
