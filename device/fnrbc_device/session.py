@@ -78,10 +78,10 @@ class Session:
             A live camera failed for good. The session goes on with the next start, when the camera is back.
         """
         parts = self._parts
-        parts.control.enter("running")
+        parts.control.enter(self._opening.state)
         parts.foot.begin()
         parts.health.begin()
-        parts.voice.begin(self._opening.session, self._opening.began, self._last_seq)
+        parts.voice.begin(self._opening.session, self._opening.began, self._last_seq, self._opening.state)
         try:
             self._count()
         except DiskFullError as full:
@@ -116,7 +116,7 @@ class Session:
         self._watch(step, arrival, dropped)
         if parts.thumbnails:
             self._show_candidates(step)
-        parts.voice.tell(step.tally, self._last_seq, parts.health.snapshot("counting", parts.clock.monotonic_s()))
+        parts.voice.tell(step.tally, self._last_seq)
         parts.foot.see(step)
         self._show(step, "running", "counting")
         parts.showing.alive()
@@ -175,9 +175,10 @@ class Session:
         return tally
 
     def _show(self, step: Step | None, state: SessionState, health_state: HealthState) -> None:
-        showing, session = self._parts.showing, self._opening.session
-        self._parts.foot.show(showing.show(step, state, health_state, session, self._analyser))
-
+        parts = self._parts
+        health = parts.showing.show(step, state, health_state, self._opening.session, self._analyser)
+        parts.foot.show(health)
+        parts.voice.tell_health(health, self._last_seq)
 
 
 def _is_candidate(event: CountEvent) -> bool:

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from attended import Cable
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.driver import Picture
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
@@ -19,31 +19,6 @@ from fnrbc_device.web.live import LiveView
 from mortal import SHAPE, calm_path, recorded, standing
 
 FRAMES, FPS = 200, 40.0
-
-
-class Cable:
-    """The driver of a simulated microscope, whose cable can be pulled; the hand waits meanwhile."""
-
-    name = "simulated"
-
-    def __init__(self, microscope, pulled, done):
-        self.settings = {}
-        self._microscope, self._pulled, self._done = microscope, pulled, done
-        if pulled.is_set():
-            raise SourceError("unplugged")
-
-    def grab(self, timeout_s):
-        if self._pulled.is_set():
-            raise SourceError("unplugged")
-        frame = self._microscope.read()
-        if frame is None:
-            self._done.set()
-            time.sleep(timeout_s)
-            return None
-        return Picture(frame.image, frame.captured_at_s, frame.index)
-
-    def close(self):
-        pass
 
 
 class Healths(LiveView):

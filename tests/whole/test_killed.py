@@ -1,16 +1,12 @@
 """A daemon that is killed at any moment: nobody's count is lost or doubled, and the record stays one chain."""
 
 import json
-import os
-import signal
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mortal import Mortal, recorded, standing
+from mortal import Mortal, kill_after, recorded, standing
 
 PIXEL_UM = 0.125
 
@@ -57,7 +53,7 @@ def test_a_camera_goes_on_where_the_hand_is_and_no_cell_is_counted_twice(mortal,
 
 def test_without_its_checkpoint_a_session_goes_on_from_the_record(mortal, undisturbed, tmp_path):
     pid = mortal.start(tmp_path, "recording")
-    kill_after(pid, tmp_path, frames=100)
+    kill_after(pid, tmp_path, "SELECT 1 FROM frames", 100)
     assert mortal.ended() == -9
     for checkpoint in tmp_path.glob("*.checkpoint"):
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
@@ -66,9 +62,3 @@ def test_without_its_checkpoint_a_session_goes_on_from_the_record(mortal, undist
     assert mortal.ended() == 0
 
     assert standing(tmp_path) == undisturbed
-
-
-def kill_after(pid: int, folder: Path, frames: int) -> None:
-    while len(recorded(folder, "SELECT 1 FROM frames")) < frames:
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)

@@ -1,63 +1,11 @@
 """A daemon whose sessions people start: it looks without counting, counts, and waits for the next."""
 
-import threading
-
 import pytest
 
-from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.control import SessionControl, SessionPlan
+from attended import SOON_S, Device
+from fnrbc_device.control import SessionPlan
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
-from fnrbc_device.daemon import Daemon, Setup
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
-
-SOON_S = 30.0
-
-
-class Device:
-    """A daemon in a thread, over a simulated slide at 60 frames/s."""
-
-    def __init__(self, folder):
-        slide = SimulatedSlide.make(5, "giemsa", 40)
-        self.control = SessionControl()
-        self.live = LiveView()
-        self.stop = threading.Event()
-        self.journal_path = folder / "journal.sqlite"
-        setup = Setup(
-            source=SimulatedMicroscope(slide, seed=5, fps=60),
-            bundle=load_bundle(None),
-            pixel_size_um=slide.pixel_size_um,
-            journal_path=self.journal_path,
-            mqtt=MqttSettings(enabled=False),
-            live=self.live,
-            start="by_hand",
-            control=self.control,
-        )
-        ready = threading.Event()
-        self.thread = threading.Thread(target=lambda: Daemon(setup).run(self.stop, ready.set), name="counting")
-        self.thread.start()
-        assert ready.wait(SOON_S)
-
-    def shown(self, condition):
-        """Wait until the page shows something."""
-        seq = 0
-        for _ in range(2000):
-            shown = self.live.wait_newer(seq, SOON_S)
-            assert shown is not None
-            if condition(shown.snapshot):
-                return shown.snapshot
-            seq = shown.seq
-        raise AssertionError("never shown")
-
-    def ask(self, verb, plan=None):
-        self.control.ask(verb, lambda: None, plan)
-
-    def end(self):
-        self.stop.set()
-        self.thread.join(SOON_S)
 
 
 @pytest.fixture
