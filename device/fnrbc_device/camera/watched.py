@@ -135,6 +135,7 @@ class WatchedCamera:
         self._number: int | None = None
         self._seen_s = self._good_s = self._reopened_s = clock()
         self._trouble_since_s = 0.0
+        self._gap_reason = ""
         self._attempts = 0
         self._reopened = 0
 
@@ -232,6 +233,8 @@ class WatchedCamera:
         if not self.trouble:
             self._trouble_since_s = self._good_s
             self._reopened = 0
+        if not self.trouble or reason in REOPENED_FOR:
+            self._gap_reason = reason  # a camera that comes back with incomplete pictures was lost all the same
         if reason != self.trouble:
             _log.warning("camera %s: %s", self.name, reason)
         self.trouble = reason
@@ -239,7 +242,7 @@ class WatchedCamera:
     def _all_well(self, now: float, index: int) -> None:
         if self.trouble:
             seconds = round(now - self._trouble_since_s, 3)
-            self._gaps.append(Gap(self.trouble, seconds, index - 1, self._reopened))
+            self._gaps.append(Gap(self._gap_reason, seconds, index - 1, self._reopened))
             _log.warning("camera %s is well again after %.1f s", self.name, seconds)
         self.trouble = ""
         self._attempts = 0
