@@ -35,13 +35,13 @@ def test_a_gige_camera_delivers_at_its_rate_and_every_picture_has_its_number(ara
     fake.start()
     camera = WatchedCamera("gige", lambda: aravis("", Tuning(fps=25.0)), 25.0, 0.1)
     read_for(camera, 0.5)
-    lost, frames = camera.lost_pictures, read_for(camera, 4.0)
+    lost, frames = camera.lost_pictures, read_for(camera, 2.5)
     camera.close()
 
     good = [frame for frame in frames if isinstance(frame, Frame)]
     indices = [frame.index for frame in frames]
     assert indices[-1] - indices[0] + 1 == len(indices) + camera.lost_pictures - lost
-    assert len(good) >= 60
+    assert len(good) >= 35
     assert good[0].image.shape == (512, 512, 3)
     assert not good[0].image.flags.writeable
 
@@ -58,7 +58,7 @@ def test_a_gige_camera_that_loses_packets_is_named(aravis, fake):
     fake.start("-r", "20")
     camera = WatchedCamera("gige", lambda: aravis("", Tuning(fps=25.0)), 25.0, 0.1)
     reasons, until = set(), time.monotonic() + 2.0
-    while time.monotonic() < until:
+    while time.monotonic() < until and "camera_incomplete" not in reasons:
         camera.read()
         reasons.add(camera.trouble)
     camera.close()
@@ -102,10 +102,10 @@ LIVE = "videotestsrc is-live=true pattern=snow ! video/x-raw,width=322,height=24
 
 def test_a_pipeline_delivers_colour_pictures_at_its_rate(gstreamer):
     camera = WatchedCamera("pipeline", lambda: gstreamer(LIVE), 25.0, 0.1)
-    frames = read_for(camera, 3.0)
+    frames = read_for(camera, 1.5)
     camera.close()
 
-    assert len(frames) >= 50
+    assert len(frames) >= 25
     assert {frame.image.shape for frame in frames} == {(240, 322, 3)}
     assert frames[-1].index - frames[0].index + 1 == len(frames) + camera.lost_pictures
     assert camera.trouble == ""
@@ -113,10 +113,10 @@ def test_a_pipeline_delivers_colour_pictures_at_its_rate(gstreamer):
 
 def test_a_pipeline_that_ends_is_named_and_played_again(gstreamer):
     camera = WatchedCamera("pipeline", lambda: gstreamer(LIVE.replace("true", "true num-buffers=20", 1)), 25.0, 0.1)
-    frames = read_for(camera, 4.0)
+    frames = read_for(camera, 3.2)
     camera.close()
 
-    assert len(frames) > 40
+    assert len(frames) > 30
     assert camera.opened >= 3
     assert {gap.reason for gap in camera.take_gaps()} == {"camera_lost"}
 

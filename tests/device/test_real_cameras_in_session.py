@@ -24,7 +24,7 @@ from mortal import SHAPE, calm_path, recorded, run_daemon, standing
 pytestmark = pytest.mark.filterwarnings("ignore:DynamicImporter:ImportWarning")
 
 NAMED_S, BACK_S = 2.0, 5.0
-FRAMES, FPS = 160, 25
+FRAMES, FPS = 120, 25
 PASSING = {"camera_incomplete", "camera_slow"}
 """Gaps that a busy machine makes on its own."""
 
@@ -160,7 +160,7 @@ def test_a_pipeline_that_is_cut_off_in_a_session_costs_no_cell(gstreamer, tmp_pa
     pipeline = PIPELINE.format(port=sender.port, width=SHAPE[1], height=SHAPE[0])
     camera = WatchedCamera("pipeline", lambda: gstreamer(pipeline), FPS, slide.pixel_size_um)
     session = Running(tmp_path / "cut", camera, slide.pixel_size_um)
-    session.wait_for(lambda one: one.step is not None and one.step.tally.frames > 60)
+    session.wait_for(lambda one: one.step is not None and one.step.tally.frames > 40)
     threading.Thread(target=sender.cut, args=(1.5,)).start()
     named_s, back_s = session.wait_for(is_lost), session.wait_for(is_well)
     deadline = time.monotonic() + 60

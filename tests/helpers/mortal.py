@@ -80,6 +80,7 @@ def attend(task, control, view, stop):
             control.ask("stop", lambda: None)
             assert control.wait("finished", 30)
         control.ask("start", lambda: None, SPARE if number else SessionPlan(specimen="A 17"))
+        assert control.wait("running", 30)
         _wait_for_count(view)
 
 

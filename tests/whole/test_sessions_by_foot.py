@@ -1,6 +1,7 @@
 """A technician's foot and the daemon: what a gesture does, what the lamp says, and what stands on record of it."""
 
 import json
+import time
 
 import pytest
 
@@ -45,9 +46,22 @@ class Foot:
         return shown
 
 
-def rhythm(lamp):
+def lit(shown):
     """Share of the time that a lamp shows something."""
-    return sum(any(colour_at(lamp, turn * TURN_S)) for turn in range(200)) / 200
+    return sum(any(colours) for colours in shown) / len(shown)
+
+
+IDLE = lit([colour_at("idle", turn * TURN_S) for turn in range(200)])
+
+
+def becomes_idle(foot):
+    """Whether the lamp comes to the rhythm of a daemon that does not count; what was wrong before stays two seconds."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if lit(foot.lamp()) == pytest.approx(IDLE, abs=0.02):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @pytest.fixture
@@ -75,7 +89,7 @@ def test_a_foot_starts_holds_flags_and_takes_back_and_all_of_it_is_on_record(dev
         device.shown(lambda one: one.state == "running" and one.step is not None and one.step.tally.frames >= frames)
 
     device.shown(lambda one: one.step is not None)
-    assert sum(any(shown) for shown in foot.lamp()) / 200 == pytest.approx(rhythm("idle"), abs=0.02)
+    assert becomes_idle(foot)
     foot.do([HOLD, REST])  # there is nothing to flag yet
     foot.do([TAP, REST])
     counted_on(10)
@@ -87,7 +101,7 @@ def test_a_foot_starts_holds_flags_and_takes_back_and_all_of_it_is_on_record(dev
     foot.do([TAP, REST])
     paused = device.shown(lambda one: one.state == "paused")
     assert paused.health.state == "paused"
-    assert sum(any(shown) for shown in foot.lamp()) / 200 == pytest.approx(rhythm("idle"), abs=0.02)
+    assert becomes_idle(foot)
     foot.do([TAP, REST])
     counted_on(100)
     device.end()

@@ -3,9 +3,12 @@
 import pytest
 
 from attended import SOON_S, Device
+from fnrbc_device.camera.simulated import SimulatedMicroscope
+from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.control import SessionPlan
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
+from mortal import SHAPE, calm_path
 
 
 @pytest.fixture
@@ -26,6 +29,7 @@ def test_nothing_is_counted_before_somebody_starts_and_the_picture_is_there(devi
 def test_sessions_follow_each_other_with_what_was_said_at_their_start(device):
     for specimen in ("A 17", "B 4"):
         device.ask("start", SessionPlan(operator="anna", specimen=specimen))
+        assert device.control.wait("running", SOON_S)
         device.shown(lambda one: one.state == "running" and one.step is not None and one.step.tally.frames_used > 5)
         device.ask("stop")
         assert device.control.wait("finished", SOON_S)
@@ -40,12 +44,16 @@ def test_sessions_follow_each_other_with_what_was_said_at_their_start(device):
     assert prove(device.journal_path).fault == ""
 
 
-def test_after_the_end_of_a_recording_the_daemon_stays_for_the_review_and_begins_nothing(device):
+def test_after_the_end_of_a_recording_the_daemon_stays_for_the_review_and_begins_nothing(tmp_path):
+    slide = SimulatedSlide.make(5, "giemsa", 40)
+    path = calm_path(slide, 40)
+    device = Device(tmp_path, source=SimulatedMicroscope(slide, path, seed=5, frame_shape=SHAPE, fps=60))
     device.ask("start")
-    assert device.control.wait("finished", 2 * SOON_S)
+    assert device.control.wait("finished", SOON_S)
 
     device.ask("start")
 
     assert device.control.wait("idle", SOON_S)
     assert device.shown(lambda one: "camera_lost" in one.health.reasons).state == "idle"
     assert device.thread.is_alive()
+    device.end()
