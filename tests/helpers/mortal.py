@@ -174,7 +174,7 @@ def _wait_for_frames(folder, number):
             return
         if recorded(folder, "SELECT 1 FROM sessions WHERE ended_utc IS NOT NULL"):
             return
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def kill_after(pid, folder, query, rows):
@@ -182,7 +182,7 @@ def kill_after(pid, folder, query, rows):
     deadline = time.monotonic() + 60
     while len(recorded(folder, query)) < rows:
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
 
 
