@@ -46,6 +46,10 @@ MAX_DIGITS: Final = 9
 BODY_S: Final = 10.0
 """All of a body must be here by then."""
 
+LINGER_S: Final = 1.0
+LINGER_BYTES: Final = 8 * 1024 * 1024
+"""What is read and thrown away after a refusal."""
+
 WATCH_S: Final = 5.0
 """How soon a picture that runs ends after its session did."""
 
@@ -84,7 +88,7 @@ class Guard:
         guarded = self._with_headers(scope, send)
         refusal = await self._refusal(scope, receive)
         if refusal is not None:
-            await refusal(scope, receive, guarded)
+            await refusal(scope, receive, _lingering(guarded, receive))
             return
         if "fnrbc.body" in scope:
             receive = _again(scope["fnrbc.body"], receive)
@@ -117,11 +121,13 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if len(length) > MAX_DIGITS or int(length) > MAX_BODY_BYTES:
             return _refuse(413, f"more than {MAX_BODY_BYTES} bytes; send less")
+        changes = scope["method"] not in READS
+        unread = await self._read(scope, receive) if changes else None
+        if unread is not None:
+            return unread
         if scope["fnrbc.visitor"] is NOBODY and scope["path"] not in OPEN:
             return _log_in_first(scope, headers)
-        if scope["method"] in READS:
-            return None
-        return _foreign(scope, headers) or await self._read(scope, receive) or _without_token(scope, headers)
+        return (_foreign(scope, headers) or _without_token(scope, headers)) if changes else None
 
     def _is_ours(self, scope: Scope, host: bytes) -> bool:
         """Whether the request names this machine. A page from elsewhere can make its own name point to us."""
@@ -199,6 +205,30 @@ def _refuse(status: int, words: str) -> Response:
     if status == 429:
         headers["retry-after"] = "1"
     return PlainTextResponse(f"{words}\n", status, headers)
+
+
+def _lingering(send: Send, receive: Receive) -> Send:
+    """Answer first, then throw away what still comes for a moment: cut off at once, a client never reads why."""
+
+    async def send_lingering(message: Message) -> None:
+        if message["type"] != "http.response.body":
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_discard(receive), LINGER_S)
+        await send({"type": "http.response.body", "body": b""})
+
+    return send_lingering
+
+
+async def _discard(receive: Receive) -> None:
+    left = LINGER_BYTES
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 async def _body(receive: Receive) -> bytes:
