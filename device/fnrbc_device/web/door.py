@@ -157,9 +157,20 @@ class Door:
             if not self._has_room(address[0], place):
                 accepted.close()
                 continue
-            guest = self._make()
-            guest.place, guest.gone = place, self._forget
-            self._guests[guest] = asyncio.create_task(self._greet(guest, accepted))
+            self._welcome(accepted, place)
+
+    def _welcome(self, accepted: socket.socket, place: str) -> None:
+        guest = self._make()
+        guest.place, guest.gone = place, self._forget
+        greeting = asyncio.create_task(self._greet(guest, accepted))
+        self._guests[guest] = greeting
+
+        def let_go(_: "asyncio.Task[None]") -> None:  # also of one that was cut before it began
+            if guest.transport is None:
+                self._forget(guest)
+                accepted.close()
+
+        greeting.add_done_callback(let_go)
 
     async def _greet(self, guest: Connection, accepted: socket.socket) -> None:
         """Shake hands. What goes wrong there is the client's affair."""
@@ -171,10 +182,6 @@ class Door:
             )
         except (OSError, asyncio.TimeoutError) as error:
             _log.debug("no handshake: %s", error)
-        finally:
-            if guest.transport is None:
-                self._forget(guest)
-                accepted.close()
 
     async def _watch(self) -> None:
         """Let go of who keeps us waiting; a handshake has a limit of its own."""

@@ -88,7 +88,8 @@ class Guard:
         guarded = self._with_headers(scope, send)
         refusal = await self._refusal(scope, receive)
         if refusal is not None:
-            await refusal(scope, receive, _lingering(guarded, receive))
+            turned_away = "connection" in refusal.headers
+            await refusal(scope, receive, _lingering(guarded, receive) if turned_away else guarded)
             return
         if "fnrbc.body" in scope:
             receive = _again(scope["fnrbc.body"], receive)
@@ -115,12 +116,12 @@ class Guard:
         """Say why not, or None; the cheapest reasons first."""
         headers = dict(scope["headers"])
         if not self._is_ours(scope, headers.get(b"host", b"")):
-            return _refuse(421, "this page answers to its own names only; use its address, or add to web.names")
+            return _turn_away(421, "this page answers to its own names only; use its address, or add to web.names")
         if not self._access.requests.allows(_address(scope)):
-            return _refuse(429, "too many requests from this address; wait a second")
+            return _turn_away(429, "too many requests from this address; wait a second")
         length = headers.get(b"content-length", b"0")
         if len(length) > MAX_DIGITS or int(length) > MAX_BODY_BYTES:
-            return _refuse(413, f"more than {MAX_BODY_BYTES} bytes; send less")
+            return _turn_away(413, f"more than {MAX_BODY_BYTES} bytes; send less")
         changes = scope["method"] not in READS
         unread = await self._read(scope, receive) if changes else None
         if unread is not None:
@@ -142,9 +143,9 @@ class Guard:
         try:
             body = await asyncio.wait_for(_body(receive), BODY_S)
         except asyncio.TimeoutError:
-            return _refuse(408, f"the rest did not come within {BODY_S:.0f} s; try again")
+            return _turn_away(408, f"the rest did not come within {BODY_S:.0f} s; try again")
         if len(body) > MAX_BODY_BYTES:
-            return _refuse(413, f"more than {MAX_BODY_BYTES} bytes; send less")
+            return _turn_away(413, f"more than {MAX_BODY_BYTES} bytes; send less")
         scope["fnrbc.body"] = body
         return None
 
@@ -200,10 +201,12 @@ def _without_token(scope: Scope, headers: dict[bytes, bytes]) -> Response | None
 
 
 def _refuse(status: int, words: str) -> Response:
+    return PlainTextResponse(f"{words}\n", status)
+
+
+def _turn_away(status: int, words: str) -> Response:
     """Answer, and take no more from this connection: what is left of a body is not read."""
-    headers = {"connection": "close"}
-    if status == 429:
-        headers["retry-after"] = "1"
+    headers = {"connection": "close", **({"retry-after": "1"} if status == 429 else {})}
     return PlainTextResponse(f"{words}\n", status, headers)
 
 
