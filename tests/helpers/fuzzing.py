@@ -58,9 +58,10 @@ class Target:
 def fuzz(target: Target, number: int, seed: int, each: Callable[[int], None] = lambda _: None) -> Answered:
     """Send random requests, each on a connection of its own, and look at every answer."""
     rng, answered = random.Random(seed), Answered()
+    trust = ssl.create_default_context(cafile=str(target.ca)) if target.ca else None
     for index in range(number):
         request = random_request(rng, target)
-        with _connected(target) as connection:
+        with _connected(target.port, trust) as connection:
             answer = _exchange(connection, request)
         status = int(answer[9:12]) if answer[9:12].isdigit() else 0
         answered.statuses[status] += 1
@@ -122,12 +123,13 @@ def _body(rng: random.Random, target: Target) -> bytes:
 
 
 @contextmanager
-def _connected(target: Target) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", target.port), LATER_S) as plain:
-        if target.ca is None:
+def _connected(port: int, trust: ssl.SSLContext | None) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), LATER_S) as plain:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each exchange waits 40 ms for nothing
+        if trust is None:
             yield plain
             return
-        with ssl.create_default_context(cafile=str(target.ca)).wrap_socket(plain, server_hostname="127.0.0.1") as safe:
+        with trust.wrap_socket(plain, server_hostname="127.0.0.1") as safe:
             yield safe
 
 

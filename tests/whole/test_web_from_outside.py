@@ -383,7 +383,8 @@ def test_random_requests_find_no_crash_no_leak_and_no_growth(
     with Visit(f"https://127.0.0.1:{web.port}", ca) as visit, caplog.at_level(logging.INFO):
         visit.log_in("rita", PASSWORD)
         cookie = "; ".join(f"{name}={value}" for name, value in visit.cookies.items())
-        target = Target(web.port, paths_of(web), secrets, ca, cookie, visit.token)
+        paths = tuple(path for path in paths_of(web) if path != "/logout")
+        target = Target(web.port, paths, secrets, ca, cookie, visit.token)
         fuzz(target, FUZZED // 4, seed=1)
         before = resident_mb()
         answered: Answered = fuzz(target, FUZZED * 3 // 4, seed=2)

@@ -181,6 +181,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"the page cannot listen on {host} port {port} ({error}); choose another, or 0 for any free one"
         ) from error
+    # Accepted connections inherit it. asyncio does not see to it here, and small answers would wait 40 ms for nothing.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere TCP's own time-outs must do
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
     return listener
