@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
-METHODS = ("GET",) * 8 + ("POST",) * 6 + ("HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "BREW")
+METHODS = ("GET",) * 8 + ("POST",) * 6 + ("HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW")
 ODD_PATHS = (
-    "/../etc/passwd", "/static/../guard.py", "/static/%2e%2e/guard.py", "/static/..%2f..%2fetc%2fpasswd", "//etc/passwd",
-    "/%00", "/static/page.css%00.js", "/.git/config", "/accounts.json", "/page.key", "/journal.sqlite", "*",
+    "/../etc/passwd", "/static/../guard.py", "/static/%2e%2e/guard.py", "/static/..%2f..%2fetc%2fpasswd",
+    "//etc/passwd", "/%00", "/static/page.css%00.js", "/.git/config", "/accounts.json", "/page.key", "/journal.sqlite", "*",
     "http://evil.example/", "/%ff%fe", "/login/", "/name?next=//evil.example", "/static/....//....//accounts.json",
 )  # fmt: skip
 NAMES = (
-    "host", "cookie", "origin", "sec-fetch-site", "content-type", "content-length", "transfer-encoding", "x-fnrbc-token",
-    "accept", "range", "if-none-match", "x-forwarded-for", "x-forwarded-host", "forwarded", "upgrade", "connection",
+    "host", "cookie", "origin", "sec-fetch-site", "content-type", "content-length", "transfer-encoding",
+    "x-fnrbc-token", "accept", "range", "if-none-match", "x-forwarded-for", "x-forwarded-host", "forwarded", "upgrade", "connection",
     "expect", "authorization", "x-original-url", "accept-encoding", "last-event-id", "te",
 )  # fmt: skip
 VALUES = (
@@ -101,12 +101,11 @@ def _path(rng: random.Random, target: Target) -> str:
 
 
 def _segment(rng: random.Random) -> str:
-    return rng.choice(
-        (
-            str(rng.randrange(-5, 2**65)), quote_from_bytes(rng.randbytes(rng.randrange(1, 20))), "s-1", "1", "nan",
-            "..%2f..%2fetc%2fpasswd", "%3Cscript%3E", "a" * rng.randrange(1, 3000), "1e999", "%00",
-        )  # fmt: skip
-    )
+    segments = (
+        str(rng.randrange(-5, 2**65)), quote_from_bytes(rng.randbytes(rng.randrange(1, 20))), "s-1", "1", "nan",
+        "..%2f..%2fetc%2fpasswd", "%3Cscript%3E", "a" * rng.randrange(1, 3000), "1e999", "%00",
+    )  # fmt: skip
+    return rng.choice(segments)
 
 
 def _body(rng: random.Random, target: Target) -> bytes:
@@ -119,7 +118,8 @@ def _body(rng: random.Random, target: Target) -> bytes:
     if kind < 0.6:
         fields = "&".join(f"{rng.choice(FIELDS)}={value}" for _ in range(rng.randrange(1, 5)))
         return f"token={target.token}&{fields}".encode()
-    return rng.choice((b"[]", b"null", b"{", b"[" * 3000, b'{"cell": 1e999}', f'{{"{rng.choice(FIELDS)}": "x"}}'.encode()))
+    field_alone = f'{{"{rng.choice(FIELDS)}": "x"}}'.encode()
+    return rng.choice((b"[]", b"null", b"{", b"[" * 3000, b'{"cell": 1e999}', field_alone))
 
 
 @contextmanager

@@ -6,8 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+
+from fnrbc_device.web.access import passwords
+
+PASSWORD = "correct horse battery"
 
 TOKEN = re.compile(r'name="token" (?:content|value)="([^"]*)"')
+
+
+def cheaply_hashed(password: str = PASSWORD) -> str:
+    """A hash that costs next to nothing to try, as its own text says: most tests log in for something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "COST", (4, 8, 1))
+        return passwords.hash_password(password)
 
 
 class Visit(httpx.Client):
