@@ -205,9 +205,18 @@ def test_many_names_from_one_address_are_slowed_too_and_an_own_account_does_not_
     for number in range(14):
         clock.s += 20
         limit.failed(f"name-{number}", "192.0.2.1")
-        limit.succeeded("mine")
+        limit.succeeded("mine", "192.0.2.1")
     assert limit.wait_s("another", "192.0.2.1") > 10
     assert limit.wait_s("another", "192.0.2.2") == 0
+
+
+def test_strangers_cannot_keep_a_person_out_of_where_that_person_works(clock: SteppedClock) -> None:
+    limit = LoginLimit(clock.monotonic_s)
+    limit.succeeded("rita", "192.0.2.1")
+    for number in range(30):
+        limit.failed("rita", f"198.51.100.{number}")
+    assert limit.wait_s("rita", "192.0.2.1") == 0
+    assert limit.wait_s("rita", "192.0.2.9") == 60
 
 
 def test_logins_from_everywhere_together_keep_a_pace(clock: SteppedClock) -> None:

@@ -13,13 +13,13 @@ from urllib.parse import quote_from_bytes
 METHODS = ("GET",) * 8 + ("POST",) * 6 + ("HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW")
 ODD_PATHS = (
     "/../etc/passwd", "/static/../guard.py", "/static/%2e%2e/guard.py", "/static/..%2f..%2fetc%2fpasswd",
-    "//etc/passwd", "/%00", "/static/page.css%00.js", "/.git/config", "/accounts.json", "/page.key", "/journal.sqlite", "*",
-    "http://evil.example/", "/%ff%fe", "/login/", "/name?next=//evil.example", "/static/....//....//accounts.json",
+    "//etc/passwd", "/%00", "/static/page.css%00.js", "/.git/config", "/accounts.json", "/page.key", "/journal.sqlite",
+    "*", "http://evil.example/", "/%ff%fe", "/login/", "/name?next=//evil.example", "/static/....//....//accounts.json",
 )  # fmt: skip
 NAMES = (
     "host", "cookie", "origin", "sec-fetch-site", "content-type", "content-length", "transfer-encoding",
-    "x-fnrbc-token", "accept", "range", "if-none-match", "x-forwarded-for", "x-forwarded-host", "forwarded", "upgrade", "connection",
-    "expect", "authorization", "x-original-url", "accept-encoding", "last-event-id", "te",
+    "x-fnrbc-token", "accept", "range", "if-none-match", "x-forwarded-for", "x-forwarded-host", "forwarded",
+    "upgrade", "connection", "expect", "authorization", "x-original-url", "accept-encoding", "last-event-id", "te",
 )  # fmt: skip
 VALUES = (
     "", "0", "-1", "99999999999999999999", "null", "chunked", "websocket", "100-continue", "text/html", "evil.example",

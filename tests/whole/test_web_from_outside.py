@@ -21,7 +21,7 @@ from fnrbc_device.errors import ConfigError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.showing import About, Showing
 from fnrbc_device.systemd import Notifier
-from fnrbc_device.web import door, guard, stream
+from fnrbc_device.web import bodies, door, stream
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.access.settings import AccessSettings
@@ -230,6 +230,19 @@ def test_a_large_upload_of_no_stated_size_is_refused_and_not_kept(plain: WebServ
     assert resident_mb() - before < 30
 
 
+def test_an_order_that_was_broken_off_is_not_followed(plain: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    with Visit(plain.url) as visit, caplog.at_level(logging.INFO):
+        visit.read("/name")
+        cookie = "; ".join(f"{name}={value}" for name, value in visit.cookies.items())
+        head = f"POST /name HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nX-Fnrbc-Token: {visit.token}\r\n"
+        for length, followed in ((1000, False), (9, True)):
+            with socket.create_connection(("127.0.0.1", plain.port), 10) as connection:
+                connection.sendall(f"{head}Content-Length: {length}\r\n\r\nname=anna".encode())
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(1000)
+            assert ("anna" in caplog.text) is followed
+
+
 def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
@@ -276,8 +289,8 @@ def test_slow_clients_do_not_keep_a_viewer_out(
 
 def test_who_sends_a_head_or_a_body_slowly_is_cut_off(plain: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "HEAD_S", 0.5)
-    monkeypatch.setattr(guard, "BODY_S", 0.5)
-    monkeypatch.setattr(guard, "LINGER_S", 0.1)
+    monkeypatch.setattr(bodies, "BODY_S", 0.5)
+    monkeypatch.setattr(bodies, "LINGER_S", 0.1)
     with many(plain.port, 1, SLOW_HEAD) as (head,), many(plain.port, 1, SLOW_BODY) as (body,):
         cut_s = {"head": trickled_s(head), "body": trickled_s(body)}
     assert max(cut_s.values()) < 3, cut_s
@@ -369,8 +382,8 @@ FUZZED = 1000
 def test_random_requests_find_no_crash_no_leak_and_no_growth(
     state: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "BODY_S", 0.3)  # what is never sent need not be waited for
-    monkeypatch.setattr(guard, "LINGER_S", 0.1)
+    monkeypatch.setattr(bodies, "BODY_S", 0.3)  # what is never sent need not be waited for
+    monkeypatch.setattr(bodies, "LINGER_S", 0.1)
     monkeypatch.setattr(door, "HEAD_S", 0.5)
     secrets = (STRANGER.encode(), str(state).encode(), b"Traceback", b'File "', b"scrypt", b"sqlite3")
     live, journal = LiveView(), state / "journal.sqlite"

@@ -17,6 +17,7 @@ from fnrbc_device.web.access.cookies import browser_cookie, session_cookie
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.access.limits import is_loopback, place_of
 from fnrbc_device.web.access.sessions import Session
+from fnrbc_device.web.bodies import again, lingering, read_body, too_long, turn_away
 from fnrbc_device.web.rendering import render
 from fnrbc_device.web.visitor import AT_THE_MICROSCOPE, Visitor
 
@@ -36,19 +37,6 @@ SECURITY_HEADERS: Final = {
 
 HSTS: Final = "max-age=15552000"
 """Half a year: a browser that spoke TLS with us once speaks nothing else."""
-
-MAX_BODY_BYTES: Final = 64 * 1024
-"""The largest that a page sends is a note of some lines."""
-
-MAX_DIGITS: Final = 9
-"""Of a body's length: more are no honest number."""
-
-BODY_S: Final = 10.0
-"""All of a body must be here by then."""
-
-LINGER_S: Final = 1.0
-LINGER_BYTES: Final = 8 * 1024 * 1024
-"""What is read and thrown away after a refusal."""
 
 WATCH_S: Final = 5.0
 """How soon a picture that runs ends after its session did."""
@@ -88,11 +76,11 @@ class Guard:
         guarded = self._with_headers(scope, send)
         refusal = await self._refusal(scope, receive)
         if refusal is not None:
-            turned_away = "connection" in refusal.headers
-            await refusal(scope, receive, _lingering(guarded, receive) if turned_away else guarded)
+            unread = "connection" in refusal.headers
+            await refusal(scope, receive, lingering(guarded, receive) if unread else guarded)
             return
         if "fnrbc.body" in scope:
-            receive = _again(scope["fnrbc.body"], receive)
+            receive = again(scope["fnrbc.body"], receive)
         if session is not None and scope["path"] == "/events":
             receive = _while_allowed(receive, lambda: self._access.sessions.may_watch(session))
         await self._app(scope, receive, guarded)
@@ -116,14 +104,13 @@ class Guard:
         """Say why not, or None; the cheapest reasons first."""
         headers = dict(scope["headers"])
         if not self._is_ours(scope, headers.get(b"host", b"")):
-            return _turn_away(421, "this page answers to its own names only; use its address, or add to web.names")
+            return turn_away(421, "this page answers to its own names only; use its address, or add to web.names")
         if not self._access.requests.allows(_address(scope)):
-            return _turn_away(429, "too many requests from this address; wait a second")
-        length = headers.get(b"content-length", b"0")
-        if len(length) > MAX_DIGITS or int(length) > MAX_BODY_BYTES:
-            return _turn_away(413, f"more than {MAX_BODY_BYTES} bytes; send less")
+            return turn_away(429, "too many requests from this address; wait a second")
+        if (refusal := too_long(headers)) is not None:
+            return refusal
         changes = scope["method"] not in READS
-        unread = await self._read(scope, receive) if changes else None
+        unread = await read_body(scope, receive) if changes else None
         if unread is not None:
             return unread
         if scope["fnrbc.visitor"] is NOBODY and scope["path"] not in OPEN:
@@ -137,18 +124,6 @@ class Guard:
         if name in self._access.names or name == scope["server"][0] or name == here:
             return True
         return name in LOOPBACK_NAMES and is_loopback(scope["server"][0])
-
-    async def _read(self, scope: Scope, receive: Receive) -> Response | None:
-        """Read the body, which stays small and comes soon, or say why not."""
-        try:
-            body = await asyncio.wait_for(_body(receive), BODY_S)
-        except asyncio.TimeoutError:
-            return _turn_away(408, f"the rest did not come within {BODY_S:.0f} s; try again")
-        if len(body) > MAX_BODY_BYTES:
-            return _turn_away(413, f"more than {MAX_BODY_BYTES} bytes; send less")
-        scope["fnrbc.body"] = body
-        return None
-
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
         async def send_guarded(message: Message) -> None:
@@ -202,59 +177,6 @@ def _without_token(scope: Scope, headers: dict[bytes, bytes]) -> Response | None
 
 def _refuse(status: int, words: str) -> Response:
     return PlainTextResponse(f"{words}\n", status)
-
-
-def _turn_away(status: int, words: str) -> Response:
-    """Answer, and take no more from this connection: what is left of a body is not read."""
-    headers = {"connection": "close", **({"retry-after": "1"} if status == 429 else {})}
-    return PlainTextResponse(f"{words}\n", status, headers)
-
-
-def _lingering(send: Send, receive: Receive) -> Send:
-    """Answer first, then throw away what still comes for a moment: cut off at once, a client never reads why."""
-
-    async def send_lingering(message: Message) -> None:
-        if message["type"] != "http.response.body":
-            await send(message)
-            return
-        await send({**message, "more_body": True})
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(_discard(receive), LINGER_S)
-        await send({"type": "http.response.body", "body": b""})
-
-    return send_lingering
-
-
-async def _discard(receive: Receive) -> None:
-    left = LINGER_BYTES
-    while left > 0:
-        message = await receive()
-        left -= len(message.get("body", b""))
-        if not message.get("more_body", False):
-            return
-
-
-async def _body(receive: Receive) -> bytes:
-    """All of a body, or the first part of one that is too long."""
-    body = b""
-    while len(body) <= MAX_BODY_BYTES:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            break
-    return body
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Hand a body out that was read already."""
-    waiting = [body]
-
-    async def receive_again() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
-
-    return receive_again
 
 
 def _while_allowed(receive: Receive, allowed: Callable[[], bool]) -> Receive:

@@ -108,7 +108,7 @@ class Access:
             self.entry.failed(account.name if account else UNKNOWN, address)
             return 0.0
         self.entry.done(account.name, "login", f"as {account.role}, from {address}")
-        self._limit.succeeded(name)
+        self._limit.succeeded(name, address)
         return self.sessions.begin(account)
 
     def log_out(self, secret: str, name: str, address: str) -> None:

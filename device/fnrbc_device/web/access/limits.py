@@ -21,7 +21,7 @@ FREE_OF_ADDRESS: Final = 10
 """Wrong passwords before the first delay: of a person who mistypes, of several behind one address."""
 
 MAX_DELAY_OF_ACCOUNT_S: Final = 60.0
-"""Not more, or strangers could keep a person out: at one try a minute 12 letters outlast the account."""
+"""Enough: at one try a minute 12 letters outlast the account."""
 
 MAX_DELAY_OF_ADDRESS_S: Final = 900.0
 
@@ -74,23 +74,32 @@ class _Failures:
     last_s: float = float("-inf")
 
 
+@dataclass(slots=True)
+class _Home:
+    place: str = ""
+
+
 class LoginLimit:
-    """Makes whoever guesses passwords wait, twice as long after each. Safe from any thread."""
+    """Makes whoever guesses passwords wait, twice as long after each. Safe from any thread.
+
+    Where a person logged in last, only the address's own failures count: strangers who fail elsewhere with that name
+    cannot keep the person out.
+    """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._lock = threading.Lock()
         self._accounts = _Remembered(_Failures)
         self._addresses = _Remembered(_Failures)
+        self._at_home = _Remembered(_Home)
         self._all = Budget(LOGIN_BURST, LOGINS_PER_S, now_s)
 
     def wait_s(self, name: str, address: str) -> float:
         """Seconds until a name may be tried from an address; 0 takes one try. The same whether the name exists."""
         with self._lock:
-            left = max(
-                self._left_s(self._accounts[name], FREE_OF_ACCOUNT, MAX_DELAY_OF_ACCOUNT_S),
-                self._left_s(self._addresses[place_of(address)], FREE_OF_ADDRESS, MAX_DELAY_OF_ADDRESS_S),
-            )
+            left = self._left_s(self._addresses[place_of(address)], FREE_OF_ADDRESS, MAX_DELAY_OF_ADDRESS_S)
+            if place_of(address) != self._at_home[name].place:
+                left = max(left, self._left_s(self._accounts[name], FREE_OF_ACCOUNT, MAX_DELAY_OF_ACCOUNT_S))
             return left or (0.0 if self._all.take() else 1.0 / LOGINS_PER_S)
 
     def failed(self, name: str, address: str) -> None:
@@ -101,10 +110,11 @@ class LoginLimit:
                 failures.number = 1 if now - failures.last_s > FORGET_S else failures.number + 1
                 failures.last_s = now
 
-    def succeeded(self, name: str) -> None:
+    def succeeded(self, name: str, address: str) -> None:
         """Take in that a password was right. The address's failures stand: its own account must not clear them."""
         with self._lock:
             self._accounts.forget(name)
+            self._at_home[name].place = place_of(address)
 
     def _left_s(self, failures: _Failures, free: int, most_s: float) -> float:
         past = failures.number - free
