@@ -176,6 +176,7 @@ def test_a_name_of_the_configuration_is_ours(state: Path, pki: Path, ca: Path) -
     access = Access(settings(state, pki, names=("scope-1.lab",)))
     server = WebServer(live, "0.0.0.0", access=access)
     server.start()
+    assert server.url == f"https://scope-1.lab:{server.port}/"
     with Visit(f"https://127.0.0.1:{server.port}", ca) as visit:
         assert visit.get("/login", headers={"host": f"Scope-1.lab:{server.port}"}).status_code == 200
         assert visit.get("/login", headers={"host": "scope-2.lab"}).status_code == 421
