@@ -157,7 +157,8 @@ class Desk:
         oldest = self._outbox.oldest_seq()
         if not oldest <= request.from_seq <= last_seq:
             raise CommandError(
-                "not_kept", f"records {oldest} to {last_seq} are kept, not {request.from_seq}; ask for those"
+                "not_kept",
+                f"records are kept from {oldest} on, the last is {last_seq}; {request.from_seq} is not among them",
             )
         self._write(user, "replay", request.id, f"{request.from_seq} to {request.to_seq}")
         return Range(request.from_seq, min(request.to_seq, last_seq))
