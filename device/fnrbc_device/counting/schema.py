@@ -141,7 +141,7 @@ frame, and what must be added to its places to get those on the older one; joins
 A row of ``crops`` is the best view of a candidate, for whoever reviews it. ``plates`` are what registration holds on to
 when an unfinished session goes on; they go with its end. ``audit`` has a link for each transaction (audit.py).
 
-From ``oldest_seq`` on the outbox keeps every message. ``alarms`` are those that stand, however long ago they were raised.
+From ``oldest_seq`` on the outbox keeps every message. ``alarms`` are those that stand, however old.
 """
 
 
