@@ -65,9 +65,7 @@ def wait_for_online(listener):
     listener.wait_for(lambda _: [one.payload for one in listener.on("availability")][-1:] == ["online"], SOON_S)
 
 
-def test_each_start_by_command_is_one_session_and_every_other_start_is_none(
-    mosquitto, listen, operate, begin, slide
-):
+def test_each_start_by_command_is_one_session_and_every_other_start_is_none(mosquitto, listen, operate, begin, slide):
     listener, operator = listen(mosquitto.port), operate(mosquitto.port, B)
     operator.send("start", "kept-by-the-broker", retain=True)
     device = begin(mosquitto.port)
@@ -75,9 +73,7 @@ def test_each_start_by_command_is_one_session_and_every_other_start_is_none(
 
     def answered(*verbs):
         return [
-            (one.fields["verb"], one.fields["code"])
-            for one in listener.on("log/audit")
-            if one.fields["verb"] in verbs
+            (one.fields["verb"], one.fields["code"]) for one in listener.on("log/audit") if one.fields["verb"] in verbs
         ]
 
     def refused(verb, code, **fields):
@@ -117,9 +113,7 @@ def test_each_start_by_command_is_one_session_and_every_other_start_is_none(
     assert prove(device.journal_path).fault == ""
 
 
-def test_a_start_that_the_broker_delivers_again_after_a_restart_begins_nothing(
-    mosquitto, listen, operate, begin
-):
+def test_a_start_that_the_broker_delivers_again_after_a_restart_begins_nothing(mosquitto, listen, operate, begin):
     listener, operator = listen(mosquitto.port), operate(mosquitto.port, B)
     first = begin(mosquitto.port)
     wait_for_online(listener)
