@@ -1,9 +1,10 @@
 """Many devices on one broker: from the count to the dashboard, messages a second, and what the broker needs.
 
-``python tests/bench/fleet.py [--devices 1 10 50 200] [--seconds 20] [--json]``. Each device has a journal and the
-publisher of a real one; it counts ``RATE_HZ`` cells a second, with a tally after each frame and its health. Devices
-share ``PROCESSES`` processes. A dashboard in a process of its own hears all states and the log. The journals lie in
-memory where there is room: in a fleet each device has a disk of its own, and one disk brings some 460 commits a second.
+``python tests/bench/fleet.py [--devices 1 10 50 200] [--seconds 20] [--each-second] [--json]``. Each device has a
+journal and the publisher of a real one; it counts ``RATE_HZ`` cells a second, with a tally after each frame and its
+health. Devices share ``PROCESSES`` processes. A dashboard in a process of its own hears all states and the log. The
+journals lie in memory where there is room: in a fleet each device has a disk of its own, and one disk brings some 460
+commits a second.
 Percents are of one core; where others use this machine, the simulated devices bring fewer records than they should.
 """
 
@@ -128,10 +129,10 @@ def resident_mb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def measure(count: int, seconds: float, folder: Path) -> dict[str, float]:
+def measure(count: int, seconds: float, folder: Path, each_second: bool) -> dict[str, float]:
     """Run a fleet of ``count`` devices; figures of the time after all of them were up."""
     (folder / "mosquitto").mkdir()
-    broker = Mosquitto(folder / "mosquitto")
+    broker = Mosquitto(folder / "mosquitto", each_second=each_second)
     broker.start()
     pid = int(subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout.split()[0])
     start, stop, stop_listening = (multiprocessing.Event() for _ in range(3))
@@ -176,12 +177,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 10, 50, 200])
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--each-second", action="store_true", help="the broker writes to disk once a second")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     rows = []
     for count in given.devices:
         with tempfile.TemporaryDirectory(prefix="fnrbc-fleet-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
-            rows.append(measure(count, given.seconds, Path(folder)))
+            rows.append(measure(count, given.seconds, Path(folder), given.each_second))
         if not given.json:
             print(rows[-1] | {"at": iso_utc(datetime.now(timezone.utc))}, flush=True)
     if given.json:
