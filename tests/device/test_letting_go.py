@@ -53,7 +53,8 @@ def test_what_is_left_of_a_frame_s_messages_is_still_proved(journal, outbox, pat
     assert prove(path).fault == ""
 
     alter(path, "UPDATE outbox SET payload = replace(payload, '\"cell_id\":2', '\"cell_id\":7') WHERE seq = 3")
-    assert "link 2 of the audit (frame 0 of session s1" in (fault := prove(path).fault)
+    fault = prove(path).fault
+    assert "link 2 of the audit (frame 0 of session s1" in fault
     assert "its message 3 was changed" in fault
 
 
