@@ -106,9 +106,15 @@ class Desk:
         except CommandError as error:
             return self._refuse(user, verb, request_id, error)
 
-    def account(self) -> None:
-        """Write down how many refusals had no record of their own, when there is room for one again."""
-        if self._untold and self._recording.take():
+    def account(self, at_last: bool = False) -> None:
+        """Write down how many refusals had no record of their own, when there is room for one again, or at last.
+
+        Raises
+        ------
+        JournalError
+            It cannot be written down.
+        """
+        if self._untold and (self._recording.take() or at_last):
             words = "commands were refused in such numbers that they share this record"
             self._registrar.audit("", "", "", words, "busy", self._untold)
             self._untold = 0
