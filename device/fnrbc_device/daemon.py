@@ -139,7 +139,7 @@ class Daemon:
             parts = self._parts(capture, logbook, publisher, stop)
             parts.voice.introduce(journal.epoch, journal.last_seq)
             if opening is not None:
-                parts.voice.begin(opening.session, opening.began, journal.last_seq)
+                parts.voice.begin(opening.session, opening.began, journal.last_seq, opening.specimen)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()

@@ -29,15 +29,22 @@ Kind = Literal[
     "alarm",
     "review",
     "ended",
+    "signed",
 ]
 """What a link is about: a session's begin, its going on after a crash, its end; one frame; a time without camera; what
-a person did at the microscope or asked for from elsewhere; an alarm; a decision on a cell."""
+a person did at the microscope or asked for from elsewhere; an alarm; a decision on a cell; a
+session's sign-off."""
 
 _LINK_COLUMNS: Final = "link, session, kind, frame, first_seq, last_seq, at_utc, note, told"
 
 _COVERED: Final = {
     "a frame": ("frames", "SELECT session, frame FROM frames", "SELECT session, frame FROM audit WHERE kind = 'frame'"),
     "a session": ("sessions", "SELECT session FROM sessions", "SELECT session FROM audit WHERE kind = 'begun'"),
+    "a sign-off": (
+        "sessions",
+        "SELECT session, signed_utc, signed_by FROM sessions WHERE signed_utc IS NOT NULL OR signed_by IS NOT NULL",
+        "SELECT session, at_utc, json_extract(note, '$.signed_by') FROM audit WHERE kind = 'signed'",
+    ),
 }
 """Rows that must have a link of their own, by what a person calls them: table, their keys, the links' keys."""
 
@@ -172,7 +179,7 @@ def _end_fault(connection: sqlite3.Connection) -> str:
 
 
 def _uncovered(connection: sqlite3.Connection) -> str:
-    """Rows that no link covers."""
+    """Rows that no link covers, and a sign-off whose row is as if it had not been."""
     for name, (table, rows, links) in _COVERED.items():
         row = connection.execute(f"{rows} EXCEPT {links} LIMIT 1").fetchone()
         if row:
@@ -184,7 +191,10 @@ def _uncovered(connection: sqlite3.Connection) -> str:
         ).fetchone()
         if row:
             return f"the {name} {row[0]} has no link: it was added afterwards"
-    return ""
+    row = connection.execute(
+        "SELECT session FROM audit JOIN sessions USING (session) WHERE kind = 'signed' AND signed_utc IS NULL LIMIT 1"
+    ).fetchone()
+    return f"session {row[0]} was signed off, and its sign-off was taken away" if row else ""
 
 
 def _damage(connection: sqlite3.Connection) -> str:
@@ -200,7 +210,9 @@ def _hash(connection: sqlite3.Connection, before: str, link: tuple[Any, ...]) ->
         rows += connection.execute("SELECT session, started_utc, meta FROM sessions WHERE session = ?", (session,))
     elif link[2] == "ended":
         rows += connection.execute(
-            "SELECT session, ended_utc, complete, ending FROM sessions WHERE session = ?", (session,)
+            "SELECT session, ended_utc, complete, ending, area_mm2, revisit_share, frame_rows, frame_cols"
+            " FROM sessions WHERE session = ?",
+            (session,),
         )
     elif link[2] == "frame":
         rows += connection.execute("SELECT * FROM frames WHERE session = ? AND frame = ?", (session, frame))

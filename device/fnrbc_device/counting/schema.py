@@ -37,8 +37,14 @@ CREATE TABLE sessions (
     ending TEXT NOT NULL DEFAULT '',
     meta TEXT NOT NULL,
     signed_utc TEXT,
-    signed_by TEXT
+    signed_by TEXT,
+    area_mm2 REAL,
+    revisit_share REAL,
+    frame_rows INTEGER,
+    frame_cols INTEGER
 ) STRICT;
+CREATE TRIGGER signed_sessions_stay BEFORE UPDATE ON sessions WHEN OLD.signed_utc IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'a session that was signed off stays as it is'); END;
 CREATE TABLE frames (
     session TEXT NOT NULL REFERENCES sessions,
     frame INTEGER NOT NULL,
