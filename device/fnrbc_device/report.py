@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.records import INDETERMINATE, Image
-from fnrbc_device.report_map import map_html
+from fnrbc_device.report_map import LEGEND, map_html
 from fnrbc_device.report_picture import data_uri
 from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, left_open, number, rejection, to_go
 
@@ -59,8 +59,10 @@ class Report:
     """What keeps the count from being complete, in words; empty for what the summary says by itself."""
     target: str = "fnrbc"
     """The bundle's name for the target class."""
-    sections: Sequence[tuple[str, Row]] = ()
+    sections: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
     """Further tables, each under its heading: the count after review, what happened in the session."""
+    legend: str = LEGEND
+    """Of the map."""
     cells_file: str = "cells.csv"
     """Where a reader finds all cells."""
 
@@ -96,7 +98,7 @@ def report_html(report: Report) -> str:
         f"<main>{_counts(report.summary)}{_open(report)}",
         "".join(f"<h2>{escape(heading)}</h2>{_table(rows)}" for heading, rows in report.sections),
         _basis(report.summary),
-        map_html(report.mosaics, report.cells, report.target),
+        map_html(report.mosaics, report.cells, report.target, report.legend),
         _gallery(report),
         f"{_provenance(report.provenance)}</main><footer>{research}</footer></body></html>",
     ]
@@ -153,7 +155,7 @@ def _basis(summary: Row) -> str:
         "To plan with": to_go(summary["leukocytes_to_go"]["value"]),
         "Islands": str(summary["islands"]),
     }
-    return f"<h2>What the count rests on</h2>{_table(rows)}"
+    return f"<h2>What the count rests on</h2>{_table(rows.items())}"
 
 
 def _or_unknown(value: float | None, form: str) -> str:
@@ -161,13 +163,13 @@ def _or_unknown(value: float | None, form: str) -> str:
 
 
 def _provenance(provenance: Row) -> str:
-    return f"<h2>Provenance</h2>{_table(provenance)}"
+    return f"<h2>Provenance</h2>{_table(provenance.items())}"
 
 
-def _table(rows: Row) -> str:
+def _table(rows: Iterable[tuple[str, object]]) -> str:
     lines = (
         f'<tr><th scope="row">{escape(str(name))}</th><td>{escape(_written(value))}</td></tr>'
-        for name, value in rows.items()
+        for name, value in rows
     )
     return f"<table>{''.join(lines)}</table>"
 

@@ -51,7 +51,8 @@ def without_names(entry: ArchivedSession, folder: Path) -> ArchivedSession:
     JournalError
         The device's key cannot be read.
     """
-    meta = replace(entry.meta, specimen=specimen_hash(entry.meta.specimen, folder), note="")
+    note = "left out of this file" if entry.meta.note else ""
+    meta = replace(entry.meta, specimen=specimen_hash(entry.meta.specimen, folder), note=note)
     return replace(entry, meta=meta)
 
 

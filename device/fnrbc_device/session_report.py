@@ -18,6 +18,12 @@ from fnrbc_device.report import GalleryItem, Report
 MAX_GALLERY: Final = 400
 """Candidates in a report, those nearest to the threshold: 4 kB each."""
 
+DRAWN: Final = (
+    "Drawn from where frames and cells lay. Double ring: counted as fNRBC. Dashed ring with ?: indeterminate. "
+    "Dot: a cell that was counted; pale: one that is neither fNRBC nor leukocyte. Grey: not seen."
+)
+"""Legend of the map."""
+
 _WORDS: Final = {
     "begun": "begun",
     "resumed": "gone on with after a cut",
@@ -104,7 +110,11 @@ def report(connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -
         provenance=provenance(entry),
         left_open=entry.left_open,
         target=target(entry),
-        sections=[("Verified by a person", verified_rows(entry)), _told(happenings(connection, entry.session))],
+        sections=[
+            ("Verified by a person", verified_rows(entry)),
+            ("What happened", [(one.at_utc, told(one)) for one in happenings(connection, entry.session)]),
+        ],
+        legend=DRAWN,
         cells_file=f"fnrbc-{entry.session}.csv",
     )
 
@@ -156,22 +166,21 @@ def target(entry: ArchivedSession) -> str:
     return next((name for name, role in entry.meta.classes.items() if role == "target"), "fnrbc")
 
 
-def verified_rows(entry: ArchivedSession) -> dict[str, str]:
+def verified_rows(entry: ArchivedSession) -> list[tuple[str, str]]:
     """The count after review, in words."""
     verified = entry.verified
     rate = verified.fnrbc_per_100_leukocytes
     waits = "stands when all candidates are reviewed" if verified.candidates > verified.reviewed else "no leukocyte"
     signed = f"{entry.signed_utc} by {entry.signed_by}" if entry.signed_utc else "not signed off"
-    return {
-        "Candidates reviewed": f"{verified.reviewed} of {verified.candidates}",
-        "Confirmed, rejected, reclassified": f"{verified.confirmed}, {verified.rejected}, {verified.reclassified}",
-        "fNRBC by a person": str(verified.fnrbc),
-        "Leukocytes": f"{verified.leukocytes}, of which {verified.leukocytes_by_machine} by the machine alone",
-        "fNRBC per 100 leukocytes": f"{rate.value:.1f} (95 % interval {rate.low:.1f}\N{EN DASH}{rate.high:.1f})"
-        if rate
-        else waits,
-        "Signed off": signed,
-    }
+    ratio = f"{rate.value:.1f} (95 % interval {rate.low:.1f}\N{EN DASH}{rate.high:.1f})" if rate else waits
+    return [
+        ("Candidates reviewed", f"{verified.reviewed} of {verified.candidates}"),
+        ("Confirmed, rejected, reclassified", f"{verified.confirmed}, {verified.rejected}, {verified.reclassified}"),
+        ("fNRBC by a person", str(verified.fnrbc)),
+        ("Leukocytes", f"{verified.leukocytes}, of which {verified.leukocytes_by_machine} by the machine alone"),
+        ("fNRBC per 100 leukocytes", ratio),
+        ("Signed off", signed),
+    ]
 
 
 def told(one: Happening) -> str:
@@ -194,11 +203,6 @@ def told(one: Happening) -> str:
 
 def _because(fields: Mapping[str, Any]) -> str:
     return f": {fields['detail']}" if fields.get("detail") else ""
-
-
-def _told(all_of_them: list[Happening]) -> tuple[str, dict[str, str]]:
-    # Of two in the same millisecond both are shown: a table's rows go by their names.
-    return "What happened", {f"{one.at_utc} ({number})": told(one) for number, one in enumerate(all_of_them, 1)}
 
 
 def _decision(cell: Mapping[str, Any]) -> str:

@@ -23,8 +23,8 @@ CELL: Final = (0, 80, 138)
 OTHER: Final = (150, 140, 135)
 """Dots of leukocytes and of other cells; candidates get marks of their own."""
 
-MAP_UM: Final = 2.0
-"""Size of the map's pixels on a small slide: that of the live map."""
+LEAST_UM: Final = 0.5
+"""Size of the map's pixels where little was seen: the smallest cell is ten of them wide, and drawn round."""
 
 MAX_MAP_PX: Final = 2000
 """Longest side of a map, as of a report's mosaic; larger ground is drawn coarser."""
@@ -94,7 +94,7 @@ def _ground(island: int, corners: NDArray[np.float64], shape: Shape) -> Mosaic:
     """The seen ground of one island."""
     origin, size = corners.min(axis=0), np.array([shape.height_um, shape.width_um])
     extent = corners.max(axis=0) + size - origin
-    um = max(MAP_UM, float(extent.max()) / MAX_MAP_PX)
+    um = max(LEAST_UM, float(extent.max()) / MAX_MAP_PX)
     coverage = np.zeros(np.maximum(np.ceil(extent / um).astype(int), 1), np.uint8)
     starts = np.rint((corners - origin) / um).astype(int)
     # A hand that rests gives the same place hundreds of times.

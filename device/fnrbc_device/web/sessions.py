@@ -22,7 +22,7 @@ from fnrbc_device.counting.reading import reading
 from fnrbc_device.publishing.topics import is_segment
 from fnrbc_device.report_map import map_html
 from fnrbc_device.report_picture import data_uri
-from fnrbc_device.session_report import gallery, islands, provenance, target, told
+from fnrbc_device.session_report import DRAWN, gallery, islands, provenance, target, told
 from fnrbc_device.web.comparison import comparison
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.rendering import render
@@ -133,7 +133,7 @@ def _one(instrument: Instrument) -> Respond:
                 connection, path, entry = record.connection, record.path, record.entry
                 cells = cell_table(connection, entry.session)
                 items = gallery(connection, path, entry, cells, GALLERY)
-                drawn = map_html(islands(connection, path, entry, cells), cells, target(entry))
+                drawn = map_html(islands(connection, path, entry, cells), cells, target(entry), DRAWN)
                 happened = [(one.at_utc, told(one)) for one in happenings(connection, entry.session)]
         except HTTPException as error:
             return _refused(request, error.detail, error.status_code)
