@@ -61,6 +61,8 @@ class Review:
     """``seq`` of what it takes back."""
     at_utc: str
     note: str
+    request: str
+    """The asker's own name for it; empty where none was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,23 @@ def require_open(connection: sqlite3.Connection, session: str) -> None:
     ReviewError
         The session is no more to be changed.
     """
+    signed_utc = signed(connection, session)
+    if signed_utc is not None:
+        raise ReviewError(f"session {session} was signed off at {signed_utc} and stays as it is; review another one")
+
+
+def signed(connection: sqlite3.Connection, session: str) -> str | None:
+    """When a session was signed off; None where it was not.
+
+    Raises
+    ------
+    ReviewError
+        There is no such session.
+    """
     row = connection.execute("SELECT signed_utc FROM sessions WHERE session = ?", (session,)).fetchone()
     if row is None:
         raise _unknown(session)
-    if row[0] is not None:
-        raise ReviewError(f"session {session} was signed off at {row[0]} and stays as it is; review another one")
+    return None if row[0] is None else str(row[0])
 
 
 def candidate(connection: sqlite3.Connection, session: str, cell: int) -> Candidate:
@@ -148,7 +162,8 @@ def is_candidate(verdict: Verdict) -> bool:
 def reviews(connection: sqlite3.Connection, session: str, reader: Reader = 1, since: int = 0) -> list[Review]:
     """Decisions of a reader, in order, those after a ``seq`` alone; what was taken back is among them."""
     rows = connection.execute(
-        "SELECT seq, cell, reviewer, second + 1, decision, class_name, undoes, at_utc, note FROM reviews"
+        "SELECT seq, cell, reviewer, second + 1, decision, class_name, undoes, at_utc, note,"
+        " coalesce(request, '') FROM reviews"
         " WHERE session = ? AND second = ? AND seq > ? ORDER BY seq",
         (session, reader - 1, since),
     )

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from fnrbc_device.web import review
 from fnrbc_device.web.events import describe
 from fnrbc_device.web.guard import Guard
 from fnrbc_device.web.instrument import Instrument
@@ -32,6 +33,7 @@ def application(instrument: Instrument, viewers: Viewers) -> ASGIApp:
         Route("/", _live_page),
         Route("/api/state", _state(instrument.live)),
         Route("/events", viewers, methods=["GET"]),
+        *review.routes(instrument),
         *(Route(f"/static/{name}", _constant(static_file(name), kind)) for name, kind in STATIC.items()),
     ]
     return Guard(Starlette(routes=routes))
