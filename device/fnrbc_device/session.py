@@ -171,7 +171,7 @@ class Session:
         self._last_seq = parts.logbook.end(ended, tally, complete, events, analyser, str(self.full or ""))
         parts.control.enter("finished")
         parts.voice.end(tally, self._last_seq, ended, complete)
-        self._show(None, "finished", "stopping" if parts.stop.is_set() or parts.box.ended else "ready")
+        self._show(None, "finished", "stopping" if parts.stop.is_set() else "ready")
         return tally
 
     def _show(self, step: Step | None, state: SessionState, health_state: HealthState) -> None:
