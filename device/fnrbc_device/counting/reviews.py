@@ -197,20 +197,28 @@ def places(connection: sqlite3.Connection, session: str) -> list[tuple[int, floa
     return [(one.island, one.x_um, one.y_um) for one in _cells(connection, session, None) if one.counted]
 
 
-def groups(
-    connection: sqlite3.Connection, session: str, reader: Reader = 1
-) -> list[tuple[Verdict, str | None, str | None, int]]:
-    """How many cells of the machine's count stand alike: its verdict, the decision, the class by that, the number.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cells of the machine's count that stand alike."""
 
-    The probabilities of the verdicts are 0: they differ within a group.
-    """
+    verdict: Verdict
+    """The machine's; its probabilities are 0, for they differ within a group."""
+    decision: str | None
+    """None where nothing stands decided."""
+    class_name: str | None
+    """By that decision; empty where the cell is none."""
+    cells: int
+
+
+def groups(connection: sqlite3.Connection, session: str, reader: Reader = 1) -> list[Group]:
+    """How many cells stand alike, by the machine's verdict and a reader's decision."""
     rows = connection.execute(
         f"SELECT newest.class_name, role, decision, decided.class_name, count(*) FROM ({_NEWEST}) AS newest"
         f" LEFT JOIN ({_DECIDED}) AS decided USING (cell) WHERE event IN ('counted', 'confirmed')"
         " GROUP BY newest.class_name, role, decision, decided.class_name",
         {"session": session, "second": reader - 1},
     )
-    return [(Verdict(name, role, 0.0, 0.0), decision, by, n) for name, role, decision, by, n in rows]
+    return [Group(Verdict(name, role, 0.0, 0.0), decision, by, cells) for name, role, decision, by, cells in rows]
 
 
 def column_by(classes: Mapping[str, Role], class_name: str) -> Column:

@@ -18,8 +18,8 @@ from fnrbc_device.counting import reviews
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.counting.recount import column
 from fnrbc_device.counting.reviewing import Reviewing
-from fnrbc_device.counting.reviews import Candidate, Reader, Review
-from fnrbc_device.counting.verified import agreement, verified_tally
+from fnrbc_device.counting.reviews import Candidate, Group, Reader, Review
+from fnrbc_device.counting.verified import agreement, tally_of
 from fnrbc_device.errors import JournalError, ReviewError
 from fnrbc_device.publishing.payloads import Judgement
 from fnrbc_device.records import INDETERMINATE
@@ -96,19 +96,17 @@ def _cells(instrument: Instrument) -> Callable[[Request], Response]:
                 return JSONResponse({"seq": newest})
             found = reviews.candidates(connection, session, since)
             told = reviews.reviews(connection, session, reader, since)
-            tally = asdict(verified_tally(connection, session, reader))
-            machine = dict.fromkeys(("fnrbc", "leukocytes", "other", "indeterminate"), 0)
-            for verdict, _, _, cells in reviews.groups(connection, session):
-                machine[column(verdict)] += cells
-            agreed = agreement(connection, session)
+            stand = reviews.groups(connection, session, reader)
+            tally = tally_of(stand, reviews.basis(connection, session).classes)
+            agreed = agreement(connection, session) if tally.complete else None
             signed = reviews.signed(connection, session)
         return JSONResponse(
             {
                 "seq": newest,
                 "cells": [_cell(one) for one in found],
                 "decisions": [_decision(one) for one in told],
-                "tally": tally,
-                "machine": machine,
+                "tally": asdict(tally),
+                "machine": _machine(stand),
                 "agreement": asdict(agreed) if agreed else None,
                 "signed": signed,
             }
@@ -216,6 +214,14 @@ def _reader(request: Request) -> Reader:
 
 def _number(words: str) -> int:
     return int(words) if words.isdecimal() and len(words) < 16 else 0
+
+
+def _machine(stand: list[Group]) -> dict[str, int]:
+    """The machine's own count, whatever people decided."""
+    counts = dict.fromkeys(("fnrbc", "leukocytes", "other", "indeterminate"), 0)
+    for group in stand:
+        counts[column(group.verdict)] += group.cells
+    return counts
 
 
 def _cell(one: Candidate) -> dict[str, Any]:

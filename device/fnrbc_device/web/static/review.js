@@ -89,6 +89,7 @@ function newestOfMine() {
 function taken(ask, answer) {
   decisions.set(answer.seq, { ...ask, seq: answer.seq, class: ask.class_name ?? "", reviewer: answer.reviewer, at: new Date().toISOString() });
   drawCell(ask.cell);
+  poll(); // the counts are the record's: ask for them at once
 }
 
 function refused(ask, sentence) {
@@ -221,6 +222,7 @@ function drawDesk() {
   const stands = standing(current);
   if (at("crop").getAttribute("src") !== crop(current)) {
     at("crop").hidden = false;
+    at("no-picture").hidden = true;
     at("crop").src = crop(current);
   }
   at("crop").alt = `Cell ${current}, its best view`;
@@ -300,16 +302,29 @@ function heard(one) {
   notice(`Cell ${one.cell}: ${one.reviewer} decided \u201c${words(one)}\u201d after your \u201c${words(before)}\u201d. The later one stands; both are on record.`);
 }
 
+let asking = false;
+let again = false;
+let next = 0;
+
 async function poll() {
+  again = asking;
+  if (asking) return;
+  asking = true;
+  clearTimeout(next);
+  const fields = await answer(`/review/cells?${named}&since=${seq}`);
+  if (fields) take(fields);
+  asking = false;
+  next = setTimeout(poll, again ? 0 : document.hidden ? HIDDEN_POLL_MS : POLL_MS);
+}
+
+// What the appliance says, or null where it does not answer now.
+async function answer(address) {
   try {
-    const response = await fetch(`/review/cells?${named}&since=${seq}`, { signal: AbortSignal.timeout(5000) });
-    if (!response.ok) throw new Error(await response.text());
-    take(await response.json());
-    sender.heard();
+    const response = await fetch(address, { signal: AbortSignal.timeout(5000) });
+    return response.ok ? await response.json() : null;
   } catch {
-    sender.unheard();
+    return null;
   }
-  setTimeout(poll, document.hidden ? HIDDEN_POLL_MS : POLL_MS);
 }
 
 function take(fields) {
@@ -333,16 +348,14 @@ let looking = false;
 async function lookAround() {
   if (looking) return;
   looking = true;
-  try {
-    const response = await fetch(`/review/places?${named}`, { signal: AbortSignal.timeout(5000) });
-    if (response.ok) places = (await response.json()).places;
-    drawDesk();
-  } catch {
-    // The map is a help, not the matter: the next look has it.
-  }
+  places = (await answer(`/review/places?${named}`))?.places ?? places; // a help, not the matter: the next look has it
+  drawDesk();
   setTimeout(() => { looking = false; }, 10000);
 }
 
-at("crop").addEventListener("error", () => { at("crop").hidden = true; }); // a full disk keeps no pictures
+at("crop").addEventListener("error", () => {
+  at("crop").hidden = true;
+  at("no-picture").hidden = false;
+});
 addEventListener("resize", drawDesk);
 poll();

@@ -3,7 +3,16 @@
 const RETRY_MS = 1000;
 const LATE_MS = 2500; // a decision takes a few ms; what is this late is said
 
-const token = document.querySelector('meta[name="token"]').content;
+const RENEWED = [401, 403]; // the login or the page's token is of yesterday
+const BUSY = [408, 429];
+
+let token = document.querySelector('meta[name="token"]').content;
+
+// A token lasts as long as the appliance runs; a person with a login of their own gets the new one with the page.
+async function renewToken() {
+  const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+  token = page.querySelector('meta[name="token"]')?.content ?? token;
+}
 
 export class Sender {
   // taken(ask, answer) and refused(ask, sentence) hear how each went; changed() that what waits did.
@@ -13,7 +22,6 @@ export class Sender {
     this.seqs = new Map(); // seq by request
     this.ours = new Set(this.waiting.map((ask) => ask.request));
     this.sending = false;
-    this.away = false;
     this.since = performance.now();
     if (this.waiting.length) this.send();
     setInterval(() => this.changed(), 1000);
@@ -48,15 +56,6 @@ export class Sender {
 
   isOurs(request) {
     return this.ours.has(request);
-  }
-
-  heard() {
-    if (this.away) this.send();
-    this.away = false;
-  }
-
-  unheard() {
-    this.away = true;
   }
 
   save() {
@@ -98,7 +97,9 @@ export class Sender {
         signal: AbortSignal.timeout(5000),
       });
       if (response.ok) return await response.json();
-      return response.status >= 500 || response.status === 429 || response.status === 408 ? null : { refusal: await response.text() };
+      if (RENEWED.includes(response.status)) await renewToken();
+      const later = response.status >= 500 || [...BUSY, ...RENEWED].includes(response.status);
+      return later ? null : { refusal: await response.text() };
     } catch {
       return null;
     }
