@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from fnrbc_device.web import exports, orders, sessions
+from fnrbc_device.web import exports, orders, review, sessions
 from fnrbc_device.web.events import describe
 from fnrbc_device.web.guard import Guard
 from fnrbc_device.web.instrument import Instrument
@@ -36,6 +36,7 @@ def application(instrument: Instrument, viewers: Viewers) -> ASGIApp:
         *orders.routes(instrument),
         *sessions.routes(instrument),
         *exports.routes(instrument),
+        *review.routes(instrument),
         *(Route(f"/static/{name}", _constant(static_file(name), kind)) for name, kind in STATIC.items()),
     ]
     return Guard(Starlette(routes=routes))

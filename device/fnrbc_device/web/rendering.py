@@ -16,6 +16,10 @@ STATIC: Final = {
     "glyphs.js": "text/javascript; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "sessions.css": "text/css; charset=utf-8",
+    "review.css": "text/css; charset=utf-8",
+    "review.js": "text/javascript; charset=utf-8",
+    "review_place.js": "text/javascript; charset=utf-8",
+    "review_sender.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 """What may be asked for, by name: a closed list, so that no path leads elsewhere."""
