@@ -1,17 +1,22 @@
 """What everybody outside sees of the daemon: the page, the lab's alarms, the watchdog and the line for systemd."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.clock import Clock
 from fnrbc_device.health import ALARMS, CURES, Health, HealthMonitor
+from fnrbc_device.publishing.certificates import days_left
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.records import BadFrame, Frame, HealthState, Image, SessionState, Step, Tally
 from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 
 NOTHING_COUNTED: Final = Tally()
+
+CERT_EVERY_S: Final = 3600.0
+"""How often the page's certificate is looked at: it ends once a year."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +27,8 @@ class About:
     simulated: bool
     pixel_size_um: float
     """The camera's own; a session with another objective has another."""
+    page_cert: Path | None = None
+    """Certificate of the page; None where it speaks plain text."""
 
 
 class Showing:
@@ -48,6 +55,8 @@ class Showing:
         self._notifier = notifier
         self._health = health
         self._clock = clock
+        self._cert_ended = False
+        self._cert_read_s = float("-inf")
 
     def show(
         self,
@@ -59,6 +68,7 @@ class Showing:
     ) -> Health:
         """Show how it stands; gives the health that was shown."""
         self._watch_broker()
+        self._watch_certificate()
         health = self._health.snapshot(health_state, self._clock.monotonic_s())
         if self._publisher is not None:
             self._publisher.report({code: CURES[code] for code in health.reasons if code in ALARMS})
@@ -93,6 +103,17 @@ class Showing:
             self._health.note("broker_away", now)
         if self._publisher is not None and self._publisher.status.refused:
             self._health.note("broker_refused", now)
+
+    def _watch_certificate(self) -> None:
+        now = self._clock.monotonic_s()
+        if self._about.page_cert is None:
+            return
+        if now - self._cert_read_s >= CERT_EVERY_S:
+            self._cert_read_s = now
+            left = days_left(self._about.page_cert, self._clock.utc())
+            self._cert_ended = left is not None and left < 0
+        if self._cert_ended:
+            self._health.note("page_certificate_ended", now)
 
     def _broker_line(self) -> BrokerLine | None:
         status = self._publisher.status if self._publisher else None

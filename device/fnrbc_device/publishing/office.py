@@ -62,7 +62,7 @@ class Office:
         self._round_s = now_s
         now = self._clock.utc()
         self.outbox.prune(now - timedelta(days=self._settings.keep_days), self._settings.keep_mb * 1_000_000)
-        self._alarms.set(CERTIFICATE_EXPIRING, certificates.warning(self._settings, now))
+        self._alarms.set(CERTIFICATE_EXPIRING, certificates.warning(self._settings.cert_file, now))
         self.tell_refused()
 
     def tell_refused(self) -> None:

@@ -13,6 +13,7 @@ from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED
 
 STATIC: Final = {
     "page.css": "text/css; charset=utf-8",
+    "login.css": "text/css; charset=utf-8",
     "glyphs.js": "text/javascript; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "sessions.css": "text/css; charset=utf-8",
