@@ -37,6 +37,7 @@ class Opening:
     """How a session starts."""
 
     session: str
+    meta: SessionMeta
     analyser: Analyser
     began: datetime
     first_frame: int
@@ -139,7 +140,7 @@ class Logbook:
         session = self._free_name(now)
         self._journal.begin(session, now, meta)
         self._note_session(session)
-        return Opening(session, fresh(meta.pixel_size_um), now, first_frame, resumed=False)
+        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, resumed=False)
 
     def write(self, step: Step, analyser: Analyser) -> int:
         """Record a step; returns ``last_seq``.
@@ -196,13 +197,14 @@ class Logbook:
         self._reserve.hold()
         note = {"after_frame": cut_off.last_frame, "last_utc": cut_off.last_utc, "boot": boot_id()}
         self._journal.resume(cut_off.session, note)
-        pixel_size_um = float(json.loads(cut_off.meta)["pixel_size_um"])
-        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(pixel_size_um))
+        meta = SessionMeta(**json.loads(cut_off.meta))
+        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(meta.pixel_size_um))
         analyser = resuming.analyser(source, may_go_on)
         self._note_session(cut_off.session)
         self._plates = analyser.registration.plates.added
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
-        return Opening(cut_off.session, analyser, _moment(cut_off.started_utc), cut_off.last_frame + 1, resumed=True)
+        began, following = _moment(cut_off.started_utc), cut_off.last_frame + 1
+        return Opening(cut_off.session, meta, analyser, began, following, resumed=True)
 
     def _note_session(self, session: str) -> None:
         self._checkpoint = CheckpointFile(self._folder, session)

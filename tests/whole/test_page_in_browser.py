@@ -394,7 +394,7 @@ def test_a_finished_session_is_called_finished_and_not_stale(
     opened(browser, web)
     time.sleep(3.5)
     assert browser.evaluate("document.body.dataset.link") == "live"
-    assert "finished" in browser.text("#link")
+    assert "finished" in browser.text(".band[data-states=finished]")
 
 
 def test_a_picture_that_stands_still_is_called_old(
