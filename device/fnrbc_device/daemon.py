@@ -21,7 +21,7 @@ from fnrbc_device.control import SessionControl, SessionPlan
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.disk import RecordSettings
-from fnrbc_device.errors import DiskFullError
+from fnrbc_device.errors import DiskFullError, SourceError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
@@ -198,9 +198,9 @@ class Daemon:
 
     def _wait_for_start(self, parts: Parts, classifier: Classifier) -> Opening | None:
         """Show what the camera sees until somebody starts a session; None where the process shall end."""
-        while not (parts.stop.is_set() or parts.box.ended):
+        while not (parts.stop.is_set() or self._is_over()):
             frame = None
-            if parts.capture.waits:  # a recording is not used up by looking
+            if parts.capture.waits or self._box.ended:  # a recording is not used up by looking
                 parts.control.wait("starting", TAKE_TIMEOUT_S)
             else:
                 frame = self._look(parts)
@@ -217,6 +217,10 @@ class Daemon:
             parts.showing.alive()
         return None
 
+    def _is_over(self) -> bool:
+        """Whether nothing is left to do: a source that ended, unless people started it and may still want to review."""
+        return self._box.ended and self._setup.start == "at_once"
+
     def _look(self, parts: Parts) -> Frame | BadFrame | None:
         """Take the newest frame, which nothing counts."""
         arrival, _ = parts.box.take(TAKE_TIMEOUT_S)
@@ -229,13 +233,16 @@ class Daemon:
         return arrival.frame if arrival else None
 
     def _begun(self, parts: Parts, classifier: Classifier, first_frame: int) -> Opening | None:
-        """Begin what was asked for; None where the disk has no room, which the page then says."""
+        """Begin what was asked for; None where there is no room or no camera, which the page then says."""
         parts.voice.say_state("starting", parts.logbook.last_seq)
         try:
+            if self._box.ended:
+                raise SourceError("the recording is at its end; start the daemon again")
             return parts.logbook.begin(self._meta(parts.control.plan), self._analysers(classifier), first_frame)
-        except DiskFullError as error:
+        except (DiskFullError, SourceError) as error:
             _log.error("no session was begun: %s", error)
-            self._health.note("disk_low", self._clock.monotonic_s())
+            reason = "disk_low" if isinstance(error, DiskFullError) else "camera_lost"
+            self._health.note(reason, self._clock.monotonic_s())
             parts.control.enter("idle")
             parts.voice.say_state("idle", parts.logbook.last_seq)
             return None

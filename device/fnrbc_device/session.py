@@ -178,7 +178,7 @@ class Session:
         self._tally = tally
         parts.control.enter("finished")
         parts.voice.end(tally, self._last_seq, ended, complete)
-        self._show(None, "finished", "stopping" if parts.stop.is_set() or parts.box.ended else "ready")
+        self._show(None, "finished", "stopping" if parts.stop.is_set() else "ready")
         return tally
 
     def _show(self, step: Step | None, state: SessionState, health_state: HealthState) -> None:
