@@ -282,4 +282,6 @@ class Daemon:
             objective=plan.objective,
             wanted_leukocytes=plan.wanted_leukocytes,
             wanted_area_mm2=plan.wanted_area_mm2,
+            classes={entry.name: entry.role for entry in setup.bundle.manifest.classes},
+            threshold=setup.bundle.manifest.threshold,
         )

@@ -12,14 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fnrbc_device.counting.schema import SCHEMA_VERSION, journal_error
+from fnrbc_device.counting.reading import open_to_read
+from fnrbc_device.counting.schema import SCHEMA_VERSION
 from fnrbc_device.errors import JournalError
 
 Kind = Literal[
-    "begun", "frame", "resumed", "gap", "paused", "unpaused", "flagged", "unflagged", "command", "alarm", "ended"
+    "begun",
+    "frame",
+    "resumed",
+    "gap",
+    "paused",
+    "unpaused",
+    "flagged",
+    "unflagged",
+    "command",
+    "alarm",
+    "review",
+    "ended",
 ]
 """What a link is about: a session's begin, its going on after a crash, its end; one frame; a time without camera; what
-a person did at the microscope or asked for from elsewhere; an alarm."""
+a person did at the microscope or asked for from elsewhere; an alarm; a decision on a cell."""
 
 _LINK_COLUMNS: Final = "link, session, kind, frame, first_seq, last_seq, at_utc, note, told"
 
@@ -86,7 +98,7 @@ def prove(path: Path) -> Proof:
     JournalError
         There is no journal of this version at the path.
     """
-    with closing(_open_to_read(path)) as connection:
+    with closing(open_to_read(path)) as connection:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != SCHEMA_VERSION:
@@ -165,11 +177,14 @@ def _uncovered(connection: sqlite3.Connection) -> str:
         row = connection.execute(f"{rows} EXCEPT {links} LIMIT 1").fetchone()
         if row:
             return f"{name} ({', '.join(map(str, row))}) of the table {table} has no link: it was added afterwards"
-    row = connection.execute(
-        "SELECT seq FROM events WHERE NOT EXISTS (SELECT 1 FROM audit WHERE seq BETWEEN first_seq AND last_seq"
-        " AND audit.session = events.session) LIMIT 1"
-    ).fetchone()
-    return f"the event {row[0]} has no link: it was added afterwards" if row else ""
+    for name, table in (("event", "events"), ("decision", "reviews")):
+        row = connection.execute(
+            f"SELECT seq FROM {table} AS told WHERE NOT EXISTS (SELECT 1 FROM audit WHERE seq BETWEEN first_seq AND"
+            " last_seq AND audit.session = told.session) LIMIT 1"
+        ).fetchone()
+        if row:
+            return f"the {name} {row[0]} has no link: it was added afterwards"
+    return ""
 
 
 def _damage(connection: sqlite3.Connection) -> str:
@@ -192,6 +207,7 @@ def _hash(connection: sqlite3.Connection, before: str, link: tuple[Any, ...]) ->
         rows += connection.execute("SELECT * FROM joins WHERE session = ? AND frame = ?", (session, frame))
     if seqs[1] >= seqs[0]:
         rows += connection.execute("SELECT * FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
+        rows += connection.execute("SELECT * FROM reviews WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
         pictures = connection.execute("SELECT seq, picture FROM crops WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
         rows += [(seq, hashlib.sha256(picture).hexdigest()) for seq, picture in pictures]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
@@ -205,14 +221,3 @@ def _told(connection: sqlite3.Connection, first_seq: int, last_seq: int) -> str:
         "SELECT seq, topic, payload FROM outbox WHERE seq BETWEEN ? AND ? ORDER BY seq", (first_seq, last_seq)
     ).fetchall()
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise JournalError(f"{path} does not exist; give the state folder that holds journal.sqlite")
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
-        connection.execute("PRAGMA query_only = ON")
-    except sqlite3.Error as error:
-        raise journal_error(path, error) from error
-    return connection

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
+from fnrbc_device.counting.review_table import REVIEW_TABLE
 from fnrbc_device.errors import DiskFullError, JournalError
 from fnrbc_device.records import CountEvent, Verdict
 
@@ -34,7 +35,9 @@ CREATE TABLE sessions (
     ended_utc TEXT,
     complete INTEGER,
     ending TEXT NOT NULL DEFAULT '',
-    meta TEXT NOT NULL
+    meta TEXT NOT NULL,
+    signed_utc TEXT,
+    signed_by TEXT
 ) STRICT;
 CREATE TABLE frames (
     session TEXT NOT NULL REFERENCES sessions,
@@ -264,7 +267,7 @@ def _make_or_check(connection: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} has version {version}, this software writes {SCHEMA_VERSION}; "
             "run the software that wrote it, or choose another state folder"
         )
-    for statement in _statements(TABLES):
+    for statement in _statements(TABLES + REVIEW_TABLE):
         connection.execute(statement)
     epoch = secrets.token_hex(8)
     connection.execute(
