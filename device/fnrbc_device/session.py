@@ -13,7 +13,7 @@ from fnrbc_device.logbook import Logbook, Opening
 from fnrbc_device.panel.foot import Foot
 from fnrbc_device.pipeline import Arrival, Capture, FrameBox
 from fnrbc_device.publishing.voice import Voice
-from fnrbc_device.records import INDETERMINATE, CountEvent, HealthState, SessionState, Step, Tally
+from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.showing import Showing, Told, looked_at
 
@@ -163,7 +163,7 @@ class Session:
 
     def _show_candidates(self, step: Step) -> None:
         """Hand the pictures of newly counted candidates to the lab."""
-        candidates = {one.cell for one in step.events if one.event == "counted" and _is_candidate(one)}
+        candidates = {one.cell for one in step.events if one.event == "counted" and one.verdict.is_candidate}
         for cell in self._analyser.ledger.cells() if candidates else ():
             if cell.number in candidates and cell.best:
                 self._parts.showing.candidate(cell.number, cell.best[0].crop)
@@ -183,6 +183,3 @@ class Session:
 
     def _show(self, step: Step | None, state: SessionState, health_state: HealthState) -> None:
         self._parts.foot.show(self._parts.showing.show(step, state, health_state, self.told))
-
-def _is_candidate(event: CountEvent) -> bool:
-    return event.verdict.role == "target" or event.verdict.class_name == INDETERMINATE
