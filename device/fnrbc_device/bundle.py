@@ -219,7 +219,7 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
         with np.load(io.BytesIO(contents["golden.npz"]), allow_pickle=False) as golden:
             crops, probabilities = golden["crops"], golden["probabilities"]
             # An array beside the golden crops: bundles without it stay readable, and it is sealed like all else.
-            looks = golden["appearance"] if "appearance" in golden else None
+            looks = golden.get("appearance")
         seen = np.load(io.BytesIO(contents["seen.npy"]), allow_pickle=False)
         card = contents["MODEL_CARD.md"].decode()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

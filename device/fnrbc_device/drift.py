@@ -54,8 +54,8 @@ class Drift:
     def in_words(self) -> str:
         """Such as ``fnrbc: redder (median 181, usually 164; 45 % of 120 crops beyond the usual range)``."""
         change = WORDS[self.feature][self.median > self.usual]
-        figures = f"median {self.median:.3g}, usually {self.usual:.3g}"
-        return f"{self.class_name}: {change} ({figures}; {self.beyond:.0%} of {self.crops} crops beyond the usual range)"
+        figures = f"median {self.median:.3g}, usually {self.usual:.3g}; {self.beyond:.0%} of {self.crops} crops"
+        return f"{self.class_name}: {change} ({figures} beyond the usual range)"
 
 
 def drifts(cells: Sequence[KeptCell], bundle: Bundle) -> list[Drift]:

@@ -54,7 +54,10 @@ def reclassify(cells: Sequence[KeptCell], before: Bundle, now: Bundle) -> list[R
         raise UsageError("none of these cells is reviewed; review candidates first")
     crops = np.stack([one.crop for one, _ in reviewed])
     both = zip(_roles(before, crops), _roles(now, crops), strict=True)
-    return [Reclassified(one.session, one.cell, label, *roles) for (one, label), roles in zip(reviewed, both, strict=True)]
+    return [
+        Reclassified(one.session, one.cell, label, *roles)
+        for (one, label), roles in zip(reviewed, both, strict=True)
+    ]
 
 
 def in_words(found: Sequence[Reclassified], before: str, now: str) -> str:

@@ -88,9 +88,11 @@ def golden_bytes(
     crops: Image, probabilities: NDArray[np.float32], appearance: NDArray[np.float64] | None = None
 ) -> bytes:
     """Serialise golden crops, their probabilities and, where it is known, how the crops of each class look."""
-    looks = {} if appearance is None else {"appearance": appearance}
+    arrays: dict[str, Any] = {"crops": crops, "probabilities": probabilities}
+    if appearance is not None:
+        arrays["appearance"] = appearance
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, crops=crops, probabilities=probabilities, **looks)
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -36,12 +36,12 @@ CELLS_A_FRAME: Final = 8
 GIVE_UP: Final = 3
 """A cell not yet counted is dropped when it was missed this many times more than seen."""
 
-SAMPLE_EVERY: Final = 8
-"""Of the cells that are no candidates every so many keep their best view: a network is taught by what it is not to
-count as well, and how a slide is stained is told by all of its cells. A slide of 1,000 leukocytes keeps 1 MB so."""
-
-SAMPLES_MOST: Final = 1000
-"""Bound on those: 7 MB of a session's record, 43 MB of memory."""
+KEPT_FIRST: Final = 500
+KEPT_EVERY: Final = 8
+KEPT_UP_TO: Final = 8500
+"""Cells whose best view is kept though they are no candidates: the first 500, then every eighth up to the 8,500th. A
+network is taught by what it is not to count as well. A picture takes 7 kB of the record and 43 kB of memory: 11 MB and
+65 MB at most; see decision 22."""
 
 RETRACT_MISSES: Final = 5
 """A counted cell is retracted when it was missed this often, and more often than seen."""
@@ -249,8 +249,8 @@ def _is_gone(cell: Cell) -> bool:
 
 
 def _is_sample(cell: Cell) -> bool:
-    """Whether a picture is kept though nobody reviews it: by the number, so that a resumed count keeps it too."""
-    return cell.number % SAMPLE_EVERY == 0 and cell.number <= SAMPLE_EVERY * SAMPLES_MOST
+    """Whether a picture is kept though nobody is asked: by the cell's number, so that a resumed count keeps it too."""
+    return cell.number <= KEPT_FIRST or (cell.number <= KEPT_UP_TO and cell.number % KEPT_EVERY == 0)
 
 
 def _keep_pictures(cell: Cell, verdict: Verdict) -> None:

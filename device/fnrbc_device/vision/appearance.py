@@ -10,11 +10,11 @@ from fnrbc_device.records import Image
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, GLASS
 
 FEATURES: Final = ("red", "green", "blue", "nucleus", "size_um", "sharpness")
-"""Median of each colour over the cell, 0..255 where glass is 240; its darkest twentieth in green; diameter of the circle
-with the area that is no glass, um; steepest twentieth of its edges in green, grey values a pixel."""
+"""Median of each colour over the cell, 0..255 where glass is 240; its darkest twentieth in green; diameter of the
+circle with the area that is no glass, um; steepest twentieth of its edges in green, grey values a pixel."""
 
 STAINED: Final = 20.0
-"""A pixel this much darker than glass in some colour belongs to the cell: four times the noise of a camera's picture."""
+"""A pixel this much darker than glass in some colour belongs to the cell: beyond the noise of a picture."""
 
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
