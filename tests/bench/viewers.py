@@ -2,9 +2,9 @@
 
     python tests/bench/viewers.py --viewers 20 --phases 8 --seconds 5
 
-The analyser counts as fast as it can, in turns with nobody looking and with all viewers, who are another process. Beside
-frames/s the processor time is said, which other work on the machine does not change: of the counting thread a frame, and
-of all other threads of this process a second. Memory is said after the first and after the last turn with viewers.
+The analyser counts as fast as it can, in turns with nobody looking and with all viewers, who are another process.
+Beside frames/s the processor time is said, which other work on the machine does not change: of the counting thread a
+frame, and of all other threads of this process a second. Memory is said after each turn with viewers.
 """
 
 import argparse

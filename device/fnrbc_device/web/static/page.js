@@ -17,6 +17,7 @@ const show = (id, on) => { at(id).hidden = !on; };
 const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
 
 let newest = null; // the last frame event
+let told = null; // the frame event whose words are on the screen
 let heardAt = performance.now();
 let ageAtBeat = 0;
 let decoding = false;
@@ -64,6 +65,7 @@ async function takeFrame(frame) {
 let drawn = null; // the frame event whose picture is on the screen
 
 function drawFrame(frame, bitmap) {
+  told = frame;
   document.body.dataset.health = frame.health.state;
   if (bitmap) {
     const picture = at("picture");
@@ -208,34 +210,34 @@ function speak(tally) {
 function watchLink() {
   const silentMs = performance.now() - heardAt;
   const age = Math.round(ageAtBeat + silentMs / 1000);
-  const counting = newest && ["running", "starting"].includes(newest.state);
-  let link = newest ? "live" : "waiting";
+  const counting = told && ["running", "starting"].includes(told.state);
+  let link = told ? "live" : "waiting";
   if (silentMs > LOST_AFTER_MS) link = "lost";
   else if (counting && ageAtBeat + silentMs / 1000 > STALE_AFTER_S) link = "stale";
   document.body.dataset.link = link;
   document.body.dataset.mode = modeOf(link);
   // What the appliance said of itself does not hold once it is silent.
-  say("health-words", link === "lost" ? "Not connected" : wordsOf(newest));
+  say("health-words", link === "lost" ? "Not connected" : wordsOf(told));
   say("big-state", at("health-words").textContent);
   show("reasons", link !== "lost");
   const texts = {
-    lost: newest ? "Connection lost. It comes back by itself once the appliance runs." : "The appliance does not answer yet.",
+    lost: told ? "Connection lost. It comes back by itself once the appliance runs." : "The appliance does not answer yet.",
     stale: "No new picture. Check the camera.",
   };
   const text = texts[link] ?? "";
   show("link", Boolean(text));
   say("link", text);
   // Apart from the alert, for a screen reader would be told each second.
-  show("age", Boolean(newest && texts[link]));
+  show("age", Boolean(told && texts[link]));
   say("age", `What you see is ${age} s old`);
 }
 
 // All that one glance must tell, as the frame round the whole page shows it.
 function modeOf(link) {
   if (link !== "live") return link;
-  if (newest.state !== "running") return newest.state;
-  if (newest.health.state === "fault") return "fault";
-  return newest.health.reasons.length ? "trouble" : "counting";
+  if (told.state !== "running") return told.state;
+  if (told.health.state === "fault") return "fault";
+  return told.health.reasons.length ? "trouble" : "counting";
 }
 
 // The appliance's health, but where no session runs it must not sound like counting.
