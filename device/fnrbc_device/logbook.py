@@ -38,6 +38,7 @@ class Opening:
     """How a session starts."""
 
     session: str
+    meta: SessionMeta
     analyser: Analyser
     began: datetime
     first_frame: int
@@ -143,7 +144,7 @@ class Logbook:
         self._journal.begin(session, now, meta)
         self._note_session(session)
         specimen = specimen_hash(meta.specimen, self._folder)
-        return Opening(session, fresh(meta.pixel_size_um), now, first_frame, resumed=False, specimen=specimen)
+        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, resumed=False, specimen=specimen)
 
     def write(self, step: Step, analyser: Analyser) -> int:
         """Record a step; returns ``last_seq``.
@@ -200,15 +201,15 @@ class Logbook:
         self._reserve.hold()
         note = {"after_frame": cut_off.last_frame, "last_utc": cut_off.last_utc, "boot": boot_id()}
         self._journal.resume(cut_off.session, note)
-        meta = json.loads(cut_off.meta)
-        pixel_size_um, specimen = float(meta["pixel_size_um"]), specimen_hash(meta["specimen"], self._folder)
-        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(pixel_size_um))
+        meta = SessionMeta(**json.loads(cut_off.meta))
+        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(meta.pixel_size_um))
         analyser = resuming.analyser(source, may_go_on)
         self._note_session(cut_off.session)
         self._plates = analyser.registration.plates.added
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
-        began, first_frame = _moment(cut_off.started_utc), cut_off.last_frame + 1
-        return Opening(cut_off.session, analyser, began, first_frame, resumed=True, specimen=specimen)
+        began, following = _moment(cut_off.started_utc), cut_off.last_frame + 1
+        specimen = specimen_hash(meta.specimen, self._folder)
+        return Opening(cut_off.session, meta, analyser, began, following, resumed=True, specimen=specimen)
 
     def _note_session(self, session: str) -> None:
         self._checkpoint = CheckpointFile(self._folder, session)

@@ -168,8 +168,8 @@ def _session(connection: sqlite3.Connection, row: Sequence[Any]) -> ArchivedSess
 def _tally(connection: sqlite3.Connection, session: str) -> Tally:
     """The machine's count, added up by the database: a page shows many sessions."""
     counts = Counter[Any]()
-    for verdict, _, _, cells in groups(connection, session):
-        counts[column(verdict)] += cells
+    for alike in groups(connection, session):
+        counts[column(alike.verdict)] += alike.cells
     frames = connection.execute(
         "SELECT used, coalesce(reason, ''), count(*) FROM frames WHERE session = ? GROUP BY used, reason", (session,)
     ).fetchall()
