@@ -89,17 +89,24 @@ def serve(path: Path, journal: Journal) -> Iterator[Callable[..., WebServer]]:
         yield start
 
 
-@pytest.fixture
-def browse(tmp_path: Path) -> Iterator[Callable[[], Chromium]]:
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Chromium]]:
+    """Two browsers, each with a profile of its own."""
     with ExitStack() as stack:
-        opened: list[Chromium] = []
+        found = [open_chromium(tmp_path_factory.mktemp("profile")) for _ in range(2)]
+        for one in found:
+            stack.callback(one.close)
+        yield found
 
-        def start() -> Chromium:
-            opened.append(open_chromium(tmp_path / f"profile-{len(opened)}"))
-            stack.callback(opened[-1].close)
-            return opened[-1]
 
-        yield start
+@pytest.fixture
+def browse(people: list[Chromium]) -> Iterator[Callable[[], Chromium]]:
+    handed_out = iter(people)
+    for one in people:
+        one.noticed.clear()
+    yield lambda: next(handed_out)
+    for one in people:
+        one.open("about:blank")
 
 
 def review(browser: Chromium, web: WebServer, query: str = "", width: int = 1280, height: int = 800) -> Chromium:
@@ -293,6 +300,20 @@ def test_all_is_in_reach_and_stands_out_from_its_ground(
         !(node.ariaLabel || node.textContent.trim() || node.alt !== undefined)).map(node => node.outerHTML)"""
     assert browser.evaluate(nameless) == []
     assert browser.complaints() == []
+
+
+def test_a_key_too_many_at_the_end_changes_nothing(serve: Any, browse: Any, path: Path, journal: Journal) -> None:
+    browser = review(browse(), serve())
+    for _ in range(CANDIDATES):
+        browser.press("f")
+    browser.press("r")
+    browser.wait_for(f"document.getElementById('verified').textContent === '{CANDIDATES}'")
+    assert "All are decided on" in browser.text("#notices")
+    browser.press("ArrowLeft")
+    browser.press("r")
+    browser.wait_for(f"document.getElementById('verified').textContent === '{CANDIDATES - 1}'")
+    assert verified(path).rejected == 1
+    assert "per 100 leukocytes" in browser.text("#ratio-verified")
 
 
 def test_the_gallery_is_gone_through_by_keyboard_alone(serve: Any, browse: Any, journal: Journal) -> None:

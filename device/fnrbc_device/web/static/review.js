@@ -54,17 +54,20 @@ function glyph(one) {
 // --- deciding -------------------------------------------------------------------------------------------------------
 
 function decide(decision, className = "") {
-  if (current === null || signed) return;
+  if (current === null || signed) return undefined;
+  // Nothing is open any more: a key pressed once too often must not change the last cell.
+  if (!moved && sender.isOurs(standing(current)?.request)) return notice("All are decided on. Go to a cell to change what you said.");
   mine.push(sender.ask({ session, cell: current, decision, class_name: className, reader: Number(reader) }));
   at("spoken").textContent = `Cell ${current}: ${words({ decision, class: className })}`;
   drawThumb(current);
   go(nextOpen() ?? current, false);
   drawCounts();
+  return undefined;
 }
 
 // Takes back what stands on the cell that a person went to, else this browser's newest decision.
 function undo() {
-  if (signed) return;
+  if (signed) return undefined;
   const here = moved || !mine.length ? standing(current) : null;
   const key = here?.seq ?? newestOfMine();
   const one = key && (here ?? sender.waiting.find((ask) => ask.request === key) ?? decisions.get(key));
@@ -74,6 +77,7 @@ function undo() {
   drawThumb(one.cell);
   go(one.cell, false);
   drawCounts();
+  return undefined;
 }
 
 function newestOfMine() {
@@ -286,6 +290,7 @@ function drawUnsent() {
 }
 
 function notice(sentence) {
+  if (at("notices").lastChild?.textContent === sentence) return;
   const node = Object.assign(document.createElement("p"), { className: "notice", textContent: sentence });
   at("notices").append(node);
   while (at("notices").children.length > NOTICES) at("notices").firstChild.remove();
