@@ -19,7 +19,7 @@ ODD_PATHS = (
 NAMES = (
     "host", "cookie", "origin", "sec-fetch-site", "content-type", "content-length", "transfer-encoding",
     "x-fnrbc-token", "accept", "range", "if-none-match", "x-forwarded-for", "x-forwarded-host", "forwarded",
-    "upgrade", "connection", "expect", "authorization", "x-original-url", "accept-encoding", "last-event-id", "te",
+    "upgrade", "connection", "expect", "authorization", "x-original-url", "accept-encoding", "last-event-id",
 )  # fmt: skip
 VALUES = (
     "", "0", "-1", "99999999999999999999", "null", "chunked", "websocket", "100-continue", "text/html", "evil.example",

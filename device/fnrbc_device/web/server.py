@@ -27,6 +27,9 @@ GRACE_S: Final = 0.5
 UNHEARD_MS: Final = 15_000
 """TCP gives up who does not acknowledge for so long."""
 
+EVERYWHERE: Final = ("0.0.0.0", "::")
+"""All addresses of this machine: none to write into a browser."""
+
 MAX_HEAD_BYTES: Final = 16 * 1024
 
 
@@ -65,7 +68,8 @@ class WebServer:
         access.open_to(host)
         tls = server_context(access.settings.cert_file, access.settings.key_file)
         self._socket = _listen(host, port)
-        self._host = f"[{host}]" if ":" in host else host
+        shown = (*access.settings.names, socket.gethostname())[0] if host in EVERYWHERE else host
+        self._host = f"[{shown}]" if ":" in shown else shown
         self._scheme = "https" if tls else "http"
         self.port: int = self._socket.getsockname()[1]
         self._viewers = Viewers(live, lambda: self._server.cut_stalled())
