@@ -16,11 +16,10 @@ from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 FEWEST_CROPS: Final = 20
 """Of a class: with fewer, three of ten beyond the range are chance once in ten sessions."""
 
-USUAL_SHARE: Final = 0.1
-"""Of a class' own crops lie beyond the range from its 5 % to its 95 % quantile."""
-
 DRIFTED_SHARE: Final = 0.3
-"""Share beyond that range from which a difference is told of."""
+"""Share beyond that range from which a difference is told of. Of 60 real cells each, erythroblasts and neutrophils that
+lay in no bundle, at most 17 % were beyond in any figure; with a quarter more or less saturation, or 2 px of blur, 98 to
+100 % were in the darkness of the nucleus, and 81 to 100 % of the blurred ones in sharpness."""
 
 WORDS: Final = {
     "red": ("less red", "redder"),

@@ -69,7 +69,7 @@ class Turn:
 
 
 class Counting:
-    """Counts a pan that goes to and fro for ever."""
+    """Counts a pan that goes back and forth for ever."""
 
     def __init__(self, live: LiveView, seed: int) -> None:
         slide = SimulatedSlide.make(seed, "giemsa", 60)

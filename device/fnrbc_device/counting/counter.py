@@ -41,7 +41,7 @@ KEPT_EVERY: Final = 8
 KEPT_UP_TO: Final = 8500
 """Cells whose best view is kept though they are no candidates: the first 500, then every eighth up to the 8,500th. A
 network is taught by what it is not to count as well. A picture takes 7 kB of the record and 43 kB of memory: 11 MB and
-65 MB at most; see decision 22."""
+65 MB at most."""
 
 RETRACT_MISSES: Final = 5
 """A counted cell is retracted when it was missed this often, and more often than seen."""
