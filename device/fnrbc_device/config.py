@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -60,6 +60,15 @@ class CameraSettings(_Part):
     """In the camera's own unit."""
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     """Of the simulated slide and hand."""
+
+
+class ObjectiveSettings(_Part):
+    """An objective that a session may be counted with."""
+
+    name: Annotated[str, Field(pattern=r"^[\w .,/x+-]{1,40}$")]
+    """As people call it, such as ``40x oil``."""
+    pixel_size_um: Annotated[float, Field(ge=0.01, le=1.0)]
+    """Size that a camera pixel has on the slide with it."""
 
 
 class SessionSettings(_Part):
@@ -159,11 +168,21 @@ class Config(_Part):
     """Ed25519 public key, PEM; with it, bundles that it did not sign are refused."""
     camera: CameraSettings = CameraSettings()
     session: SessionSettings = SessionSettings()
+    objectives: Annotated[tuple[ObjectiveSettings, ...], Field(max_length=16)] = ()
+    """Beside the one that ``camera.pixel_size_um`` stands for. Who starts a session chooses one."""
     inference: InferenceSettings = InferenceSettings()
     record: RecordPart = RecordPart()
     mqtt: MqttSettings = MqttSettings()
     panel: PanelSettings = PanelSettings()
     web: WebSettings = WebSettings()
+
+    @field_validator("objectives")
+    @classmethod
+    def _names_differ(cls, objectives: tuple[ObjectiveSettings, ...]) -> tuple[ObjectiveSettings, ...]:
+        names = [one.name for one in objectives]
+        if len(set(names)) < len(names):
+            raise ValueError("two objectives have the same name; give each its own")
+        return objectives
 
     def fingerprint(self) -> str:
         """sha256 of all values, which goes on every result."""
@@ -209,11 +228,12 @@ def _first_fault(error: ValidationError) -> str:
 
 def _nearest(loc: tuple[Any, ...]) -> str:
     model: type[BaseModel] = Config
-    for part in loc[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+    for part in (part for part in loc[:-1] if isinstance(part, str)):  # numbers count the parts of a list
+        annotation = model.model_fields[part].annotation
+        found = next(iter(get_args(annotation)), annotation)
+        if not (isinstance(found, type) and issubclass(found, BaseModel)):
             break
-        model = annotation
+        model = found
     known = list(model.model_fields)
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

@@ -99,6 +99,7 @@ def _instrument(config: Config, live: LiveView, control: SessionControl) -> Inst
         site=config.mqtt.site,
         device=config.mqtt.device,
         pixel_size_um=config.camera.pixel_size_um or 0.1,
+        objectives={one.name: one.pixel_size_um for one in config.objectives},
     )
 
 

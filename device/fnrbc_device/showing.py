@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.analysis import Analyser
 from fnrbc_device.clock import Clock
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import ALARMS, CURES, Health, HealthMonitor
 from fnrbc_device.publishing.certificates import days_left
 from fnrbc_device.publishing.mqtt import Publisher
@@ -29,6 +30,19 @@ class About:
     """The camera's own; a session with another objective has another."""
     page_cert: Path | None = None
     """Certificate of the page; None where it speaks plain text."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """Which session is shown, and what it has come to."""
+
+    session: str = ""
+    meta: SessionMeta | None = None
+    tally: Tally = NOTHING_COUNTED
+    slide_map: SlideMap | None = None
+
+
+NO_SESSION: Final = Told()
 
 
 class Showing:
@@ -63,8 +77,7 @@ class Showing:
         step: Step | None,
         state: SessionState,
         health_state: HealthState,
-        session: str = "",
-        analyser: Analyser | None = None,
+        told: Told = NO_SESSION,
     ) -> Health:
         """Show how it stands; gives the health that was shown."""
         self._watch_broker()
@@ -75,14 +88,16 @@ class Showing:
         self._live.show(
             Snapshot(
                 step=step,
-                session_id=session,
+                session_id=told.session,
                 state=state,
                 health=health,
-                pixel_size_um=analyser.pixel_size_um if analyser else self._about.pixel_size_um,
+                pixel_size_um=told.meta.pixel_size_um if told.meta else self._about.pixel_size_um,
                 bundle=self._about.bundle,
                 simulated=self._about.simulated,
-                slide_map=analyser.slide_map if analyser else None,
+                slide_map=told.slide_map,
                 broker=self._broker_line(),
+                tally=told.tally,
+                meta=told.meta,
             )
         )
         self._notifier.status(", ".join([health.state, *health.reasons]))
@@ -120,8 +135,8 @@ class Showing:
         return BrokerLine(status.connected, status.backlog, status.last_error) if status else None
 
 
-def looked_at(frame: Frame | BadFrame | None, tally: Tally = NOTHING_COUNTED) -> Step | None:
+def looked_at(frame: Frame | BadFrame | None) -> Step | None:
     """Give what the page shows of a frame that is looked at and not counted; None for no picture."""
     if not isinstance(frame, Frame):
         return None
-    return Step(frame, None, None, [], [], tally, 0.0, 1.0, {})
+    return Step(frame, None, None, [], [], NOTHING_COUNTED, 0.0, 1.0, {})

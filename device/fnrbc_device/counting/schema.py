@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
+from fnrbc_device.counting.review_table import REVIEW_TABLE
 from fnrbc_device.errors import DiskFullError, JournalError
 from fnrbc_device.records import CountEvent, Verdict
 
@@ -35,8 +36,16 @@ CREATE TABLE sessions (
     ended_utc TEXT,
     complete INTEGER,
     ending TEXT NOT NULL DEFAULT '',
-    meta TEXT NOT NULL
+    meta TEXT NOT NULL,
+    signed_utc TEXT,
+    signed_by TEXT,
+    area_mm2 REAL,
+    revisit_share REAL,
+    frame_rows INTEGER,
+    frame_cols INTEGER
 ) STRICT;
+CREATE TRIGGER signed_sessions_stay BEFORE UPDATE ON sessions WHEN OLD.signed_utc IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'a session that was signed off stays as it is'); END;
 CREATE TABLE frames (
     session TEXT NOT NULL REFERENCES sessions,
     frame INTEGER NOT NULL,
@@ -138,8 +147,9 @@ CREATE TABLE alarms (
 Frames and events stand on the islands as they were when written. A row of ``joins`` says that an island ended after a
 frame, and what must be added to its places to get those on the older one; joins follow each other in the frames' order.
 
-A row of ``crops`` is the best view of a candidate, for whoever reviews it. ``plates`` are what registration holds on to
-when an unfinished session goes on; they go with its end. ``audit`` has a link for each transaction (audit.py).
+A row of ``crops`` is the best view of a candidate, for whoever reviews it, or of a sample of the other cells.
+``plates`` are what registration holds on to when an unfinished session goes on; they go with its end. ``audit`` has a
+link for each transaction (audit.py).
 
 From ``oldest_seq`` on the outbox keeps every message. ``alarms`` are those that stand, however old.
 """
@@ -271,7 +281,7 @@ def _make_or_check(connection: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} has version {version}, this software writes {SCHEMA_VERSION}; "
             "run the software that wrote it, or choose another state folder"
         )
-    for statement in _statements(TABLES):
+    for statement in _statements(TABLES + REVIEW_TABLE):
         connection.execute(statement)
     epoch = secrets.token_hex(8)
     connection.execute(
