@@ -34,9 +34,9 @@ from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import BadFrame, Frame, Tally
 from fnrbc_device.session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts, Session
-from fnrbc_device.showing import NOTHING_COUNTED, About, Showing, looked_at
+from fnrbc_device.showing import NO_SESSION, NOTHING_COUNTED, About, Showing, looked_at
 from fnrbc_device.systemd import Notifier
-from fnrbc_device.vitals import Vitals, read_vitals
+from fnrbc_device.vitals import read_vitals
 from fnrbc_device.web.live import LiveView
 
 JOIN_TIMEOUT_S: Final = 5.0
@@ -72,6 +72,8 @@ class Setup:
     """Whether the first session begins with the daemon, or when somebody starts it."""
     control: SessionControl = field(default_factory=SessionControl)
     """Shared with all who may start, hold and end a session."""
+    page_cert: Path | None = None
+    """The page's certificate: its end is said."""
 
 
 class Daemon:
@@ -92,6 +94,7 @@ class Daemon:
         self._health = HealthMonitor()
         self._full: DiskFullError | None = None
         self._seen_s = self._clock.monotonic_s()
+        self._told = NO_SESSION
         self.session_id = ""
         """Of the newest session; empty before the first."""
 
@@ -140,7 +143,7 @@ class Daemon:
             parts = self._parts(capture, logbook, publisher, stop)
             parts.voice.introduce(journal.epoch, journal.last_seq)
             if opening is not None:
-                parts.voice.begin(opening.session, opening.began, journal.last_seq, opening.state)
+                parts.voice.begin(opening.session, opening.began, journal.last_seq, opening.specimen, opening.state)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
@@ -172,16 +175,15 @@ class Daemon:
         )
 
     def _voice(self, publisher: Publisher | None, capture: Capture) -> Voice:
-        setup = self._setup
-
-        def vitals() -> Vitals:
-            return replace(read_vitals(setup.journal_path.parent), exposure_ms=capture.exposure_ms)
-
-        return Voice(publisher, setup.mqtt.device, setup.bundle.id, setup.source.name, self._clock, vitals)
+        setup, folder = self._setup, self._setup.journal_path.parent
+        names = (setup.mqtt.device, setup.bundle.id, setup.source.name)
+        return Voice(
+            publisher, *names, self._clock, lambda: replace(read_vitals(folder), exposure_ms=capture.exposure_ms)
+        )
 
     def _showing(self, publisher: Publisher | None) -> Showing:
         setup = self._setup
-        about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um)
+        about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um, setup.page_cert)
         return Showing(about, setup.live, publisher, setup.notifier, self._health, self._clock)
 
     def _first(self, logbook: Logbook, classifier: Classifier, stop: threading.Event) -> Opening | None:
@@ -199,6 +201,7 @@ class Daemon:
             self.session_id = opening.session
             session = Session(parts, opening)
             tally, self._full, opening = session.run(), session.full, None
+            self._told = session.told
             if self._full is not None:
                 break
         return tally
@@ -212,22 +215,21 @@ class Daemon:
             else:
                 frame = self._look(parts)
             parts.capture.raise_live_fault()
-            self._note_room(parts.logbook)
+            parts.logbook.look_at_room()
+            if parts.logbook.low:
+                self._health.note("disk_low", self._clock.monotonic_s())
             parts.foot.follow()
             if parts.control.state == "starting":
                 opening = self._begun(parts, classifier, frame.index if frame else 0)
                 if opening is not None:
                     return opening
-            health = parts.showing.show(looked_at(frame), parts.control.state, "ready", self.session_id)
+            state = parts.control.state
+            told = self._told if state == "finished" else NO_SESSION
+            health = parts.showing.show(looked_at(frame), state, "ready", told)
             parts.foot.show(health)
             parts.voice.tell_health(health, parts.logbook.last_seq)
             parts.showing.alive()
         return None
-
-    def _note_room(self, logbook: Logbook) -> None:
-        logbook.look_at_room()
-        if logbook.low:
-            self._health.note("disk_low", self._clock.monotonic_s())
 
     def _is_over(self) -> bool:
         """Whether nothing is left to do: a source that ended, unless people started it and may still want to review."""
@@ -294,4 +296,6 @@ class Daemon:
             objective=plan.objective,
             wanted_leukocytes=plan.wanted_leukocytes,
             wanted_area_mm2=plan.wanted_area_mm2,
+            classes={entry.name: entry.role for entry in setup.bundle.manifest.classes},
+            threshold=setup.bundle.manifest.threshold,
         )

@@ -57,6 +57,10 @@ class DiskFullError(JournalError):
     """There is no room to begin a session, or none left to go on with one; what was counted is recorded."""
 
 
+class ReviewError(FnrbcError):
+    """A decision on a cell is not taken down: no such cell, a session that was signed off, or undone already."""
+
+
 class PublishError(FnrbcError):
     """The broker refused, or cannot be reached in the time allowed."""
 

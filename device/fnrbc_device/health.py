@@ -35,6 +35,7 @@ CURES: Final = {
     "disk_low": "The disk is nearly full: a session is closed before it is, and none begins; free some, or tell an "
     "engineer.",
     "clock_unsynced": "No time server holds the clock: dates may be wrong, counts are not; tell an engineer.",
+    "page_certificate_ended": "The page's certificate has ended: browsers refuse it, have a new one made.",
     "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
 }
 """Every reason, and its cure in one sentence."""

@@ -97,7 +97,8 @@ def test_a_late_client_learns_who_speaks_and_how_the_count_stands(broker, listen
     assert all(one.retained for one in heard.values())
 
 
-def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, tmp_path):
+def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, tmp_path, monkeypatch):
+    monkeypatch.setattr("fnrbc_device.daemon.FLUSH_TIMEOUT_S", 0.5)  # in vain here
     slide = SimulatedSlide.make(23, "giemsa", 10)
     microscope = SimulatedMicroscope(slide, seed=23, fps=30)
     stop = threading.Event()

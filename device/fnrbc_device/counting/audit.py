@@ -12,20 +12,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fnrbc_device.counting.schema import SCHEMA_VERSION, journal_error
+from fnrbc_device.counting.reading import open_to_read
+from fnrbc_device.counting.schema import SCHEMA_VERSION
 from fnrbc_device.errors import JournalError
 
 Kind = Literal[
-    "begun", "frame", "resumed", "gap", "paused", "unpaused", "flagged", "unflagged", "command", "alarm", "ended"
+    "begun",
+    "frame",
+    "resumed",
+    "gap",
+    "paused",
+    "unpaused",
+    "flagged",
+    "unflagged",
+    "command",
+    "alarm",
+    "review",
+    "ended",
+    "signed",
 ]
 """What a link is about: a session's begin, its going on after a crash, its end; one frame; a time without camera; what
-a person did at the microscope or asked for from elsewhere; an alarm."""
+a person did at the microscope or asked for from elsewhere; an alarm; a decision on a cell; a
+session's sign-off."""
 
 _LINK_COLUMNS: Final = "link, session, kind, frame, first_seq, last_seq, at_utc, note, told"
 
 _COVERED: Final = {
     "a frame": ("frames", "SELECT session, frame FROM frames", "SELECT session, frame FROM audit WHERE kind = 'frame'"),
     "a session": ("sessions", "SELECT session FROM sessions", "SELECT session FROM audit WHERE kind = 'begun'"),
+    "a sign-off": (
+        "sessions",
+        "SELECT session, signed_utc, signed_by FROM sessions WHERE signed_utc IS NOT NULL OR signed_by IS NOT NULL",
+        "SELECT session, at_utc, json_extract(note, '$.signed_by') FROM audit WHERE kind = 'signed'",
+    ),
 }
 """Rows that must have a link of their own, by what a person calls them: table, their keys, the links' keys."""
 
@@ -86,7 +105,7 @@ def prove(path: Path) -> Proof:
     JournalError
         There is no journal of this version at the path.
     """
-    with closing(_open_to_read(path)) as connection:
+    with closing(open_to_read(path)) as connection:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != SCHEMA_VERSION:
@@ -136,10 +155,11 @@ def _hash_before(connection: sqlite3.Connection, link: int) -> str:
 def _fault_of(connection: sqlite3.Connection, before: str, link: tuple[Any, ...], digest: str) -> str:
     if _hash(connection, before, link) != digest:
         return "what it covers was changed after it was written"
-    kept = connection.execute("SELECT count(*) FROM outbox WHERE seq BETWEEN ? AND ?", (link[4], link[5])).fetchone()[0]
-    # Messages that the lab has acknowledged may be gone; what is kept must be what was told.
-    if kept == link[5] - link[4] + 1 and _told(connection, link[4], link[5]) != link[8]:
-        return "a message of it was changed after it was written"
+    # Messages that the lab has acknowledged may be gone, some of a link's or all; each that is kept must be as it was.
+    told = dict(enumerate(link[8].split(), link[4]))
+    for seq, digest_now in _messages(connection, link[4], link[5]):
+        if told.get(seq) != digest_now:
+            return f"its message {seq} was changed after it was written"
     return ""
 
 
@@ -160,16 +180,25 @@ def _end_fault(connection: sqlite3.Connection) -> str:
 
 
 def _uncovered(connection: sqlite3.Connection) -> str:
-    """Rows that no link covers."""
+    """Rows that no link covers, and a sign-off whose row is as if it had not been."""
     for name, (table, rows, links) in _COVERED.items():
         row = connection.execute(f"{rows} EXCEPT {links} LIMIT 1").fetchone()
         if row:
             return f"{name} ({', '.join(map(str, row))}) of the table {table} has no link: it was added afterwards"
+    for name, table in (("event", "events"), ("decision", "reviews")):
+        row = connection.execute(
+            f"SELECT seq FROM {table} AS told WHERE NOT EXISTS (SELECT 1 FROM audit WHERE seq BETWEEN first_seq AND"
+            " last_seq AND audit.session = told.session) LIMIT 1"
+        ).fetchone()
+        if row:
+            return f"the {name} {row[0]} has no link: it was added afterwards"
     row = connection.execute(
-        "SELECT seq FROM events WHERE NOT EXISTS (SELECT 1 FROM audit WHERE seq BETWEEN first_seq AND last_seq"
-        " AND audit.session = events.session) LIMIT 1"
+        "SELECT session FROM audit JOIN sessions USING (session) WHERE kind = 'signed' AND signed_utc IS NULL LIMIT 1"
     ).fetchone()
-    return f"the event {row[0]} has no link: it was added afterwards" if row else ""
+    if row:
+        return f"session {row[0]} was signed off, and its sign-off was taken away"
+    row = connection.execute("SELECT seq FROM outbox, journal WHERE seq > last_seq LIMIT 1").fetchone()
+    return f"the message {row[0]} has no link: it was added afterwards" if row else ""
 
 
 def _damage(connection: sqlite3.Connection) -> str:
@@ -185,34 +214,31 @@ def _hash(connection: sqlite3.Connection, before: str, link: tuple[Any, ...]) ->
         rows += connection.execute("SELECT session, started_utc, meta FROM sessions WHERE session = ?", (session,))
     elif link[2] == "ended":
         rows += connection.execute(
-            "SELECT session, ended_utc, complete, ending FROM sessions WHERE session = ?", (session,)
+            "SELECT session, ended_utc, complete, ending, area_mm2, revisit_share, frame_rows, frame_cols"
+            " FROM sessions WHERE session = ?",
+            (session,),
         )
     elif link[2] == "frame":
         rows += connection.execute("SELECT * FROM frames WHERE session = ? AND frame = ?", (session, frame))
         rows += connection.execute("SELECT * FROM joins WHERE session = ? AND frame = ?", (session, frame))
     if seqs[1] >= seqs[0]:
         rows += connection.execute("SELECT * FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
+        rows += connection.execute("SELECT * FROM reviews WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
         pictures = connection.execute("SELECT seq, picture FROM crops WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
         rows += [(seq, hashlib.sha256(picture).hexdigest()) for seq, picture in pictures]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _told(connection: sqlite3.Connection, first_seq: int, last_seq: int) -> str:
-    """Hash of the messages that a transaction told; empty where it told nothing."""
+    """Hashes of the messages that a transaction told, one each: they are let go of one by one."""
+    return " ".join(digest for _, digest in _messages(connection, first_seq, last_seq))
+
+
+def _messages(connection: sqlite3.Connection, first_seq: int, last_seq: int) -> list[tuple[int, str]]:
+    """Numbers and hashes of the messages of a transaction that are kept."""
     if last_seq < first_seq:
-        return ""
+        return []
     rows = connection.execute(
         "SELECT seq, topic, payload FROM outbox WHERE seq BETWEEN ? AND ? ORDER BY seq", (first_seq, last_seq)
-    ).fetchall()
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise JournalError(f"{path} does not exist; give the state folder that holds journal.sqlite")
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
-        connection.execute("PRAGMA query_only = ON")
-    except sqlite3.Error as error:
-        raise journal_error(path, error) from error
-    return connection
+    )
+    return [(row[0], hashlib.sha256(json.dumps(row).encode()).hexdigest()) for row in rows]

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,10 +13,15 @@ from fnrbc_device.counting.history import History, Kept, as_png
 from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, journal_error, roll_back
 from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
 from fnrbc_device.publishing.topics import LOG_CELL, LOG_SESSION
-from fnrbc_device.records import BadFrame, CountEvent, Step
+from fnrbc_device.records import BadFrame, CountEvent, Role, Step
+from fnrbc_device.specimen import specimen_hash
 
 MAX_REASON: Final = 256
 """Characters of a reason or a name that go into a message; the journal keeps them whole."""
+
+
+USUAL_CLASSES: Final[dict[str, Role]] = {"fnrbc": "target", "leukocyte": "denominator", "other": "ignored"}
+"""What bundles of this software's training know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +38,17 @@ class SessionMeta:
     operator: str = ""
     """Who started it; empty where it started by itself."""
     specimen: str = ""
-    """As it is written on the slide. It stays on the device."""
+    """As it is written on the slide. It stays on the device: messages carry its hash."""
     note: str = ""
     objective: str = ""
     """Name of an objective of the configuration; empty for the camera's own pixel size."""
     wanted_leukocytes: int | None = None
     wanted_area_mm2: float | None = None
     """What the session was to count and to see."""
+    classes: dict[str, Role] = field(default_factory=lambda: dict(USUAL_CLASSES))
+    """The bundle's classes in its order, with what each means for the count: what a person may call a cell."""
+    threshold: float = 0.5
+    """Probability of the target class from which on a cell rather is one. 0..1."""
 
 
 class Entries(History):
@@ -130,6 +139,7 @@ class Entries(History):
             "software": meta.software,
             "bundle": meta.bundle,
             "pixel_size_um": meta.pixel_size_um,
+            "specimen": specimen_hash(meta.specimen, self._path.parent),
         }
         source = meta.source[:MAX_REASON]
         envelope = self._envelope(session_id)
@@ -160,10 +170,18 @@ class Entries(History):
         self._last_seq = record.seq
 
     def _cut_audit(self, session_id: str) -> None:
-        """Let the chain begin after a session; its acknowledged messages go with it."""
+        """Let the chain begin after a session; its acknowledged messages go with it.
+
+        A session is decided on while others follow: its links behind the next session's first stay in the chain.
+        """
         link, last_seq, digest = self._connection.execute(
-            "SELECT link, last_seq, hash FROM audit WHERE session = ? ORDER BY link DESC LIMIT 1", (session_id,)
+            "SELECT link, last_seq, hash FROM audit WHERE session = :session AND link < coalesce((SELECT min(link)"
+            " FROM audit JOIN sessions USING (session) WHERE session <> :session), link + 1)"
+            " ORDER BY link DESC LIMIT 1",
+            {"session": session_id},
         ).fetchone()
         self._connection.execute("UPDATE journal SET first_link = ?, before_first = ?", (link + 1, digest))
         self._connection.execute("DELETE FROM audit WHERE link <= ?", (link,))
         self._connection.execute("DELETE FROM outbox WHERE seq <= ?", (last_seq,))
+        self._connection.execute("UPDATE journal SET oldest_seq = max(oldest_seq, ?)", (last_seq + 1,))
+        self._connection.execute("DELETE FROM reviews WHERE seq <= ?", (last_seq,))

@@ -185,9 +185,12 @@ class Journal(Entries):
             for event in last_events:
                 self._enter_event(session_id, meta, event.best_frame, event, kept)
             self._require_agreement(session_id, tally)
+            seen = (float(tally.unique_area_mm2), float(tally.revisit_share)) if tally.unique_area_mm2 else (None, None)
             self._connection.execute(
-                "UPDATE sessions SET ended_utc = ?, complete = ?, ending = ? WHERE session = ?",
-                (iso_utc(ended_utc), complete, ending, session_id),
+                "UPDATE sessions SET ended_utc = ?, complete = ?, ending = ?, area_mm2 = ?, revisit_share = ?,"
+                " (frame_rows, frame_cols) = (SELECT frame_rows, frame_cols FROM plates"
+                " WHERE plates.session = sessions.session LIMIT 1) WHERE session = ?",
+                (iso_utc(ended_utc), complete, ending, *seen, session_id),
             )
             self._connection.execute("DELETE FROM plates WHERE session = ?", (session_id,))
             self._tell_session("finished", session_id, meta, counts | {"complete": complete})
@@ -224,7 +227,7 @@ class Journal(Entries):
             raise JournalError(f"session {session_id} cannot be let go of: it is not the oldest that may go")
         with self._transaction():
             self._cut_audit(session_id)
-            for table in ("crops", "plates", "events", "joins", "frames", "sessions"):
+            for table in ("crops", "plates", "events", "joins", "frames", "sessions"):  # decisions go with their links
                 self._connection.execute(f"DELETE FROM {table} WHERE session = ?", (session_id,))
         self._connection.execute("PRAGMA incremental_vacuum").fetchall()
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from fnrbc_device.clock import Clock, iso_utc
+from fnrbc_device.publishing.log_writer import MAX_TEXT
 from fnrbc_device.publishing.payloads import AlarmNow
-from fnrbc_device.publishing.registrar import MAX_TEXT, Registrar
+from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.states import StateBoard
 from fnrbc_device.publishing.topics import ALARM
 

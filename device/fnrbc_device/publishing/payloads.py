@@ -17,6 +17,10 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Text = Annotated[str, Field(max_length=256)]
 
 
+Judgement = Literal["confirmed", "rejected", "reclassified"]
+"""What a person says of a cell: it is of the target class; it is no cell to count; it is of another class."""
+
+
 class Payload(BaseModel):
     """Any message. Frozen; an unknown field, a NaN or a value out of bounds is refused."""
 
@@ -55,15 +59,17 @@ class Record(Payload):
 
 
 class CellRecord(Record):
-    """``log/cell``: one step of the count."""
+    """``log/cell``: one step of the count, or a person's decision on a cell."""
 
     schema_: Literal["cell/1"] = schema_field("cell/1")
     cell_id: Annotated[int, Field(ge=1)]
     """Number of the cell within its session."""
-    event: EventName
+    event: Literal[EventName, Judgement, "undone"]
+    """What the machine did, *counted* or *retracted*, or what a person did: the rest."""
     class_name: Text = Field(
         serialization_alias="class", validation_alias=AliasChoices("class", "class_name")
     )
+    """The machine's where ``review`` is *unverified* or *rejected*, else the person's."""
     role: Role
     probability: Share
     target_probability: Share
@@ -73,9 +79,14 @@ class CellRecord(Record):
     views: Count
     island: Count
     bundle: Text
-    review: Literal["unverified", "confirmed", "rejected"]
-    """A machine's count is unverified until a person has looked."""
+    review: Literal["unverified", Judgement]
+    """How the cell stands after this record for its reader. The machine's count is unverified until a person looked."""
     reason: Text
+    reviewer: Text = ""
+    """Who decided; empty where the machine did."""
+    reader: Literal[0, 1, 2] = 0
+    """0 the machine, whose records alone make ``tally`` and ``summary``; 1 the person whose decisions make the verified
+    count; 2 a second reader, blind to the first, who moves no count."""
 
 
 class SessionRecord(Record):
@@ -87,6 +98,8 @@ class SessionRecord(Record):
     bundle: Text
     source: Text
     pixel_size_um: Positive
+    specimen: Text = ""
+    """Hash of the specimen's id under a key that stays on the device; empty where none was given."""
     cells: Count | None = None
     fnrbc: Count | None = None
     leukocytes: Count | None = None
@@ -139,6 +152,8 @@ class SessionNow(State):
     state: SessionState
     started: Text | None = None
     """UTC, ISO 8601; null while idle."""
+    specimen: Text = ""
+    """Hash of the specimen's id under a key that stays on the device; empty where none was given."""
 
 
 class Counts(State):

@@ -1,0 +1,257 @@
+"""What people decided on the cells of a session, read beside what the machine counted; neither changes the other."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from fnrbc_device.counting.recount import ENTERING, Column, column
+from fnrbc_device.errors import ReviewError
+from fnrbc_device.publishing.payloads import Judgement
+from fnrbc_device.records import INDETERMINATE, Join, Pose, Role, Verdict, final_pose
+
+Reader = Literal[1, 2]
+"""The first reader's decisions make the verified count; the second, blind to the first, shows how far people agree."""
+
+_NEWEST: Final = (
+    "SELECT max(seq) AS seq, cell, event, class_name, role, probability, target_probability, island, row_px, col_px,"
+    " diameter_um, nucleus_ratio, views FROM events WHERE session = :session GROUP BY cell"
+)
+"""The machine's last word on each cell: beside ``max`` SQLite gives the other columns of the same row."""
+
+_DECIDED: Final = (
+    "SELECT max(seq) AS seq, cell, decision, class_name FROM reviews WHERE session = :session AND second = :second"
+    " AND decision <> 'undone' AND seq NOT IN (SELECT undoes FROM reviews WHERE undoes IS NOT NULL) GROUP BY cell"
+)
+"""What stands decided: the latest decision on a cell that was not undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A cell as the machine counted it, for a person to decide on."""
+
+    cell: int
+    verdict: Verdict
+    counted: bool
+    """False where the machine itself took it back."""
+    island: int
+    x_um: float
+    y_um: float
+    """On the island that its own became part of in the end."""
+    diameter_um: float
+    nucleus_ratio: float
+    views: int
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One decision, or one that takes an earlier one back."""
+
+    seq: int
+    """Of its record in the log."""
+    cell: int
+    reviewer: str
+    reader: Reader
+    decision: Literal[Judgement, "undone"]
+    """``confirmed``, ``rejected``, ``reclassified`` or ``undone``."""
+    class_name: str
+    """What the cell is by it; empty where it is none, or the decision was taken back."""
+    undoes: int | None
+    """``seq`` of what it takes back."""
+    at_utc: str
+    note: str
+    request: str
+    """The asker's own name for it; empty where none was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a session's cells are judged by."""
+
+    classes: Mapping[str, Role]
+    threshold: float
+    bundle: str
+    pixel_size_um: float
+
+    @property
+    def target(self) -> str:
+        """Name of the class that is counted as fNRBC."""
+        return next(name for name, role in self.classes.items() if role == "target")
+
+
+def basis(connection: sqlite3.Connection, session: str) -> Basis:
+    """Read what a session's cells are judged by.
+
+    Raises
+    ------
+    ReviewError
+        There is no such session.
+    """
+    row = connection.execute("SELECT meta FROM sessions WHERE session = ?", (session,)).fetchone()
+    if row is None:
+        raise _unknown(session)
+    meta = json.loads(row[0])
+    return Basis(meta["classes"], meta["threshold"], meta["bundle"], meta["pixel_size_um"])
+
+
+def require_open(connection: sqlite3.Connection, session: str) -> None:
+    """Refuse what would change a session that is unknown, or signed off.
+
+    Raises
+    ------
+    ReviewError
+        The session is no more to be changed.
+    """
+    signed_utc = signed(connection, session)
+    if signed_utc is not None:
+        raise ReviewError(f"session {session} was signed off at {signed_utc} and stays as it is; review another one")
+
+
+def signed(connection: sqlite3.Connection, session: str) -> str | None:
+    """When a session was signed off; None where it was not.
+
+    Raises
+    ------
+    ReviewError
+        There is no such session.
+    """
+    row = connection.execute("SELECT signed_utc FROM sessions WHERE session = ?", (session,)).fetchone()
+    if row is None:
+        raise _unknown(session)
+    return None if row[0] is None else str(row[0])
+
+
+def candidate(connection: sqlite3.Connection, session: str, cell: int) -> Candidate:
+    """Read one cell that stands in the machine's count, whatever its class.
+
+    Raises
+    ------
+    ReviewError
+        It does not stand in the count.
+    """
+    found = [one for one in _cells(connection, session, {cell}) if one.counted]
+    if not found:
+        raise ReviewError(f"cell {cell} is not in the count of session {session}; decide on one that is shown")
+    return found[0]
+
+
+def candidates(connection: sqlite3.Connection, session: str, since: int = 0) -> list[Candidate]:
+    """Cells that a person is asked about: those of the target class and the indeterminate ones.
+
+    Parameters
+    ----------
+    since
+        ``seq`` after which the machine had something new to say; those it took back since then are among them.
+
+    Returns
+    -------
+    list
+        In no particular order; from the session's begin, without those that were taken back.
+    """
+    names = None if since == 0 else _touched(connection, session, since)
+    found = [] if names is not None and not names else _cells(connection, session, names)
+    return [one for one in found if is_candidate(one.verdict) and (one.counted or since)]
+
+
+def is_candidate(verdict: Verdict) -> bool:
+    """Whether a person is asked about a cell that the machine decided so on."""
+    return verdict.role == "target" or verdict.class_name == INDETERMINATE
+
+
+def reviews(connection: sqlite3.Connection, session: str, reader: Reader = 1, since: int = 0) -> list[Review]:
+    """Decisions of a reader, in order, those after a ``seq`` alone; what was taken back is among them."""
+    rows = connection.execute(
+        "SELECT seq, cell, reviewer, second + 1, decision, class_name, undoes, at_utc, note,"
+        " coalesce(request, '') FROM reviews"
+        " WHERE session = ? AND second = ? AND seq > ? ORDER BY seq",
+        (session, reader - 1, since),
+    )
+    return [Review(*row) for row in rows]
+
+
+def standing_reviews(decided: Iterable[Review]) -> dict[int, Review]:
+    """The decision that stands on each cell, of one reader's decisions in order: the latest not taken back."""
+    decided = list(decided)
+    undone = {one.undoes for one in decided}
+    return {one.cell: one for one in decided if one.decision != "undone" and one.seq not in undone}
+
+
+def last_seq(connection: sqlite3.Connection) -> int:
+    """``seq`` of the last record of the log."""
+    return int(connection.execute("SELECT last_seq FROM journal").fetchone()[0])
+
+
+def crop(connection: sqlite3.Connection, session: str, cell: int) -> bytes | None:
+    """PNG of a cell's best view, (120, 120, 3); None where none was kept."""
+    row = connection.execute(
+        "SELECT picture FROM crops JOIN events USING (seq) WHERE events.session = ? AND cell = ?"
+        " ORDER BY seq DESC LIMIT 1",
+        (session, cell),
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
+def places(connection: sqlite3.Connection, session: str) -> list[tuple[int, float, float]]:
+    """Island, x and y in um of every cell that stands in the machine's count: what the slide looks like from above."""
+    return [(one.island, one.x_um, one.y_um) for one in _cells(connection, session, None) if one.counted]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cells of the machine's count that stand alike."""
+
+    verdict: Verdict
+    """The machine's; its probabilities are 0, for they differ within a group."""
+    decision: str | None
+    """None where nothing stands decided."""
+    class_name: str | None
+    """By that decision; empty where the cell is none."""
+    cells: int
+
+
+def groups(connection: sqlite3.Connection, session: str, reader: Reader = 1) -> list[Group]:
+    """How many cells stand alike, by the machine's verdict and a reader's decision."""
+    rows = connection.execute(
+        f"SELECT newest.class_name, role, decision, decided.class_name, count(*) FROM ({_NEWEST}) AS newest"
+        f" LEFT JOIN ({_DECIDED}) AS decided USING (cell) WHERE event IN ('counted', 'confirmed')"
+        " GROUP BY newest.class_name, role, decision, decided.class_name",
+        {"session": session, "second": reader - 1},
+    )
+    return [Group(Verdict(name, role, 0.0, 0.0), decision, by, cells) for name, role, decision, by, cells in rows]
+
+
+def column_by(classes: Mapping[str, Role], class_name: str) -> Column:
+    """Where in a tally a cell counts that a person called so."""
+    return column(Verdict(class_name, classes[class_name], 1.0, 1.0))
+
+
+def _unknown(session: str) -> ReviewError:
+    return ReviewError(f"session {session} is not in the record; choose one that is listed")
+
+
+def _touched(connection: sqlite3.Connection, session: str, since: int) -> set[int]:
+    rows = connection.execute("SELECT DISTINCT cell FROM events WHERE session = ? AND seq > ?", (session, since))
+    return {cell for (cell,) in rows}
+
+
+def _cells(connection: sqlite3.Connection, session: str, wanted: set[int] | None) -> list[Candidate]:
+    """The machine's last word on some cells, or on all."""
+    joins = [
+        Join(*row)
+        for row in connection.execute(
+            "SELECT island, into_island, row_px, col_px FROM joins WHERE session = ? ORDER BY frame, island", (session,)
+        )
+    ]
+    um = basis(connection, session).pixel_size_um
+    which = "" if wanted is None else f" HAVING cell IN ({', '.join(str(int(cell)) for cell in wanted)})"
+    rows = connection.execute(_NEWEST + which, {"session": session})
+    return [_candidate(row, joins, um) for row in rows]
+
+
+def _candidate(row: tuple[Any, ...], joins: list[Join], um: float) -> Candidate:
+    _, cell, event, class_name, role, probability, wanted, island, row_px, col_px, *measures = row
+    pose = final_pose(Pose(island, row_px, col_px), joins)
+    verdict = Verdict(class_name, role, probability, wanted)
+    place = (pose.island, um * pose.col_px, um * pose.row_px)
+    return Candidate(cell, verdict, event in ENTERING, *place, *measures)
