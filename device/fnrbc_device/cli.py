@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import fnrbc_device
-from fnrbc_device import bundle_command, command
+from fnrbc_device import bundle_command, command, user_command
 from fnrbc_device.allocation import keep_large_buffers
 from fnrbc_device.following.command import follow
 from fnrbc_device.wording import RESEARCH_USE_ONLY
@@ -174,6 +174,7 @@ def drift(
 
 
 app.add_typer(bundle_command.app, name="bundle")
+app.add_typer(user_command.app, name="user")
 app.command()(follow)
 
 

@@ -71,6 +71,8 @@ class Setup:
     """Whether the first session begins with the daemon, or when somebody starts it."""
     control: SessionControl = field(default_factory=SessionControl)
     """Shared with all who may start, hold and end a session."""
+    page_cert: Path | None = None
+    """The page's certificate: its end is said."""
 
 
 class Daemon:
@@ -140,7 +142,7 @@ class Daemon:
             parts = self._parts(capture, logbook, publisher, stop)
             parts.voice.introduce(journal.epoch, journal.last_seq)
             if opening is not None:
-                parts.voice.begin(opening.session, opening.began, journal.last_seq)
+                parts.voice.begin(opening.session, opening.began, journal.last_seq, opening.specimen)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
@@ -173,7 +175,7 @@ class Daemon:
 
     def _showing(self, publisher: Publisher | None) -> Showing:
         setup = self._setup
-        about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um)
+        about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um, setup.page_cert)
         return Showing(about, setup.live, publisher, setup.notifier, self._health, self._clock)
 
     def _first(self, logbook: Logbook, classifier: Classifier, stop: threading.Event) -> Opening | None:

@@ -21,6 +21,7 @@ from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.records import CountEvent, Step, Tally
 from fnrbc_device.resuming import Resuming
+from fnrbc_device.specimen import specimen_hash
 
 CHECKPOINT_FRAMES: Final = 120
 """Between two checkpoints of 1 to 3 MB, four seconds at 30 frames/s. Writing one takes 8 ms, on fewer than one frame in
@@ -43,6 +44,8 @@ class Opening:
     first_frame: int
     """Index that the source's next frame has in the record."""
     resumed: bool
+    specimen: str
+    """Hash of the specimen's id, for the lab."""
 
 
 class Logbook:
@@ -140,7 +143,8 @@ class Logbook:
         session = self._free_name(now)
         self._journal.begin(session, now, meta)
         self._note_session(session)
-        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, resumed=False)
+        specimen = specimen_hash(meta.specimen, self._folder)
+        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, resumed=False, specimen=specimen)
 
     def write(self, step: Step, analyser: Analyser) -> int:
         """Record a step; returns ``last_seq``.
@@ -204,7 +208,8 @@ class Logbook:
         self._plates = analyser.registration.plates.added
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
         began, following = _moment(cut_off.started_utc), cut_off.last_frame + 1
-        return Opening(cut_off.session, meta, analyser, began, following, resumed=True)
+        specimen = specimen_hash(meta.specimen, self._folder)
+        return Opening(cut_off.session, meta, analyser, began, following, resumed=True, specimen=specimen)
 
     def _note_session(self, session: str) -> None:
         self._checkpoint = CheckpointFile(self._folder, session)

@@ -82,7 +82,7 @@ class Session:
         parts.control.enter("running")
         parts.foot.begin()
         parts.health.begin()
-        parts.voice.begin(self._opening.session, self._opening.began, self._last_seq)
+        parts.voice.begin(self._opening.session, self._opening.began, self._last_seq, self._opening.specimen)
         try:
             self._count()
         except DiskFullError as full:

@@ -61,6 +61,8 @@ class Review:
     """``seq`` of what it takes back."""
     at_utc: str
     note: str
+    request: str
+    """The asker's own name for it; empty where none was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,23 @@ def require_open(connection: sqlite3.Connection, session: str) -> None:
     ReviewError
         The session is no more to be changed.
     """
+    signed_utc = signed(connection, session)
+    if signed_utc is not None:
+        raise ReviewError(f"session {session} was signed off at {signed_utc} and stays as it is; review another one")
+
+
+def signed(connection: sqlite3.Connection, session: str) -> str | None:
+    """When a session was signed off; None where it was not.
+
+    Raises
+    ------
+    ReviewError
+        There is no such session.
+    """
     row = connection.execute("SELECT signed_utc FROM sessions WHERE session = ?", (session,)).fetchone()
     if row is None:
         raise _unknown(session)
-    if row[0] is not None:
-        raise ReviewError(f"session {session} was signed off at {row[0]} and stays as it is; review another one")
+    return None if row[0] is None else str(row[0])
 
 
 def candidate(connection: sqlite3.Connection, session: str, cell: int) -> Candidate:
@@ -148,7 +162,8 @@ def is_candidate(verdict: Verdict) -> bool:
 def reviews(connection: sqlite3.Connection, session: str, reader: Reader = 1, since: int = 0) -> list[Review]:
     """Decisions of a reader, in order, those after a ``seq`` alone; what was taken back is among them."""
     rows = connection.execute(
-        "SELECT seq, cell, reviewer, second + 1, decision, class_name, undoes, at_utc, note FROM reviews"
+        "SELECT seq, cell, reviewer, second + 1, decision, class_name, undoes, at_utc, note,"
+        " coalesce(request, '') FROM reviews"
         " WHERE session = ? AND second = ? AND seq > ? ORDER BY seq",
         (session, reader - 1, since),
     )
@@ -182,20 +197,28 @@ def places(connection: sqlite3.Connection, session: str) -> list[tuple[int, floa
     return [(one.island, one.x_um, one.y_um) for one in _cells(connection, session, None) if one.counted]
 
 
-def groups(
-    connection: sqlite3.Connection, session: str, reader: Reader = 1
-) -> list[tuple[Verdict, str | None, str | None, int]]:
-    """How many cells of the machine's count stand alike: its verdict, the decision, the class by that, the number.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cells of the machine's count that stand alike."""
 
-    The probabilities of the verdicts are 0: they differ within a group.
-    """
+    verdict: Verdict
+    """The machine's; its probabilities are 0, for they differ within a group."""
+    decision: str | None
+    """None where nothing stands decided."""
+    class_name: str | None
+    """By that decision; empty where the cell is none."""
+    cells: int
+
+
+def groups(connection: sqlite3.Connection, session: str, reader: Reader = 1) -> list[Group]:
+    """How many cells stand alike, by the machine's verdict and a reader's decision."""
     rows = connection.execute(
         f"SELECT newest.class_name, role, decision, decided.class_name, count(*) FROM ({_NEWEST}) AS newest"
         f" LEFT JOIN ({_DECIDED}) AS decided USING (cell) WHERE event IN ('counted', 'confirmed')"
         " GROUP BY newest.class_name, role, decision, decided.class_name",
         {"session": session, "second": reader - 1},
     )
-    return [(Verdict(name, role, 0.0, 0.0), decision, by, n) for name, role, decision, by, n in rows]
+    return [Group(Verdict(name, role, 0.0, 0.0), decision, by, cells) for name, role, decision, by, cells in rows]
 
 
 def column_by(classes: Mapping[str, Role], class_name: str) -> Column:

@@ -2,10 +2,12 @@
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fnrbc_device.counting.recount import Column, column
 from fnrbc_device.counting.reviews import (
+    Group,
     Reader,
     basis,
     candidates,
@@ -16,7 +18,7 @@ from fnrbc_device.counting.reviews import (
     standing_reviews,
 )
 from fnrbc_device.intervals import per_hundred
-from fnrbc_device.records import Interval
+from fnrbc_device.records import Interval, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +80,29 @@ def verified_tally(connection: sqlite3.Connection, session: str, reader: Reader 
     ReviewError
         There is no such session.
     """
-    classes = basis(connection, session).classes
+    return tally_of(groups(connection, session, reader), basis(connection, session).classes)
+
+
+def tally_of(stand: Iterable[Group], classes: Mapping[str, Role]) -> VerifiedTally:
+    """Count what stands after review in all groups of a session.
+
+    Parameters
+    ----------
+    classes
+        Of the session's bundle.
+    """
     people: Counter[Column] = Counter()
     decisions: Counter[str] = Counter()
     asked = reviewed = machine = 0
-    for verdict, decision, class_name, cells in groups(connection, session, reader):
-        asked += cells * is_candidate(verdict)
-        if decision is None:
-            machine += cells * (column(verdict) == "leukocytes")
+    for group in stand:
+        asked += group.cells * is_candidate(group.verdict)
+        if group.decision is None:
+            machine += group.cells * (column(group.verdict) == "leukocytes")
             continue
-        reviewed += cells * is_candidate(verdict)
-        decisions[decision] += cells
-        if class_name:
-            people[column_by(classes, class_name)] += cells
+        reviewed += group.cells * is_candidate(group.verdict)
+        decisions[group.decision] += group.cells
+        if group.class_name:
+            people[column_by(classes, group.class_name)] += group.cells
     leukocytes = machine + people["leukocytes"]
     settled = asked == reviewed and leukocytes > 0
     return VerifiedTally(
@@ -115,10 +127,12 @@ def agreement(connection: sqlite3.Connection, session: str) -> Agreement | None:
     ReviewError
         There is no such session.
     """
-    cells = [one.cell for one in candidates(connection, session)]
-    first, second = (standing_reviews(reviews(connection, session, reader)) for reader in (1, 2))
-    if not cells or any(cell not in first or cell not in second for cell in cells):
+    if not all(verified_tally(connection, session, reader).complete for reader in (1, 2)):
         return None
+    cells = [one.cell for one in candidates(connection, session)]
+    if not cells:
+        return None
+    first, second = (standing_reviews(reviews(connection, session, reader)) for reader in (1, 2))
     # A rejected cell has no class: that is a category of its own.
     pairs = [(first[cell].class_name, second[cell].class_name) for cell in cells]
     return Agreement(len(pairs), sum(one == other for one, other in pairs), cohen_kappa(pairs))

@@ -13,7 +13,8 @@ Three kinds of message:
 - **log** (`log/...`): each record once, in order, through an outbox that survives kills and power cuts. A consumer
   takes `seq` = last + 1, drops what is not above its last, and asks for the rest of a gap with `replay`. The three
   of device, epoch and seq name a record for ever; a new `epoch` is a new journal, which counts from 1. `fnrbc follow`
-  does all this.
+  does all this. In `log/cell` the machine counts (`reader` 0), which alone makes `tally` and `summary`, and people
+  decide (`reader` 1): the newest of a cell's records with `reader` 1 says by `review` and `class` how it stands.
 - **state**: retained, the newest value only. `log_seq` is the last record that it includes.
 - **command and reply**: never retained, gone soon. A command older than 30 s, repeated, retained, malformed, larger
   than 2 kB or not possible as things stand is refused with the reason, on record in `log/audit`.

@@ -32,8 +32,15 @@ function connect() {
   source.addEventListener("beat", (message) => { heard(JSON.parse(message.data).age_s ?? 0); });
   source.addEventListener("error", () => {
     // A lost connection comes back by itself; a refused one (too many viewers) does not.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
+    if (source.readyState === EventSource.CLOSED) again();
   });
+}
+
+// Where the login has ended, the page loaded anew is the one to log in at.
+async function again() {
+  const answer = await fetch("/api/state").catch(() => null);
+  if (answer?.status === 401) location.reload();
+  else setTimeout(connect, RETRY_MS);
 }
 
 function heard(age) {

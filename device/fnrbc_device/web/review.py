@@ -1,0 +1,253 @@
+"""The review page: a gallery of candidates, and what people decide on them."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fnrbc_device.clock import SystemClock
+from fnrbc_device.counting import reviews
+from fnrbc_device.counting.reading import reading
+from fnrbc_device.counting.recount import column
+from fnrbc_device.counting.reviewing import Reviewing
+from fnrbc_device.counting.reviews import Candidate, Group, Reader, Review
+from fnrbc_device.counting.verified import agreement, tally_of
+from fnrbc_device.errors import JournalError, ReviewError
+from fnrbc_device.publishing.payloads import Judgement
+from fnrbc_device.records import INDETERMINATE
+from fnrbc_device.web.instrument import Instrument
+from fnrbc_device.web.rendering import render
+from fnrbc_device.web.visitor import require
+
+MAX_BODY: Final = 4096
+"""Bytes of a decision; with the longest note allowed it has some 1,500."""
+
+SESSIONS_LISTED: Final = 20
+"""Of the newest, to choose from; the page of sessions lists all."""
+
+
+class Asked(BaseModel):
+    """What a browser asks for: a decision on a cell, or that one is taken back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    session: Annotated[str, Field(max_length=64)]
+    cell: Annotated[int, Field(ge=1, lt=2**53)]
+    decision: Literal[Judgement, "undone"]
+    class_name: Annotated[str, Field(max_length=256)] = ""
+    undoes: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    """``seq`` of the decision that is taken back."""
+    reader: Reader = 1
+    note: Annotated[str, Field(max_length=256)] = ""
+    request: Annotated[str, Field(max_length=64)] = ""
+    """The browser's own name for it: sent again, it is not done again."""
+
+
+def routes(instrument: Instrument) -> list[Route]:
+    """The page and what it asks for."""
+    return [
+        Route("/review", _page(instrument)),
+        Route("/review/cells", _cells(instrument)),
+        Route("/review/places", _places(instrument)),
+        Route("/review/crop/{session}/{cell:int}.png", _crop(instrument)),
+        Route("/review/decisions", _decide(instrument), methods=["POST"]),
+    ]
+
+
+def _page(instrument: Instrument) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        require(request, "reviewer")
+        listed = _sessions(instrument)
+        session = request.query_params.get("session") or (listed[0]["session"] if listed else "")
+        if not session:
+            return render(request, "review_empty.html")
+        with _refusals(404), reading(_journal(instrument)) as connection:
+            basis = reviews.basis(connection, session)
+        return render(
+            request,
+            "review.html",
+            session=session,
+            reader=_reader(request),
+            classes=list(basis.classes),
+            target=basis.target,
+            threshold=basis.threshold,
+            listed=listed,
+        )
+
+    return respond
+
+
+def _cells(instrument: Instrument) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        require(request, "reviewer")
+        session, reader = request.query_params.get("session", ""), _reader(request)
+        since = _number(request.query_params.get("since", "0"))
+        with _refusals(404), reading(_journal(instrument)) as connection:
+            newest = reviews.last_seq(connection)
+            if since == newest:
+                return JSONResponse({"seq": newest})
+            found = reviews.candidates(connection, session, since)
+            told = reviews.reviews(connection, session, reader, since)
+            stand = reviews.groups(connection, session, reader)
+            tally = tally_of(stand, reviews.basis(connection, session).classes)
+            agreed = agreement(connection, session) if tally.complete else None
+            signed = reviews.signed(connection, session)
+        return JSONResponse(
+            {
+                "seq": newest,
+                "cells": [_cell(one) for one in found],
+                "decisions": [_decision(one) for one in told],
+                "tally": asdict(tally),
+                "machine": _machine(stand),
+                "agreement": asdict(agreed) if agreed else None,
+                "signed": signed,
+            }
+        )
+
+    return respond
+
+
+def _places(instrument: Instrument) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        require(request, "reviewer")
+        with _refusals(404), reading(_journal(instrument)) as connection:
+            found = reviews.places(connection, request.query_params.get("session", ""))
+        return JSONResponse({"places": [[island, round(x), round(y)] for island, x, y in found]})
+
+    return respond
+
+
+def _crop(instrument: Instrument) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        require(request, "reviewer")
+        with _refusals(404), reading(_journal(instrument)) as connection:
+            png = reviews.crop(connection, request.path_params["session"], request.path_params["cell"])
+        if png is None:
+            raise HTTPException(404, "no picture of this cell was kept")
+        return Response(png, media_type="image/png")
+
+    return respond
+
+
+def _decide(instrument: Instrument) -> Callable[[Request], Awaitable[Response]]:
+    async def respond(request: Request) -> Response:
+        reviewer = require(request, "reviewer").name
+        asked = await _asked(request)
+        with _refusals(409):
+            seq = await run_in_threadpool(_take_down, instrument, asked, reviewer)
+        return JSONResponse({"seq": seq, "reviewer": reviewer})
+
+    return respond
+
+
+def _take_down(instrument: Instrument, asked: Asked, reviewer: str) -> int:
+    with Reviewing(_journal(instrument), instrument.device, SystemClock()) as desk:
+        if asked.decision == "undone":
+            return desk.undo(asked.session, asked.undoes, reviewer, reader=asked.reader, request=asked.request)
+        return desk.decide(
+            asked.session,
+            asked.cell,
+            asked.decision,
+            reviewer,
+            class_name=asked.class_name,
+            reader=asked.reader,
+            note=asked.note,
+            request=asked.request,
+        )
+
+
+async def _asked(request: Request) -> Asked:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"a decision has at most {MAX_BODY} bytes; send one at a time")
+    try:
+        return Asked.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the message"
+        raise HTTPException(422, f"{where}: {first['msg']}; send what the page sends") from error
+
+
+def _sessions(instrument: Instrument) -> list[dict[str, str]]:
+    """The newest sessions, the newest first; none where nothing was counted yet."""
+    if instrument.journal_path is None or not instrument.journal_path.is_file():
+        return []
+    with _refusals(404), reading(instrument.journal_path) as connection:
+        rows = connection.execute(
+            "SELECT session, started_utc FROM sessions ORDER BY started_utc DESC, session DESC LIMIT ?",
+            (SESSIONS_LISTED,),
+        ).fetchall()
+    return [{"session": session, "started": started[:16].replace("T", " ")} for session, started in rows]
+
+
+def _journal(instrument: Instrument) -> Path:
+    """The record; it is not made by who looks for it."""
+    if instrument.journal_path is None or not instrument.journal_path.is_file():
+        raise HTTPException(404, "nothing was counted here yet; start a session first")
+    return instrument.journal_path
+
+
+@contextmanager
+def _refusals(status: int) -> Iterator[None]:
+    """Answer what is refused with a status, and trouble with the disk as such."""
+    try:
+        yield
+    except ReviewError as error:
+        raise HTTPException(status, str(error)) from error
+    except JournalError as error:
+        raise HTTPException(503, str(error)) from error
+
+
+def _reader(request: Request) -> Reader:
+    return 2 if request.query_params.get("reader") == "2" else 1
+
+
+def _number(words: str) -> int:
+    return int(words) if words.isdecimal() and len(words) < 16 else 0
+
+
+def _machine(stand: list[Group]) -> dict[str, int]:
+    """The machine's own count, whatever people decided."""
+    counts = dict.fromkeys(("fnrbc", "leukocytes", "other", "indeterminate"), 0)
+    for group in stand:
+        counts[column(group.verdict)] += group.cells
+    return counts
+
+
+def _cell(one: Candidate) -> dict[str, Any]:
+    return {
+        "cell": one.cell,
+        "counted": one.counted,
+        "indeterminate": one.verdict.class_name == INDETERMINATE,
+        "class": one.verdict.class_name,
+        "p": round(one.verdict.target_probability, 4),
+        "island": one.island,
+        "x_um": round(one.x_um, 1),
+        "y_um": round(one.y_um, 1),
+        "diameter_um": round(one.diameter_um, 1),
+        "nucleus_ratio": round(one.nucleus_ratio, 2),
+        "views": one.views,
+    }
+
+
+def _decision(one: Review) -> dict[str, Any]:
+    return {
+        "seq": one.seq,
+        "cell": one.cell,
+        "reviewer": one.reviewer,
+        "decision": one.decision,
+        "class": one.class_name,
+        "undoes": one.undoes,
+        "at": one.at_utc,
+        "request": one.request,
+    }

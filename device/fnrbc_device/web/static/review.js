@@ -1,0 +1,366 @@
+// The review page: shows candidates one by one, sends what a person decides, and shows what others decide meanwhile.
+
+import { drawPlace } from "./review_place.js";
+import { Sender } from "./review_sender.js";
+
+const POLL_MS = 500; // two people see each other's decisions within a second
+const HIDDEN_POLL_MS = 5000;
+const NOTICES = 3;
+
+const at = (id) => document.getElementById(id);
+const say = (id, text) => { const node = at(id); if (node.textContent !== text) node.textContent = text; };
+const { session, reader, target, me } = at("desk").dataset;
+const classes = at("desk").dataset.classes.split("\n").filter((name) => name !== target);
+const threshold = Number(at("desk").dataset.threshold);
+const named = `session=${encodeURIComponent(session)}&reader=${reader}`;
+
+const cells = new Map(); // what the machine says of each candidate, by its number
+const decisions = new Map(); // by seq: all that was decided, also what was taken back
+const nodes = new Map(); // of the gallery, by cell
+const mine = []; // requests of this browser's own decisions, the newest last
+let order = []; // numbers of the cells, as they are gone through
+let current = null;
+let moved = false; // whether a person went to this cell, rather than being led to it
+let seq = 0;
+let signed = null;
+let places = [];
+
+const sender = new Sender(`fnrbc-review-${session}-${reader}-${me}`, taken, refused, drawUnsent);
+
+// --- what stands ----------------------------------------------------------------------------------------------------
+
+// All decisions on a cell in order, those that are still on their way at the end.
+function decisionsOn(cell) {
+  const found = [...decisions.values()].filter((one) => one.cell === cell).sort((one, other) => one.seq - other.seq);
+  const known = new Set(found.map((one) => one.request));
+  const unsent = sender.waiting.filter((one) => one.cell === cell && !known.has(one.request));
+  return [...found, ...unsent.map((one) => ({ ...one, class: one.class_name, seq: one.request, undoes: sender.undoes(one) }))];
+}
+
+function standing(cell) {
+  const all = decisionsOn(cell);
+  const undone = new Set(all.map((one) => one.undoes).filter(Boolean));
+  return all.filter((one) => one.decision !== "undone" && !undone.has(one.seq)).at(-1) ?? null;
+}
+
+function words(one) {
+  return { confirmed: "fNRBC", rejected: "no cell", undone: "taken back" }[one.decision] ?? one.class;
+}
+
+function glyph(one) {
+  return { confirmed: "\u2713", rejected: "\u2715" }[one.decision] ?? String(classes.indexOf(one.class) + 1);
+}
+
+// --- deciding -------------------------------------------------------------------------------------------------------
+
+function decide(decision, className = "") {
+  if (current === null || signed) return undefined;
+  // Nothing is open any more: a key pressed once too often must not change the last cell.
+  if (!moved && sender.isOurs(standing(current)?.request)) return notice("All are decided on. Go to a cell to change what you said.");
+  mine.push(sender.ask({ session, cell: current, decision, class_name: className, reader: Number(reader) }));
+  at("spoken").textContent = `Cell ${current}: ${words({ decision, class: className })}`;
+  drawThumb(current);
+  go(nextOpen() ?? current, false);
+  drawCounts();
+  return undefined;
+}
+
+// Takes back what stands on the cell that a person went to, else this browser's newest decision.
+function undo() {
+  if (signed) return undefined;
+  const here = moved || !mine.length ? standing(current) : null;
+  const key = here?.seq ?? newestOfMine();
+  const one = key && (here ?? sender.waiting.find((ask) => ask.request === key) ?? decisions.get(key));
+  if (!one) return notice("There is nothing to undo.");
+  sender.takeBack({ session, cell: one.cell, decision: "undone", reader: Number(reader) }, key);
+  at("spoken").textContent = `Cell ${one.cell}: taken back`;
+  drawThumb(one.cell);
+  go(one.cell, false);
+  drawCounts();
+  return undefined;
+}
+
+function newestOfMine() {
+  while (mine.length) {
+    const request = mine.pop();
+    const key = sender.seqOf(request) ?? request;
+    const cell = decisions.get(key)?.cell ?? sender.waiting.find((ask) => ask.request === request)?.cell;
+    if (decisionsOn(cell).some((one) => one.seq === key) && standing(cell)?.seq === key) return key;
+  }
+  return null;
+}
+
+function taken(ask, answer) {
+  decisions.set(answer.seq, { ...ask, seq: answer.seq, class: ask.class_name ?? "", reviewer: answer.reviewer, at: new Date().toISOString() });
+  drawCell(ask.cell);
+  poll(); // the counts are the record's: ask for them at once
+}
+
+function refused(ask, sentence) {
+  notice(`Cell ${ask.cell}: not taken down. ${sentence}`);
+  drawCell(ask.cell);
+}
+
+// --- moving ---------------------------------------------------------------------------------------------------------
+
+function go(cell, byHand = true) {
+  const before = current;
+  current = cell;
+  moved = byHand;
+  for (const one of [before, cell]) if (nodes.has(one)) drawThumb(one);
+  drawDesk();
+  const node = nodes.get(cell);
+  if (!node) return;
+  if (at("gallery").contains(document.activeElement)) node.focus({ preventScroll: true });
+  const [box, frame] = [node.getBoundingClientRect(), at("gallery").getBoundingClientRect()];
+  // Only the gallery scrolls: on a phone the picture must stay where it is.
+  if (box.top < frame.top) at("gallery").scrollTop -= frame.top - box.top + 8;
+  if (box.bottom > frame.bottom) at("gallery").scrollTop += box.bottom - frame.bottom + 8;
+}
+
+function nextOpen() {
+  const from = order.indexOf(current) + 1;
+  return [...order.slice(from), ...order.slice(0, from)].find((cell) => cell !== current && !standing(cell));
+}
+
+function step(by) {
+  const to = order[Math.min(Math.max(order.indexOf(current) + by, 0), order.length - 1)];
+  if (to !== undefined) go(to);
+}
+
+function row() {
+  const list = nodes.get(current)?.closest("ul");
+  const tops = list ? [...list.children].map((item) => item.offsetTop) : [];
+  return Math.max(1, tops.filter((top) => top === tops[0]).length);
+}
+
+const KEYS = {
+  f: () => decide("confirmed"),
+  Enter: () => decide("confirmed"),
+  r: () => decide("rejected"),
+  u: undo,
+  n: () => go(nextOpen() ?? current),
+  ArrowRight: () => step(1),
+  ArrowLeft: () => step(-1),
+  ArrowDown: () => step(row()),
+  ArrowUp: () => step(-row()),
+};
+
+addEventListener("keydown", (event) => {
+  const plain = !(event.ctrlKey || event.metaKey || event.altKey);
+  if ((event.ctrlKey || event.metaKey) && event.key === "z") return event.preventDefault(), undo();
+  if (!plain || event.repeat && !event.key.startsWith("Arrow")) return undefined;
+  const elsewhere = event.target.closest("a, summary, input, select, .actions button");
+  if (event.key === "Enter" && elsewhere) return undefined;
+  const className = classes[Number(event.key) - 1];
+  const act = className ? () => decide("reclassified", className) : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!act || current === null) return undefined;
+  event.preventDefault();
+  return act();
+});
+
+at("actions").addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button || current === null) return;
+  const acts = { confirm: () => decide("confirmed"), reject: () => decide("rejected"), undo, class: () => decide("reclassified", button.dataset.class) };
+  acts[button.dataset.do]();
+});
+
+// --- drawing --------------------------------------------------------------------------------------------------------
+
+function drawCell(cell) {
+  if (nodes.has(cell)) drawThumb(cell);
+  if (cell === current) drawDesk();
+  drawCounts();
+}
+
+function thumb(cell) {
+  const item = document.createElement("li");
+  const button = document.createElement("button");
+  const picture = Object.assign(document.createElement("img"), { src: crop(cell), width: 60, height: 60, alt: "", loading: "lazy" });
+  const badge = document.createElement("span");
+  button.type = "button";
+  badge.className = "badge";
+  badge.setAttribute("aria-hidden", "true");
+  button.append(picture, badge);
+  button.addEventListener("click", () => go(cell));
+  item.append(button);
+  nodes.set(cell, button);
+  return button;
+}
+
+function crop(cell) {
+  return `/review/crop/${encodeURIComponent(session)}/${cell}.png`;
+}
+
+function drawThumb(cell) {
+  const button = nodes.get(cell);
+  const stands = standing(cell);
+  button.dataset.decision = stands?.decision ?? "";
+  button.querySelector(".badge").textContent = stands ? glyph(stands) : "";
+  button.setAttribute("aria-current", String(cell === current));
+  button.tabIndex = cell === current ? 0 : -1;
+  button.setAttribute("aria-label", `Cell ${cell}, p ${cells.get(cell).p.toFixed(2)}, ${stands ? `${glyph(stands)} ${words(stands)}` : "open"}`);
+}
+
+function drawGallery() {
+  const known = [...cells.values()].filter((one) => one.counted);
+  const nearest = (one) => Math.abs(one.p - threshold);
+  known.sort((one, other) => other.indeterminate - one.indeterminate || nearest(one) - nearest(other) || one.cell - other.cell);
+  order = known.map((one) => one.cell);
+  for (const [id, apart] of [["indeterminate", true], ["target", false]]) {
+    const items = known.filter((one) => one.indeterminate === apart).map((one) => (nodes.get(one.cell) ?? thumb(one.cell)).parentElement);
+    const list = at(`of-${id}`);
+    if (items.length !== list.children.length || items.some((item, i) => list.children[i] !== item)) list.replaceChildren(...items);
+    say(`n-${id}`, items.length ? `(${items.length})` : "(none)");
+  }
+  order.forEach(drawThumb);
+  if (!order.includes(current)) go(order.find((cell) => !standing(cell)) ?? order[0] ?? null, false);
+}
+
+function drawDesk() {
+  const cell = cells.get(current);
+  at("shown").hidden = !cell;
+  at("none").hidden = Boolean(cell);
+  if (!cell) return say("none", "No candidate yet. As soon as the session counts one, it is here.");
+  const stands = standing(current);
+  if (at("crop").getAttribute("src") !== crop(current)) {
+    at("crop").hidden = false;
+    at("no-picture").hidden = true;
+    at("crop").src = crop(current);
+  }
+  at("crop").alt = `Cell ${current}, its best view`;
+  say("name", `Cell ${current}`);
+  say("asked", cell.indeterminate ? "The machine leaves it open. Is it an fNRBC?" : "The machine counts it as fNRBC. Is it one?");
+  say("p", cell.p.toFixed(3));
+  at("mark").style.setProperty("left", `${100 * cell.p}%`);
+  at("bound").style.setProperty("left", `${100 * threshold}%`);
+  say("diameter", `${cell.diameter_um.toFixed(1)} \u00b5m`);
+  say("ratio", cell.nucleus_ratio.toFixed(2));
+  say("views", String(cell.views));
+  at("standing").hidden = !stands;
+  at("standing").dataset.decision = stands?.decision ?? "";
+  say("standing", stands ? `${glyph(stands)} ${words(stands)}` : "");
+  drawPlace(at("place"), places, cell);
+  drawHistory();
+  return undefined;
+}
+
+function drawHistory() {
+  const lines = decisionsOn(current).map((one) => {
+    const line = document.createElement("li");
+    const when = one.at ? new Date(one.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" }) : "now";
+    line.textContent = `${when} ${one.reviewer ?? me}: ${words(one)}`;
+    return line;
+  });
+  at("history").replaceChildren(...lines.slice(-4));
+}
+
+function drawCounts() {
+  const stands = order.map(standing).filter(Boolean);
+  say("done", String(stands.length));
+  say("all", String(order.length));
+  at("bar").value = order.length ? stands.length / order.length : 0;
+  at("bar").textContent = `${stands.length} of ${order.length}`;
+  say("complete", order.length && stands.length === order.length ? ": all of them" : "");
+  for (const button of at("actions").children) button.disabled = current === null || Boolean(signed);
+}
+
+// The counts are the record's own, not this page's.
+function drawTally(tally, machine, agreement) {
+  say("verified", String(tally.fnrbc));
+  say("split", `${tally.confirmed} confirmed, ${tally.rejected} rejected, ${tally.reclassified} of another class`);
+  const rate = tally.fnrbc_per_100_leukocytes;
+  say("ratio-verified", rate
+    ? `${rate.value.toFixed(1)} per 100 leukocytes (${rate.low.toFixed(1)}\u2013${rate.high.toFixed(1)}), ${tally.leukocytes_by_machine} of ${tally.leukocytes} leukocytes by machine`
+    : `no ratio before all are decided on: ${tally.candidates - tally.reviewed} open`);
+  say("machine", String(machine.fnrbc));
+  say("machine-split", `${machine.indeterminate} indeterminate, ${machine.leukocytes} leukocytes`);
+  at("kappa").hidden = !agreement;
+  if (!agreement) return;
+  const kappa = agreement.kappa === null ? "kappa not defined: all answers are alike" : `kappa ${agreement.kappa.toFixed(2)}`;
+  say("kappa", `Two readers agree on ${agreement.agreed} of ${agreement.cells}: ${kappa}`);
+}
+
+function drawUnsent() {
+  const late = sender.late;
+  at("unsent").hidden = !late && !signed;
+  if (signed) say("unsent", "This session is signed off: it stays as it is.");
+  else if (late) say("unsent", `${sender.waiting.length} not taken down yet. They are kept here and sent as soon as the appliance answers.`);
+}
+
+function notice(sentence) {
+  if (at("notices").lastChild?.textContent === sentence) return;
+  const node = Object.assign(document.createElement("p"), { className: "notice", textContent: sentence });
+  at("notices").append(node);
+  while (at("notices").children.length > NOTICES) at("notices").firstChild.remove();
+  setTimeout(() => node.remove(), 20000);
+}
+
+// --- what others do -------------------------------------------------------------------------------------------------
+
+function heard(one) {
+  if (decisions.has(one.seq)) return;
+  const before = standing(one.cell);
+  decisions.set(one.seq, one);
+  if (!seq || sender.isOurs(one.request) || !before || !sender.isOurs(before.request)) return;
+  notice(`Cell ${one.cell}: ${one.reviewer} decided \u201c${words(one)}\u201d after your \u201c${words(before)}\u201d. The later one stands; both are on record.`);
+}
+
+let asking = false;
+let again = false;
+let next = 0;
+
+async function poll() {
+  again = asking;
+  if (asking) return;
+  asking = true;
+  clearTimeout(next);
+  const fields = await answer(`/review/cells?${named}&since=${seq}`);
+  if (fields) take(fields);
+  asking = false;
+  next = setTimeout(poll, again ? 0 : document.hidden ? HIDDEN_POLL_MS : POLL_MS);
+}
+
+// What the appliance says, or null where it does not answer now.
+async function answer(address) {
+  try {
+    const response = await fetch(address, { signal: AbortSignal.timeout(5000) });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+function take(fields) {
+  if (fields.seq < seq) return location.reload(); // another record lies there
+  if (fields.cells) {
+    for (const one of fields.cells) cells.set(one.cell, one);
+    for (const one of fields.decisions) heard(one);
+    signed = fields.signed;
+    drawUnsent();
+    drawTally(fields.tally, fields.machine, fields.agreement);
+    drawGallery();
+    drawDesk();
+    drawCounts();
+    if (!seq || fields.cells.some((one) => one.counted)) lookAround();
+  }
+  seq = fields.seq;
+  return undefined;
+}
+
+let looking = false;
+async function lookAround() {
+  if (looking) return;
+  looking = true;
+  places = (await answer(`/review/places?${named}`))?.places ?? places; // a help, not the matter: the next look has it
+  drawDesk();
+  setTimeout(() => { looking = false; }, 10000);
+}
+
+at("crop").addEventListener("error", () => {
+  at("crop").hidden = true;
+  at("no-picture").hidden = false;
+});
+addEventListener("resize", drawDesk);
+poll();

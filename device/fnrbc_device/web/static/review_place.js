@@ -1,0 +1,29 @@
+// Where a candidate lies on the slide: all cells of its island as dots, and a ring round this one.
+
+const MAX_DOTS = 3000;
+
+export function drawPlace(canvas, places, cell) {
+  const ratio = window.devicePixelRatio || 1;
+  const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const pen = canvas.getContext("2d");
+  pen.clearRect(0, 0, width, height);
+  canvas.setAttribute("aria-label", `Place on the slide: ${Math.round(cell.x_um)} by ${Math.round(cell.y_um)} \u00b5m, island ${cell.island}`);
+  const here = places.filter(([island]) => island === cell.island);
+  const [xs, ys] = [1, 2].map((axis) => [...here.map((one) => one[axis]), axis === 1 ? cell.x_um : cell.y_um]);
+  const [left, right] = [xs.reduce((a, b) => Math.min(a, b)), xs.reduce((a, b) => Math.max(a, b))];
+  const [top, bottom] = [ys.reduce((a, b) => Math.min(a, b)), ys.reduce((a, b) => Math.max(a, b))];
+  const margin = 16 * ratio;
+  const scale = Math.min((width - 2 * margin) / Math.max(right - left, 100), (height - 2 * margin) / Math.max(bottom - top, 100));
+  const x = (um) => width / 2 + (um - (left + right) / 2) * scale;
+  const y = (um) => height / 2 + (um - (top + bottom) / 2) * scale;
+  pen.fillStyle = "#b4bfc8";
+  for (const [, across, down] of here.slice(0, MAX_DOTS)) pen.fillRect(x(across) - ratio, y(down) - ratio, 2 * ratio, 2 * ratio);
+  for (const [colour, wide] of [["#11161b", 6], ["#ff9d6e", 3]]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = wide * ratio;
+    pen.beginPath();
+    pen.arc(x(cell.x_um), y(cell.y_um), 8 * ratio, 0, 2 * Math.PI);
+    pen.stroke();
+  }
+}

@@ -1,0 +1,152 @@
+"""What the review page's addresses answer, and to whom."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from starlette.applications import Starlette
+
+from fnrbc_device.counting import reviewing
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.history import Kept
+from fnrbc_device.counting.journal import Journal
+from fnrbc_device.web.instrument import Instrument
+from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.review import routes
+from fnrbc_device.web.visitor import AT_THE_MICROSCOPE, Visitor
+
+CONFIRM = {"session": "s1", "cell": 4, "decision": "confirmed", "request": "r1"}
+
+
+@dataclass
+class As:
+    """Stands in for the guard: says who asks."""
+
+    app: Any
+    visitor: Visitor
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["fnrbc.visitor"] = self.visitor
+        await self.app(scope, receive, send)
+
+
+class Visit:
+    """Asks the pages without a network."""
+
+    def __init__(self, path: Path, visitor: Visitor = AT_THE_MICROSCOPE) -> None:
+        instrument = Instrument(LiveView(), journal_path=path, device="bench")
+        self._app = As(Starlette(routes=routes(instrument)), visitor)
+
+    def get(self, address: str) -> httpx.Response:
+        return self._ask("GET", address)
+
+    def post(self, address: str, **body: Any) -> httpx.Response:
+        return self._ask("POST", address, **body)
+
+    def _ask(self, method: str, address: str, **body: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, address, **body)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture
+def counted(path: Path, make_step: Any) -> Path:
+    with Journal.open(path) as journal:
+        meta = SessionMeta("0.1.0", "b", "simulation", 0.125)
+        journal.begin("s1", datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc), meta)
+        journal.record(make_step(0, [3, 4, 5]), Kept({4: np.full((120, 120, 3), 7, np.uint8)}))
+    return path
+
+
+@pytest.fixture
+def page(counted: Path) -> Visit:
+    return Visit(counted)
+
+
+def test_the_newest_session_is_shown_where_none_is_named(page: Visit) -> None:
+    assert 'data-session="s1"' in page.get("/review").text
+    assert 'data-reader="2"' in page.get("/review?session=s1&reader=2").text
+
+
+def test_where_nothing_was_counted_the_page_says_so_and_makes_no_record(tmp_path: Path) -> None:
+    page = Visit(tmp_path / "none.sqlite")
+    assert "Nothing was counted here yet" in page.get("/review").text
+    assert page.post("/review/decisions", json=CONFIRM).status_code == 404
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_decision_is_answered_with_its_number_and_asked_again_with_the_same(page: Visit) -> None:
+    first = page.post("/review/decisions", json=CONFIRM)
+    assert first.json() == {"seq": 5, "reviewer": "microscope"}
+    assert page.post("/review/decisions", json=CONFIRM).json() == first.json()
+    told = page.get("/review/cells?session=s1").json()
+    assert [(one["seq"], one["decision"], one["class"]) for one in told["decisions"]] == [(5, "confirmed", "fnrbc")]
+    assert told["tally"]["reviewed"] == 1
+    assert page.get("/review/cells?session=s1&since=5").json() == {"seq": 5}
+
+
+def test_pictures_and_places_are_answered(page: Visit) -> None:
+    picture = page.get("/review/crop/s1/4.png")
+    assert (picture.headers["content-type"], picture.content[1:4]) == ("image/png", b"PNG")
+    assert page.get("/review/crop/s1/5.png").status_code == 404
+    assert len(page.get("/review/places?session=s1").json()["places"]) == 3
+
+
+@pytest.mark.parametrize(
+    "address", ["/review?session=s9", "/review/cells?session=s9", "/review/places?session=../etc/passwd"]
+)
+def test_an_unknown_session_is_one_sentence(page: Visit, address: str) -> None:
+    answer = page.get(address)
+    assert (answer.status_code, answer.text.count("\n")) == (404, 0)
+    assert "is not in the record" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"cell": 99}, 409, "cell 99 is not in the count"),
+        ({"cell": "4"}, 422, "cell"),
+        ({"cell": 10**30}, 422, "cell"),
+        ({"decision": "burnt"}, 422, "decision"),
+        ({"decision": "undone", "undoes": 77}, 409, "decision 77 of session s1 does not stand"),
+        ({"decision": "reclassified", "class_name": "x"}, 409, "class 'x'"),
+        ({"session": "s9"}, 409, "s9 is not in the record"),
+        ({"surprise": 1}, 422, "surprise"),
+        ({"reader": 3}, 422, "reader"),
+        ({"note": "n" * 257}, 422, "note"),
+        ({"note": "n" * 5000}, 413, "at most"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused_with_the_reason(
+    page: Visit, change: dict[str, Any], status: int, words: str
+) -> None:
+    answer = page.post("/review/decisions", json=CONFIRM | change)
+    assert answer.status_code == status
+    assert words in answer.text
+    assert page.get("/review/cells?session=s1").json()["decisions"] == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_what_is_no_message_is_refused(page: Visit, body: bytes) -> None:
+    assert page.post("/review/decisions", content=body).status_code == 422
+
+
+def test_only_reviewers_see_and_decide_and_the_record_says_who(counted: Path) -> None:
+    page = Visit(counted, Visitor("olga", "operator"))
+    for address in ("/review", "/review/cells?session=s1", "/review/places?session=s1", "/review/crop/s1/4.png"):
+        assert page.get(address).status_code == 403
+    assert page.post("/review/decisions", json=CONFIRM).status_code == 403
+    answer = Visit(counted, Visitor("rita", "reviewer")).post("/review/decisions", json=CONFIRM)
+    assert answer.json()["reviewer"] == "rita"
+
+
+def test_the_name_at_the_microscope_is_nobodys_in_particular() -> None:
+    assert AT_THE_MICROSCOPE.name == reviewing.SHARED_NAME
