@@ -343,7 +343,8 @@ def test_every_command_is_one_key_and_ending_asks_first(
     press(browser, "p")  # while the question stands no other key commands
     press(browser, "Enter")
     browser.wait_for("!document.getElementById('ending').open")
-    assert browser.evaluate("window.asked") == [["/api/session/mark", "POST", "", {"note": ""}]]
+    token = browser.evaluate("document.querySelector('meta[name=token]').content")
+    assert browser.evaluate("window.asked") == [["/api/session/mark", "POST", token, {"note": ""}]]
     press(browser, "e")
     press(browser, "Tab")
     press(browser, "Enter")
