@@ -23,6 +23,7 @@ from fnrbc_device.errors import BundleError
 from fnrbc_device.manifest import FORMAT, SEALED_FILES, Manifest
 from fnrbc_device.records import Image, Role
 from fnrbc_device.signature import SIGNATURE, require_signature
+from fnrbc_device.vision.appearance import FEATURES, QUANTILES
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID
 
 MANIFEST: Final = "manifest.json"
@@ -48,6 +49,9 @@ class Bundle:
     """(S,) sorted; first 8 bytes of the sha256 of each picture that the network was fitted to or tuned on."""
     model_card: str
     """Markdown, for people."""
+    appearance: NDArray[np.float64] | None = None
+    """(classes, 5, 6) how the real crops looked that its figures were measured on: ``QUANTILES`` of ``FEATURES``, not a
+    number where a class had none. None where the bundle does not say."""
 
     @property
     def id(self) -> str:
@@ -214,6 +218,8 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
     try:
         with np.load(io.BytesIO(contents["golden.npz"]), allow_pickle=False) as golden:
             crops, probabilities = golden["crops"], golden["probabilities"]
+            # An array beside the golden crops: bundles without it stay readable, and it is sealed like all else.
+            looks = golden.get("appearance")
         seen = np.load(io.BytesIO(contents["seen.npy"]), allow_pickle=False)
         card = contents["MODEL_CARD.md"].decode()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -222,7 +228,10 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
     _require_array("golden crops", crops, (count, CROP_PX, CROP_PX, 3), np.uint8, where)
     _require_array("golden probabilities", probabilities, (count, len(manifest.classes)), np.float32, where)
     _require_array("seen pictures", seen, (len(seen),), np.uint64, where)
-    return Bundle(manifest, contents["model.onnx"], crops, probabilities, seen, card)
+    if looks is not None:
+        shape = (len(manifest.classes), len(QUANTILES), len(FEATURES))
+        _require_array("figures of appearance", looks, shape, np.float64, where)
+    return Bundle(manifest, contents["model.onnx"], crops, probabilities, seen, card, looks)
 
 
 def _require_array(what: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type, where: Path) -> None:

@@ -66,6 +66,28 @@ def rollback(config: ConfigPath = None) -> None:
     print(_counts(_switchable(config).rollback()))
 
 
+@app.command()
+def compare(
+    source: Annotated[Path, typer.Argument(help="The new bundle's folder or zip.")],
+    session: Annotated[
+        list[str] | None, typer.Option("--session", help="May be given several times. [default: all reviewed ones]")
+    ] = None,
+    config: ConfigPath = None,
+) -> None:
+    """Ask a bundle about the cells that people reviewed, beside the one in use; nothing is switched."""
+    from fnrbc_device.bundle import load_bundle
+    from fnrbc_device.config import load_config
+    from fnrbc_device.counting.labels import of_sessions
+    from fnrbc_device.reclassifying import in_words, reclassify
+    from fnrbc_device.verify import JOURNAL_NAME
+
+    settings = load_config(config)
+    before, now = (load_bundle(one, settings.bundle_key) for one in (bundle_for(settings), source))
+    of_session = of_sessions(settings.state_dir / JOURNAL_NAME, session or [])
+    found = reclassify([cell for cells in of_session.values() for cell in cells], before, now)
+    print(in_words(found, f"{before.id[:16]}, in use", now.id[:16]))
+
+
 def _store(config: "Config") -> "BundleStore":
     from fnrbc_device.bundle_store import BundleStore
 

@@ -20,7 +20,10 @@ from fnrbc_device.errors import FnrbcError
 from fnrbc_device.inference.machine import import_runtime, look_at_machine
 from fnrbc_device.inference.opening import open_classifier
 from fnrbc_device.panel.pins import pin_factory
+from fnrbc_device.publishing import certificates
 from fnrbc_device.records import BadFrame, Frame
+from fnrbc_device.web.access.gate import wants_login
+from fnrbc_device.web.tls import server_context
 
 State = Literal["ok", "warning", "fault", "not used"]
 
@@ -54,6 +57,7 @@ def check(config: Config) -> Iterator[Finding]:
         ("panel", _panel),
         ("broker", _broker),
         ("secret", _secret),
+        ("page", _page),
         ("temperature", _temperature),
     )
     yield Finding("configuration", "ok", f"read; its hash is {config.fingerprint()[:12]}")
@@ -135,6 +139,20 @@ def _secret(config: Config) -> Finding:
     if path.stat().st_mode & 0o077:
         return Finding("secret", "fault", f"{path} can be read by others; chmod 600 {path}")
     return Finding("secret", "ok", f"only its owner reads {path}")
+
+
+def _page(config: Config) -> Finding:
+    web = config.web
+    if not web.enabled:
+        return Finding("page", "not used", "web.enabled is false")
+    login = wants_login(web.access(config.state_dir), web.host)
+    server_context(web.cert_file, web.key_file)
+    if web.key_file is not None and web.key_file.stat().st_mode & 0o077:
+        return Finding("page", "fault", f"{web.key_file} can be read by others; chmod 600 {web.key_file}")
+    if words := certificates.warning(web.cert_file, SystemClock().utc()):
+        return Finding("page", "warning", words)
+    who = "who has an account" if login else "who sits at this machine"
+    return Finding("page", "ok", f"on {web.host} port {web.port}, for {who}")
 
 
 def _temperature(config: Config) -> Finding:

@@ -48,7 +48,7 @@ class Outside:
     plates: Mapping[int, NDArray[np.uint8]]
     """Pictures that registration holds on to, by the number of the plate."""
     crops: Mapping[int, Image]
-    """Best view of each counted candidate, by the number of its cell."""
+    """Best view of each counted cell that keeps one, by the number of the cell."""
 
 
 class CheckpointFile:

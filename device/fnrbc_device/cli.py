@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import fnrbc_device
-from fnrbc_device import bundle_command, command
+from fnrbc_device import bundle_command, command, user_command
 from fnrbc_device.allocation import keep_large_buffers
 from fnrbc_device.following.command import follow
 from fnrbc_device.wording import RESEARCH_USE_ONLY
@@ -131,7 +131,50 @@ def verify(
     print(prove(target, load_config(config).state_dir))
 
 
+@app.command()
+def reviewed(
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the dataset.")],
+    session: Annotated[
+        list[str] | None, typer.Option("--session", help="May be given several times. [default: all reviewed ones]")
+    ] = None,
+    reviewed_only: Annotated[
+        bool, typer.Option("--reviewed-only", help="Leave out the sample of leukocytes that nobody reviewed.")
+    ] = False,
+    stain: Annotated[str, typer.Option(help="Of the slides.")] = "not stated",
+    source: Annotated[str, typer.Option(help="Whose slides they are.")] = "cells reviewed on this device",
+    config: ConfigPath = None,
+) -> None:
+    """Write reviewed cells as a dataset that fnrbc-train cut takes."""
+    from fnrbc_device import reviewed as writing
+    from fnrbc_device.config import load_config
+    from fnrbc_device.verify import JOURNAL_NAME
+
+    dataset = writing.gather(load_config(config).state_dir / JOURNAL_NAME, session or [], reviewed_only)
+    writing.write(dataset, out, stain, source)
+    print(dataset.in_words(out))
+
+
+@app.command()
+def drift(
+    session: Annotated[str, typer.Argument(help="A session of this device.")],
+    bundle: BundlePath = None,
+    config: ConfigPath = None,
+) -> None:
+    """Say how a session's cells look different from those that the bundle in use was measured on."""
+    from fnrbc_device import drift as drifting
+    from fnrbc_device.bundle import load_bundle
+    from fnrbc_device.config import load_config
+    from fnrbc_device.counting.labels import of_sessions
+    from fnrbc_device.verify import JOURNAL_NAME
+
+    settings = load_config(config)
+    model = load_bundle(bundle or bundle_command.bundle_for(settings))
+    cells = of_sessions(settings.state_dir / JOURNAL_NAME, [session])[session]
+    print(drifting.in_words(drifting.drifts(cells, model), session))
+
+
 app.add_typer(bundle_command.app, name="bundle")
+app.add_typer(user_command.app, name="user")
 app.command()(follow)
 
 

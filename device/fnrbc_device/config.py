@@ -4,13 +4,22 @@ import difflib
 import hashlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.web.access.settings import AccessSettings, LoginPlace, is_host, is_loopback
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,6 +29,7 @@ else:
 DEFAULT_PATH: Final = Path("/etc/fnrbc/fnrbc.toml")
 
 
+HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 Pin = Annotated[int, Field(ge=1, le=40)]
 
 
@@ -50,6 +60,15 @@ class CameraSettings(_Part):
     """In the camera's own unit."""
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     """Of the simulated slide and hand."""
+
+
+class ObjectiveSettings(_Part):
+    """An objective that a session may be counted with."""
+
+    name: Annotated[str, Field(pattern=r"^[\w .,/x+-]{1,40}$")]
+    """As people call it, such as ``40x oil``."""
+    pixel_size_um: Annotated[float, Field(ge=0.01, le=1.0)]
+    """Size that a camera pixel has on the slide with it."""
 
 
 class SessionSettings(_Part):
@@ -104,10 +123,38 @@ class WebSettings(_Part):
     """The page at the microscope."""
 
     enabled: bool = True
-    host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
-    """Loopback only: beyond it the page would need a login."""
+    cert_file: Path | None = None
+    """This machine's certificate, PEM, with those of its issuers; with it the page speaks TLS."""
+    key_file: Path | None = None
+    """Readable by the daemon's user only."""
+    host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
+    """The address to listen on: this machine's own loopback, or with TLS and a login one that others reach."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8350
     """0 for any free port."""
+    names: Annotated[tuple[HostName, ...], Field(max_length=16)] = ()
+    """Under which others know this machine, beside its addresses and its own name."""
+    login: LoginPlace = "network"
+    """Who logs in: all who come over the network, or always also who sits at this machine."""
+
+    @field_validator("key_file")
+    @classmethod
+    def _key_goes_with_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if key is not None and info.data.get("cert_file") is None:
+            raise ValueError("key_file needs cert_file beside it; give both")
+        return key
+
+    @field_validator("host")
+    @classmethod
+    def _others_need_tls(cls, host: str, info: ValidationInfo) -> str:
+        if not is_host(host):
+            raise ValueError("an address of this machine is wanted, such as 127.0.0.1, 192.168.1.7 or 0.0.0.0")
+        if not is_loopback(host) and None in (info.data.get("cert_file"), info.data.get("key_file")):
+            raise ValueError("others could reach it in plain text; set cert_file and key_file, or keep 127.0.0.1")
+        return host
+
+    def access(self, state_dir: Path) -> AccessSettings:
+        """As the pages want it."""
+        return AccessSettings(state_dir, self.login, self.names, self.cert_file, self.key_file)
 
 
 class Config(_Part):
@@ -121,11 +168,21 @@ class Config(_Part):
     """Ed25519 public key, PEM; with it, bundles that it did not sign are refused."""
     camera: CameraSettings = CameraSettings()
     session: SessionSettings = SessionSettings()
+    objectives: Annotated[tuple[ObjectiveSettings, ...], Field(max_length=16)] = ()
+    """Beside the one that ``camera.pixel_size_um`` stands for. Who starts a session chooses one."""
     inference: InferenceSettings = InferenceSettings()
     record: RecordPart = RecordPart()
     mqtt: MqttSettings = MqttSettings()
     panel: PanelSettings = PanelSettings()
     web: WebSettings = WebSettings()
+
+    @field_validator("objectives")
+    @classmethod
+    def _names_differ(cls, objectives: tuple[ObjectiveSettings, ...]) -> tuple[ObjectiveSettings, ...]:
+        names = [one.name for one in objectives]
+        if len(set(names)) < len(names):
+            raise ValueError("two objectives have the same name; give each its own")
+        return objectives
 
     def fingerprint(self) -> str:
         """sha256 of all values, which goes on every result."""
@@ -171,11 +228,12 @@ def _first_fault(error: ValidationError) -> str:
 
 def _nearest(loc: tuple[Any, ...]) -> str:
     model: type[BaseModel] = Config
-    for part in loc[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+    for part in (part for part in loc[:-1] if isinstance(part, str)):  # numbers count the parts of a list
+        annotation = model.model_fields[part].annotation
+        found = next(iter(get_args(annotation)), annotation)
+        if not (isinstance(found, type) and issubclass(found, BaseModel)):
             break
-        model = annotation
+        model = found
     known = list(model.model_fields)
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

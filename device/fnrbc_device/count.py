@@ -218,7 +218,7 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
 def _gallery(cells: list[Cell], threshold: float, um: float) -> list[GalleryItem]:
     """Candidates whose picture was kept; those nearest to the threshold, where there are too many."""
     kept = [(cell, cell.settled, cell.best[0].crop) for cell in cells if cell.best and cell.settled]
-    items = [_gallery_item(cell, event, crop, um) for cell, event, crop in kept]
+    items = [_gallery_item(cell, event, crop, um) for cell, event, crop in kept if event.verdict.is_candidate]
     items.sort(key=lambda item: abs(item.probability - threshold))
     return items[:GALLERY_LIMIT]
 

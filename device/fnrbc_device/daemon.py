@@ -34,7 +34,7 @@ from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import BadFrame, Frame, Tally
 from fnrbc_device.session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts, Session
-from fnrbc_device.showing import NOTHING_COUNTED, About, Showing, looked_at
+from fnrbc_device.showing import NO_SESSION, NOTHING_COUNTED, About, Showing, looked_at
 from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.live import LiveView
 
@@ -71,6 +71,8 @@ class Setup:
     """Whether the first session begins with the daemon, or when somebody starts it."""
     control: SessionControl = field(default_factory=SessionControl)
     """Shared with all who may start, hold and end a session."""
+    page_cert: Path | None = None
+    """The page's certificate: its end is said."""
 
 
 class Daemon:
@@ -91,6 +93,7 @@ class Daemon:
         self._health = HealthMonitor()
         self._full: DiskFullError | None = None
         self._seen_s = self._clock.monotonic_s()
+        self._told = NO_SESSION
         self.session_id = ""
         """Of the newest session; empty before the first."""
 
@@ -139,7 +142,7 @@ class Daemon:
             parts = self._parts(capture, logbook, publisher, stop)
             parts.voice.introduce(journal.epoch, journal.last_seq)
             if opening is not None:
-                parts.voice.begin(opening.session, opening.began, journal.last_seq)
+                parts.voice.begin(opening.session, opening.began, journal.last_seq, opening.specimen)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
@@ -172,7 +175,7 @@ class Daemon:
 
     def _showing(self, publisher: Publisher | None) -> Showing:
         setup = self._setup
-        about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um)
+        about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um, setup.page_cert)
         return Showing(about, setup.live, publisher, setup.notifier, self._health, self._clock)
 
     def _first(self, logbook: Logbook, classifier: Classifier, stop: threading.Event) -> Opening | None:
@@ -190,6 +193,7 @@ class Daemon:
             self.session_id = opening.session
             session = Session(parts, opening)
             tally, self._full, opening = session.run(), session.full, None
+            self._told = session.told
             if self._full is not None:
                 break
         return tally
@@ -207,7 +211,9 @@ class Daemon:
                 opening = self._begun(parts, classifier, frame.index if frame else 0)
                 if opening is not None:
                     return opening
-            health = parts.showing.show(looked_at(frame), parts.control.state, "ready", self.session_id)
+            state = parts.control.state
+            told = self._told if state == "finished" else NO_SESSION
+            health = parts.showing.show(looked_at(frame), state, "ready", told)
             parts.foot.show(health)
             parts.voice.tell_health(health, parts.logbook.last_seq)
             parts.showing.alive()

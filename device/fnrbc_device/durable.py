@@ -11,10 +11,17 @@ from typing import Final
 _POLL_S: Final = 0.05
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Put a file in its place in one step: who looks sees the old one or the new one."""
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Put a file in its place in one step: who looks sees the old one or the new one.
+
+    Parameters
+    ----------
+    mode
+        Who may read and write it, from the first byte on; the process's umask takes more away.
+    """
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    part.unlink(missing_ok=True)  # one left by a kill keeps its own mode
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -33,6 +33,7 @@ CURES: Final = {
     "camera.pixel_size_um.",
     "engine_parity_failed": "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
     "disk_low": "The disk is nearly full: this session will be closed; free some, or tell an engineer.",
+    "page_certificate_ended": "The page's certificate has ended: browsers refuse it, have a new one made.",
     "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
 }
 """Every reason, and its cure in one sentence."""

@@ -21,6 +21,7 @@ from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.records import CountEvent, Step, Tally
 from fnrbc_device.resuming import Resuming
+from fnrbc_device.specimen import specimen_hash
 
 CHECKPOINT_FRAMES: Final = 120
 """Between two checkpoints of 1 to 3 MB, four seconds at 30 frames/s. Writing one takes 8 ms, on fewer than one frame in
@@ -37,11 +38,14 @@ class Opening:
     """How a session starts."""
 
     session: str
+    meta: SessionMeta
     analyser: Analyser
     began: datetime
     first_frame: int
     """Index that the source's next frame has in the record."""
     resumed: bool
+    specimen: str
+    """Hash of the specimen's id, for the lab."""
 
 
 class Logbook:
@@ -139,7 +143,8 @@ class Logbook:
         session = self._free_name(now)
         self._journal.begin(session, now, meta)
         self._note_session(session)
-        return Opening(session, fresh(meta.pixel_size_um), now, first_frame, resumed=False)
+        specimen = specimen_hash(meta.specimen, self._folder)
+        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, resumed=False, specimen=specimen)
 
     def write(self, step: Step, analyser: Analyser) -> int:
         """Record a step; returns ``last_seq``.
@@ -196,13 +201,15 @@ class Logbook:
         self._reserve.hold()
         note = {"after_frame": cut_off.last_frame, "last_utc": cut_off.last_utc, "boot": boot_id()}
         self._journal.resume(cut_off.session, note)
-        pixel_size_um = float(json.loads(cut_off.meta)["pixel_size_um"])
-        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(pixel_size_um))
+        meta = SessionMeta(**json.loads(cut_off.meta))
+        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(meta.pixel_size_um))
         analyser = resuming.analyser(source, may_go_on)
         self._note_session(cut_off.session)
         self._plates = analyser.registration.plates.added
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
-        return Opening(cut_off.session, analyser, _moment(cut_off.started_utc), cut_off.last_frame + 1, resumed=True)
+        began, following = _moment(cut_off.started_utc), cut_off.last_frame + 1
+        specimen = specimen_hash(meta.specimen, self._folder)
+        return Opening(cut_off.session, meta, analyser, began, following, resumed=True, specimen=specimen)
 
     def _note_session(self, session: str) -> None:
         self._checkpoint = CheckpointFile(self._folder, session)

@@ -168,6 +168,11 @@ class Verdict:
     target_probability: float
     """Calibrated probability that the cell is an fNRBC, fused over its views. 0..1."""
 
+    @property
+    def is_candidate(self) -> bool:
+        """Whether a person is asked about the cell."""
+        return self.role == "target" or self.class_name == INDETERMINATE
+
 
 @dataclass(frozen=True, slots=True)
 class CountEvent:

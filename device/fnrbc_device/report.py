@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.records import INDETERMINATE, Image
-from fnrbc_device.report_map import map_html
+from fnrbc_device.report_map import LEGEND, map_html
 from fnrbc_device.report_picture import data_uri
-from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, number, rejection, to_go
+from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, left_open, number, rejection, to_go
 
 CROP_QUALITY: Final = 90
 """A 120x120 crop takes 3-5 kB, and a person sees the chromatin as in the crop itself."""
@@ -35,6 +35,8 @@ class GalleryItem:
     y_um: float
     views: int
     diameter_um: float
+    review: str = ""
+    """What a person decided and who; empty where nobody did."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +55,16 @@ class Report:
     """Probability of the target class from which on a cell is counted. 0..1."""
     provenance: Row
     """Software, bundle, source, pixel size, ...: shown in this order."""
+    left_open: Sequence[str] = ()
+    """What keeps the count from being complete, in words; empty for what the summary says by itself."""
     target: str = "fnrbc"
     """The bundle's name for the target class."""
+    sections: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
+    """Further tables, each under its heading: the count after review, what happened in the session."""
+    legend: str = LEGEND
+    """Of the map."""
+    cells_file: str = "cells.csv"
+    """Where a reader finds all cells."""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -85,8 +95,10 @@ def report_html(report: Report) -> str:
         research,
         "<header><h1>Count of fetal nucleated red blood cells</h1>",
         f'<p class="soft">{escape(report.title)}</p></header>',
-        f"<main>{_counts(report.summary)}{_open(report.summary)}{_basis(report.summary)}",
-        map_html(report.mosaics, report.cells, report.target),
+        f"<main>{_counts(report.summary)}{_open(report)}",
+        "".join(f"<h2>{escape(heading)}</h2>{_table(rows)}" for heading, rows in report.sections),
+        _basis(report.summary),
+        map_html(report.mosaics, report.cells, report.target, report.legend),
         _gallery(report),
         f"{_provenance(report.provenance)}</main><footer>{research}</footer></body></html>",
     ]
@@ -121,21 +133,14 @@ def _count(summary: Row, name: str) -> str:
     return number(int(summary[name]))
 
 
-def _open(summary: Row) -> str:
+def _open(report: Report) -> str:
     """Say what keeps the count from being complete."""
+    summary = report.summary
     if summary["complete"]:
         return "<p>Complete: nothing is left open.</p>"
-    causes = []
-    if not summary["frames_used"]:
-        causes.append("no frame could be used")
-    if summary["islands"] > 1:
-        causes.append(
-            f"the frames form {summary['islands']} islands that are not joined: "
-            "a cell seen on two of them is counted twice"
-        )
-    if summary["cells_open"]:
-        causes.append(f"{number(summary['cells_open'])} cells were seen and not settled")
-    return f'<p class="note"><b>Not complete.</b> {escape("; ".join(causes).capitalize())}.</p>'
+    own = left_open(summary["frames_used"], summary["islands"], summary["cells_open"])
+    causes = "; ".join(report.left_open or own)
+    return f'<p class="note"><b>Not complete.</b> {escape(causes[:1].upper() + causes[1:])}.</p>'
 
 
 def _basis(summary: Row) -> str:
@@ -145,22 +150,26 @@ def _basis(summary: Row) -> str:
     rows = {
         "Frames used": f"{_count(summary, 'frames_used')} of {number(frames)}",
         "Frames not used": reasons or "none",
-        "Area seen, each place once": f"{summary['unique_area_mm2']:.3f} mm\N{SUPERSCRIPT TWO}",
-        "Of what came into view, seen before": f"{summary['revisit_share']:.0%}",
+        "Area seen, each place once": _or_unknown(summary["unique_area_mm2"], "{:.3f} mm\N{SUPERSCRIPT TWO}"),
+        "Of what came into view, seen before": _or_unknown(summary["revisit_share"], "{:.0%}"),
         "To plan with": to_go(summary["leukocytes_to_go"]["value"]),
         "Islands": str(summary["islands"]),
     }
-    return f"<h2>What the count rests on</h2>{_table(rows)}"
+    return f"<h2>What the count rests on</h2>{_table(rows.items())}"
+
+
+def _or_unknown(value: float | None, form: str) -> str:
+    return "not on record" if value is None else form.format(value)
 
 
 def _provenance(provenance: Row) -> str:
-    return f"<h2>Provenance</h2>{_table(provenance)}"
+    return f"<h2>Provenance</h2>{_table(provenance.items())}"
 
 
-def _table(rows: Row) -> str:
+def _table(rows: Iterable[tuple[str, object]]) -> str:
     lines = (
         f'<tr><th scope="row">{escape(str(name))}</th><td>{escape(_written(value))}</td></tr>'
-        for name, value in rows.items()
+        for name, value in rows
     )
     return f"<table>{''.join(lines)}</table>"
 
@@ -182,7 +191,7 @@ def _gallery(report: Report) -> str:
     body = "".join(parts) or "<p>No cell came near the threshold.</p>"
     return (
         f"<h2>Candidates</h2><p>Nearest to the threshold of {report.threshold:.2f} first; "
-        f"<i>p</i> is the calibrated probability of an fNRBC. All cells are in cells.csv.</p>{body}"
+        f"<i>p</i> is the calibrated probability of an fNRBC. All cells are in {escape(report.cells_file)}.</p>{body}"
     )
 
 
@@ -203,5 +212,9 @@ def _card(item: GalleryItem, kind: str) -> str:
         f'<li class="{kind}"><img src="{data_uri(item.crop, CROP_QUALITY)}" width="120" height="120" '
         f'alt="{escape(name)}"><b>{item.cell}</b> {escape(item.class_name)}'
         f"<br>p {item.probability:.3f}, {views}<br>"
-        f"{item.diameter_um:.1f} \N{MICRO SIGN}m, at ({item.x_um:.0f}, {item.y_um:.0f})</li>"
+        f"{item.diameter_um:.1f} \N{MICRO SIGN}m, at ({item.x_um:.0f}, {item.y_um:.0f}){_decided(item)}</li>"
     )
+
+
+def _decided(item: GalleryItem) -> str:
+    return f"<br><b>{escape(item.review)}</b>" if item.review else ""

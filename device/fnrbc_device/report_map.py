@@ -44,7 +44,7 @@ LEGEND: Final = "Double ring: counted as fNRBC. Dashed ring with ?: indeterminat
 Row = Mapping[str, Any]
 
 
-def map_html(mosaics: Sequence[Mosaic], cells: Sequence[Row], target: str) -> str:
+def map_html(mosaics: Sequence[Mosaic], cells: Sequence[Row], target: str, legend: str = LEGEND) -> str:
     """Draw the islands.
 
     Parameters
@@ -55,6 +55,8 @@ def map_html(mosaics: Sequence[Mosaic], cells: Sequence[Row], target: str) -> st
         Rows of ``cells.csv``; those of the target class and the indeterminate ones are marked.
     target
         Name of the target class.
+    legend
+        What the marks and colours mean.
     """
     if not mosaics:
         return "<h2>Map of the slide</h2><p>No frame could be placed.</p>"
@@ -63,7 +65,7 @@ def map_html(mosaics: Sequence[Mosaic], cells: Sequence[Row], target: str) -> st
     left_out = len(mosaics) - len(largest)
     more = f'<p class="soft">{left_out} smaller islands are not drawn.</p>' if left_out else ""
     defs = f'<svg class="defs" width="0" height="0" aria-hidden="true">{MARKS}</svg>'
-    return f'<h2>Map of the slide</h2>{defs}<p class="soft">{LEGEND}</p>{figures}{more}'
+    return f'<h2>Map of the slide</h2>{defs}<p class="soft">{escape(legend)}</p>{figures}{more}'
 
 
 def _seen_um2(mosaic: Mosaic) -> float:

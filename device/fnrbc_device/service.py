@@ -1,5 +1,6 @@
 """``fnrbc run``: puts together what the configuration names, and counts until stopped."""
 
+import logging
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.opening import open_camera
+from fnrbc_device.clock import SystemClock
 from fnrbc_device.config import Config, PanelSettings
 from fnrbc_device.control import SessionControl
 from fnrbc_device.daemon import Daemon, Setup
@@ -15,12 +17,16 @@ from fnrbc_device.errors import ConfigError
 from fnrbc_device.inference.opening import EngineSettings
 from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
+from fnrbc_device.publishing import certificates
 from fnrbc_device.scale import require_known_pixel_size
 from fnrbc_device.session import PIXEL_SIZE_SETTING
 from fnrbc_device.systemd import Notifier
+from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
+
+_log = logging.getLogger(__name__)
 
 
 def run_service(config: Config) -> None:
@@ -44,11 +50,7 @@ def run_service(config: Config) -> None:
             raise ConfigError(
                 f"state_dir {config.state_dir} cannot be made ({error.strerror}); choose one that can"
             ) from error
-        page = None
-        if config.web.enabled:
-            page = WebServer(live, config.web.host, config.web.port, _instrument(config, live, control))
-            page.start()
-            stack.callback(page.stop)
+        page = _page(config, live, control, stack)
         chosen = bundle_for(config)
         setup = Setup(
             source=source,
@@ -68,11 +70,25 @@ def run_service(config: Config) -> None:
             notifier=Notifier.from_environment(),
             start=config.session.start,
             control=control,
+            page_cert=config.web.cert_file,
         )
         does = "counting" if config.session.start == "at_once" else "ready"
         started = f"{does}; page: {page.url}" if page else does
         tally = Daemon(setup).run(stop, lambda: print(started, flush=True))
     print(f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes")
+
+
+def _page(config: Config, live: LiveView, control: SessionControl, stack: ExitStack) -> WebServer | None:
+    web, journal_path = config.web, config.state_dir / "journal.sqlite"
+    if not web.enabled:
+        return None
+    access = Access(web.access(config.state_dir), journal_path, config.mqtt.device)
+    page = WebServer(live, web.host, web.port, _instrument(config, live, control), access)
+    page.start()
+    stack.callback(page.stop)
+    if words := certificates.warning(web.cert_file, SystemClock().utc()):
+        _log.warning("%s", words)
+    return page
 
 
 def _instrument(config: Config, live: LiveView, control: SessionControl) -> Instrument:
@@ -83,6 +99,7 @@ def _instrument(config: Config, live: LiveView, control: SessionControl) -> Inst
         site=config.mqtt.site,
         device=config.mqtt.device,
         pixel_size_um=config.camera.pixel_size_um or 0.1,
+        objectives={one.name: one.pixel_size_um for one in config.objectives},
     )
 
 

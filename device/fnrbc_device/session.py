@@ -13,9 +13,9 @@ from fnrbc_device.logbook import Logbook, Opening
 from fnrbc_device.panel.foot import Foot
 from fnrbc_device.pipeline import Arrival, Capture, FrameBox
 from fnrbc_device.publishing.voice import Voice
-from fnrbc_device.records import INDETERMINATE, CountEvent, HealthState, SessionState, Step, Tally
+from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.scale import ScaleWatch
-from fnrbc_device.showing import Showing, looked_at
+from fnrbc_device.showing import Showing, Told, looked_at
 
 TAKE_TIMEOUT_S: Final = 0.5
 """How soon the daemon notices a stop while no frame comes."""
@@ -61,6 +61,7 @@ class Session:
         self._waited_since_s = parts.clock.monotonic_s()
         self.full: DiskFullError | None = None
         """Why it had to be closed before its time."""
+        self._tally = self._analyser.tally()
 
     def run(self) -> Tally:
         """Count until somebody ends the session, the source ends or the disk is full; then close it.
@@ -81,13 +82,18 @@ class Session:
         parts.control.enter("running")
         parts.foot.begin()
         parts.health.begin()
-        parts.voice.begin(self._opening.session, self._opening.began, self._last_seq)
+        parts.voice.begin(self._opening.session, self._opening.began, self._last_seq, self._opening.specimen)
         try:
             self._count()
         except DiskFullError as full:
             self.full = full
         parts.capture.raise_live_fault()
         return self._finish()
+
+    @property
+    def told(self) -> Told:
+        """What those who look are told of it."""
+        return Told(self._opening.session, self._opening.meta, self._tally, self._analyser.slide_map)
 
     def _count(self) -> None:
         parts = self._parts
@@ -98,8 +104,7 @@ class Session:
             parts.voice.say_state(parts.control.state, self._last_seq)
             if parts.control.state == "paused":
                 self._waited_since_s = parts.clock.monotonic_s()
-                seen = looked_at(arrival.frame if arrival else None, self._analyser.tally())
-                self._show(seen, "paused", "paused")
+                self._show(looked_at(arrival.frame if arrival else None), "paused", "paused")
                 parts.showing.alive()
             elif arrival is None:
                 self._wait(trouble)
@@ -113,6 +118,7 @@ class Session:
         analyser.drop(dropped)
         step = analyser.analyse(arrival.frame)
         self._last_seq = parts.logbook.write(step, analyser)
+        self._tally = step.tally
         self._watch(step, arrival, dropped)
         if parts.thumbnails:
             self._show_candidates(step)
@@ -157,7 +163,7 @@ class Session:
 
     def _show_candidates(self, step: Step) -> None:
         """Hand the pictures of newly counted candidates to the lab."""
-        candidates = {one.cell for one in step.events if one.event == "counted" and _is_candidate(one)}
+        candidates = {one.cell for one in step.events if one.event == "counted" and one.verdict.is_candidate}
         for cell in self._analyser.ledger.cells() if candidates else ():
             if cell.number in candidates and cell.best:
                 self._parts.showing.candidate(cell.number, cell.best[0].crop)
@@ -169,16 +175,11 @@ class Session:
         ended = parts.clock.utc()
         complete = tally.islands <= 1 and tally.frames_used > 0 and self.full is None
         self._last_seq = parts.logbook.end(ended, tally, complete, events, analyser, str(self.full or ""))
+        self._tally = tally
         parts.control.enter("finished")
         parts.voice.end(tally, self._last_seq, ended, complete)
         self._show(None, "finished", "stopping" if parts.stop.is_set() else "ready")
         return tally
 
     def _show(self, step: Step | None, state: SessionState, health_state: HealthState) -> None:
-        showing, session = self._parts.showing, self._opening.session
-        self._parts.foot.show(showing.show(step, state, health_state, session, self._analyser))
-
-
-
-def _is_candidate(event: CountEvent) -> bool:
-    return event.verdict.role == "target" or event.verdict.class_name == INDETERMINATE
+        self._parts.foot.show(self._parts.showing.show(step, state, health_state, self.told))

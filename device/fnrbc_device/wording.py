@@ -70,6 +70,18 @@ def health_reason(reason: str) -> str:
     return CURES.get(reason) or f"{reason.replace('_', ' ').capitalize()}: the log says more."
 
 
+def left_open(frames_used: int, islands: int, cells_open: int) -> list[str]:
+    """Say what keeps a count from being complete; nothing where nothing does."""
+    words = [] if frames_used else ["no frame could be used"]
+    if islands > 1:
+        words.append(
+            f"the frames form {islands} islands that are not joined: a cell seen on two of them is counted twice"
+        )
+    if cells_open:
+        words.append(f"{number(cells_open)} cells were seen and not settled")
+    return words
+
+
 def to_go(leukocytes: int | None) -> str:
     """Say how many more leukocytes the ratio's interval needs, e.g. ``412 more leukocytes for +-20 %``."""
     within = f"\N{PLUS-MINUS SIGN}{PLANNED_WITHIN:.0%}".replace("%", "\N{NO-BREAK SPACE}%")

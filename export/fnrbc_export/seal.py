@@ -84,10 +84,15 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def golden_bytes(crops: Image, probabilities: NDArray[np.float32]) -> bytes:
-    """Serialise golden crops and their probabilities as a golden.npz."""
+def golden_bytes(
+    crops: Image, probabilities: NDArray[np.float32], appearance: NDArray[np.float64] | None = None
+) -> bytes:
+    """Serialise golden crops, their probabilities and, where it is known, how the crops of each class look."""
+    arrays: dict[str, Any] = {"crops": crops, "probabilities": probabilities}
+    if appearance is not None:
+        arrays["appearance"] = appearance
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, crops=crops, probabilities=probabilities)
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -20,6 +20,7 @@ from fnrbc_device.errors import BundleError, ParityError
 from fnrbc_device.inference.onnx_classifier import INPUT, OUTPUT
 from fnrbc_device.manifest import Precision
 from fnrbc_device.records import Image
+from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 from fnrbc_device.vision.preprocessing import CROP_PX
 from fnrbc_export.proof import DEVICE_TOLERANCES, Proof, ProofSet, prove_model
 from fnrbc_export.quantise import to_half, to_int8
@@ -84,7 +85,7 @@ def export_bundle(
     }
     contents = {
         "model.onnx": model,
-        "golden.npz": golden_bytes(against.crops[golden], against.wanted[golden]),
+        "golden.npz": golden_bytes(against.crops[golden], against.wanted[golden], looks_of(checkpoint)),
         "seen.npy": npy_bytes(checkpoint.seen),
         "proof.json": proof.as_json(),
         "MODEL_CARD.md": _card(checkpoint.card, proof).encode(),
@@ -140,6 +141,16 @@ def proof_set(network: Calibrated, checkpoint: Checkpoint) -> ProofSet:
         indeterminate=tuple(about["indeterminate"]),
         temperature=float(about["temperature"]),
     )
+
+
+def looks_of(checkpoint: Checkpoint) -> NDArray[np.float64]:
+    """(classes, 5, 6) how the held-out crops of each class look: what a device's own crops are held against."""
+    looks = appearance(checkpoint.proof_crops[checkpoint.proof_heldout])
+    labels = checkpoint.proof_labels[checkpoint.proof_heldout]
+    found = np.full((len(checkpoint.about["classes"]), len(QUANTILES), len(FEATURES)), np.nan)
+    for column in np.unique(labels):
+        found[column] = np.quantile(looks[labels == column], QUANTILES, axis=0)
+    return found
 
 
 def lowered(model: bytes, precision: Precision, checkpoint: Checkpoint) -> bytes:

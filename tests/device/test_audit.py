@@ -72,7 +72,7 @@ def test_a_whole_record_is_proved(record):
         ("INSERT INTO frames SELECT session, 7, 0, '', 1, 0, 0, 1, NULL, NULL FROM sessions LIMIT 1", "has no link"),
         ("INSERT INTO joins VALUES ('s1', 1, 2, 1, 0, 0)", "link 3 of the audit"),
         (
-            "INSERT INTO sessions VALUES ('s3', '', '', 1, '', '{}', NULL, NULL)",
+            "INSERT INTO sessions (session, started_utc, ended_utc, meta) VALUES ('s3', '', '', '{}')",
             "a session (s3) of the table sessions has no link",
         ),
     ],

@@ -43,6 +43,7 @@ def test_everything_is_looked_at_and_what_is_well_is_said(findings, tmp_path):
         "panel",
         "broker",
         "secret",
+        "page",
         "temperature",
     ]
     assert {found[name][0] for name in ("configuration", "disk", "bundle", "camera")} == {"ok"}

@@ -76,7 +76,7 @@ def test_where_there_is_no_file_the_defaults_hold() -> None:
         ("[camera]\npixel_size = 0.1", "camera.pixel_size", "did you mean pixel_size_um?"),
         ('[mqtt]\nhots = "x"', "mqtt.hots", "did you mean host?"),
         ("[wbe]\nport = 1", "wbe", "did you mean web?"),
-        ("[web]\nqqqq = 1", "web.qqqq", "known are enabled, host, port"),
+        ("[web]\nqqqq = 1", "web.qqqq", "known are enabled, cert_file, key_file, host, port"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_known(tmp_path: Path, text: str, name: str, cure: str) -> None:
@@ -96,6 +96,10 @@ def test_an_unknown_name_is_refused_with_the_nearest_known(tmp_path: Path, text:
         ("[camera]\nseed = -1", "camera.seed", "-1"),
         ("[web]\nport = 70000", "web.port", "70000"),
         ('[web]\nhost = "0.0.0.0"', "web.host", "'0.0.0.0'"),
+        ('[web]\nhost = "example.org"', "web.host", "'example.org'"),
+        ('[web]\nkey_file = "k"', "web.key_file", "'k'"),
+        ('[web]\nlogin = "never"', "web.login", "'never'"),
+        ('[web]\nnames = ["a b"]', "web.names.0", "'a b'"),
         ("[mqtt]\nport = 0", "mqtt.port", "0"),
         ('[mqtt]\ndevice = "a/b"', "mqtt.device", "'a/b'"),
         ("bundle = 7", "bundle", "7"),

@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fnrbc_device.bundle import load_bundle
+from fnrbc_device.counting import counter
 from fnrbc_device.counting.counter import (
     CELLS_A_FRAME,
     FIRST_VIEWS,
@@ -247,12 +248,17 @@ def test_an_event_says_where_the_cell_lies(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("crop", "kept"), [(FNRBC, 1), (LEUKOCYTE, 0), (OTHER, 0)])
-def test_pictures_are_kept_of_candidates_only(bench: Bench, crop: Image, kept: int) -> None:
+@pytest.mark.parametrize(("first", "every"), [(500, 8), (0, 8), (0, 1)])
+def test_a_picture_is_kept_of_each_candidate_and_of_others_by_their_number(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, crop: Image, kept: int, first: int, every: int
+) -> None:
+    monkeypatch.setattr(counter, "KEPT_FIRST", first)
+    monkeypatch.setattr(counter, "KEPT_EVERY", every)
     bench.show([(240.0, 320.0)], crop=crop)
     bench.finish()
 
     (cell,) = bench.ledger.cells()
-    assert len(cell.best) == kept
+    assert len(cell.best) == (1 if first or every == 1 else kept)
 
 
 def views(*targets: float) -> NDArray[np.float32]:

@@ -289,7 +289,7 @@ def test_a_certificate_near_its_end_raises_an_alarm(pki, tmp_path):
     path = tmp_path / "journal.sqlite"
     Journal.open(path, "scope-2").close()
     ours = settings(free_port(), pki / "expired", pki, "scope-2")
-    assert days_left(ours, datetime.now(timezone.utc)) in (4, 5)
+    assert days_left(ours.cert_file, datetime.now(timezone.utc)) in (4, 5)
     publisher = Publisher(path, ours)
     publisher.start()
     deadline = time.monotonic() + 10
@@ -325,7 +325,7 @@ def test_a_certificate_that_cannot_be_used_stops_the_start_with_the_cure(pki, pa
 
 def test_a_far_certificate_is_not_warned_of(pki):
     ours = settings(1, pki, pki)
-    assert days_left(ours, datetime.now(timezone.utc) + timedelta(days=300)) in (96, 97)
+    assert days_left(ours.cert_file, datetime.now(timezone.utc) + timedelta(days=300)) in (96, 97)
 
 
 @pytest.mark.parametrize("roster", ["boss anna lab", "operator Anna lab", "operator anna", "operator anna lab more"])

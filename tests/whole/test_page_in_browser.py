@@ -1,5 +1,6 @@
 """The live page and the report in a real Chromium, as a person sees them."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from chromium import CONTRASTS, Chromium, open_chromium
+from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
 from fnrbc_device.records import Frame, Interval, Mark, Pose, Step, Tally
@@ -178,11 +180,13 @@ def test_large_figures_fit_into_their_place(
     assert browser.evaluate(fits)
 
 
-@pytest.mark.parametrize("state", ["counting", "degraded", "fault"])
+@pytest.mark.parametrize("state", ["counting", "degraded", "fault", "paused", "idle", "finished"])
 def test_every_text_stands_out_from_its_ground(
     browser: Chromium, web: WebServer, show: Callable[..., None], state: str
 ) -> None:
-    show(health=health(state, ("pan_too_fast",)))
+    does = state if state in ("paused", "idle", "finished") else "running"
+    shown = "ready" if state in ("idle", "finished") else state
+    show(state=does, health=health(shown, ("pan_too_fast",)))
     opened(browser, web)
     contrasts = browser.evaluate(CONTRASTS)
     assert len(contrasts) > 20
@@ -252,7 +256,7 @@ def test_a_finished_session_is_called_finished_and_not_stale(
     opened(browser, web)
     time.sleep(3.5)
     assert browser.evaluate("document.body.dataset.link") == "live"
-    assert "finished" in browser.text("#link")
+    assert "finished" in browser.text(".band[data-states=finished]")
 
 
 def test_a_picture_that_stands_still_is_called_old(
@@ -263,6 +267,165 @@ def test_a_picture_that_stands_still_is_called_old(
     browser.wait_for("document.body.dataset.link === 'stale'")
     assert "No new picture" in browser.text("#link")
     assert "s old" in browser.text("#age")
+
+
+SHOWN = """[...document.querySelectorAll('.controls :is(button, a)')].filter(one => one.checkVisibility())
+    .map(one => one.innerText.trim())"""
+ALWAYS = ["Big figures", "Keys"]
+
+
+@pytest.mark.parametrize(
+    ("state", "commands"),
+    [
+        ("idle", ["Start counting", "New session\u2026"]),
+        ("running", ["Pause", "Mark this place", "End\u2026"]),
+        ("paused", ["Go on", "Mark this place", "End\u2026"]),
+        ("finished", ["Start counting", "New session\u2026"]),
+        ("starting", []),
+        ("stopping", []),
+    ],
+)
+def test_only_what_fits_the_state_is_offered(
+    browser: Chromium, web: WebServer, show: Callable[..., None], state: str, commands: list[str]
+) -> None:
+    show(state=state)
+    opened(browser, web)
+    shown = [re.sub(r"\s+.$", "", words) for words in browser.evaluate(SHOWN)]
+    assert shown == commands + ALWAYS
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("idle", "No session"), ("paused", "Paused"), ("finished", "Session finished")]
+)
+def test_a_picture_that_is_not_counted_never_looks_as_if_it_were(
+    browser: Chromium, web: WebServer, show: Callable[..., None], state: str, words: str
+) -> None:
+    show()
+    opened(browser, web)
+    frame_when_counting = browser.evaluate(FRAME)
+    show(marks=[], state=state, health=health("ready"), tally=Tally())
+    browser.wait_for(f"document.body.dataset.mode === '{state}'")
+    assert words in browser.text(f".band[data-states={state}]")
+    assert not browser.evaluate("document.getElementById('speed').checkVisibility()")
+    assert browser.evaluate(FRAME) != frame_when_counting  # by its stroke, whatever its colour
+    assert "Counting" not in browser.text("#health")
+    drawn = """(() => { const canvas = document.getElementById('marks');
+        return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean); })()"""
+    assert not browser.evaluate(drawn)
+    if state == "idle":
+        assert browser.text("#fnrbc") == "\u2013"
+
+
+FRAME = "getComputedStyle(document.body, '::before').borderTopStyle"
+
+LISTENS = """(() => { window.asked = []; window.fetch = (url, with_) => { window.asked.push([url, with_.method,
+    with_.headers['x-fnrbc-token'], JSON.parse(with_.body)]);
+    return Promise.resolve(new Response(window.refusal ?? '{}', {status: window.refusal ? 409 : 200})); }; })()"""
+
+
+def press(browser: Chromium, key: str) -> None:
+    text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+    code = {"Enter": 13, "Tab": 9, "Escape": 27}.get(key, 0)
+    browser.on_page("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
+    browser.on_page("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+
+def test_every_command_is_one_key_and_ending_asks_first(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web)
+    browser.evaluate(LISTENS)
+    press(browser, "m")
+    browser.wait_for("window.asked.length === 1")
+    press(browser, "e")
+    browser.wait_for("document.getElementById('ending').open")
+    press(browser, "p")  # while the question stands no other key commands
+    press(browser, "Enter")
+    browser.wait_for("!document.getElementById('ending').open")
+    assert browser.evaluate("window.asked") == [["/api/session/mark", "POST", "", {"note": ""}]]
+    press(browser, "e")
+    press(browser, "Tab")
+    press(browser, "Enter")
+    browser.wait_for("window.asked.length === 2")
+    assert browser.evaluate("window.asked[1][0]") == "/api/session/stop"
+
+
+def test_a_refusal_is_told_in_its_own_words(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web)
+    browser.evaluate(LISTENS)
+    browser.evaluate("window.refusal = JSON.stringify({error: 'pause is for a session that is running; wait <b>'})")
+    press(browser, "p")
+    browser.wait_for("document.getElementById('answer').textContent !== ''")
+    assert browser.text("#answer") == "pause is for a session that is running; wait <b>"
+
+
+def test_single_keys_can_be_switched_off_and_stay_off(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web)
+    browser.evaluate("document.getElementById('keys-off').click()")
+    opened(browser, web)
+    browser.evaluate(LISTENS)
+    press(browser, "p")
+    press(browser, "b")
+    assert browser.evaluate("[window.asked.length, document.getElementById('big').hidden]") == [0, True]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 600), (390, 844)])
+def test_the_big_figures_are_a_sixth_of_the_screen_high_and_fit(
+    browser: Chromium, web: WebServer, show: Callable[..., None], width: int, height: int
+) -> None:
+    leukocytes = 1003 if width > height else 97
+    tally = Tally(fnrbc=42, leukocytes=leukocytes, fnrbc_per_100_leukocytes=Interval(4.2, 3.0, 5.7))
+    show(step=Step(Frame(1, 0.0, smear()), None, None, [], [], tally, 0, 1, {}))
+    opened(browser, web, width, height)
+    press(browser, "b")
+    browser.wait_for("!document.getElementById('big').hidden")
+    digits = browser.evaluate("""[...document.querySelectorAll('.big b')].map(node => {
+        const pen = document.createElement('canvas').getContext('2d');
+        const {fontWeight, fontSize, fontFamily} = getComputedStyle(node);
+        pen.font = `${fontWeight} ${fontSize} ${fontFamily}`;
+        const text = document.createRange();
+        text.selectNodeContents(node);
+        const box = text.getBoundingClientRect();
+        return [pen.measureText('0').actualBoundingBoxAscent / innerHeight, box.left, box.right, node.textContent];
+    })""")
+    assert [one[3] for one in digits] == ["42", "4.2", f"{leukocytes:,}".replace(",", "\u202f")]
+    assert all(share >= 1 / 6 and left >= 0 and right <= width for share, left, right, _ in digits)
+    press(browser, "Escape")
+    assert browser.evaluate("document.getElementById('big').hidden")
+
+
+def test_gaps_and_islands_are_shown_apart_and_said_in_words(
+    browser: Chromium, web: WebServer, live: LiveView
+) -> None:
+    seen = SlideMap(PIXEL_UM, (960, 1280))
+    for row, col in [(0, 0), (0, 1280), (0, 2560), (960, 0), (960, 2560), (1920, 0), (1920, 1280), (1920, 2560)]:
+        seen.paint(Pose(0, row, col), smear())
+    seen.paint(Pose(3, 0, 0), smear())
+    live.show(snapshot(seen, []))
+    opened(browser, web)
+    browser.wait_for("document.querySelectorAll('#others figure').length === 1")
+    assert browser.text("#gaps") == "1 gap inside, 0.019 mm\u00b2 not seen"
+    assert browser.text("#others") == "Island 4"
+    assert browser.evaluate("getComputedStyle(document.querySelector('#others figure')).borderTopStyle") == "dashed"
+
+
+def test_a_session_tells_how_far_it_is_from_what_was_asked_of_it(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    meta = SessionMeta("fnrbc", "b", "simulated", PIXEL_UM, specimen="<i>K-7</i>", wanted_leukocytes=2000)
+    show(meta=meta)
+    opened(browser, web)
+    assert browser.text("#goal-leukocytes-words") == "1\u202f003 of 2\u202f000 leukocytes"
+    assert browser.evaluate("document.getElementById('goal-leukocytes-bar').position") == pytest.approx(1003 / 2000)
+    assert browser.evaluate("document.getElementById('goal-area').hidden")
+    assert browser.text("#specimen") == "Specimen <i>K-7</i>"
 
 
 def test_a_lost_connection_is_said_and_comes_back_by_itself(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fnrbc_device.camera.pictures import PictureReader
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Detection, Field, Image
-from fnrbc_device.vision.preprocessing import crop
+from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID, crop
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_training.dataset import CLASSES, COLUMNS, CropSet, Source
 from fnrbc_training.description import Description, describe
@@ -113,7 +113,7 @@ def _cut_one(path: Path, simulated: bool, known: _Known, progress: Progress) -> 
         if not _is_new(cell, digest, known):
             continue
         new += 1
-        row = _row(cell, image, field, digest, about.pixel_size_um)
+        row = _row(cell, image, field, digest, about.pixel_size_um) if field else _ready(path, cell, image, digest)
         if row is None:
             missed[cell.original] += 1
         else:
@@ -141,12 +141,20 @@ def _title(path: Path) -> str:
 
 def _seen(
     path: Path, cells: list[Labelled], about: Description, progress: Progress
-) -> Iterator[tuple[Labelled, Image, Field]]:
-    """Each cell with its picture and what was found there; consecutive cells of one picture share the work."""
+) -> Iterator[tuple[Labelled, Image, Field | None]]:
+    """Each cell with its picture and what was found there; consecutive cells of one picture share the work.
+
+    In crops that are cut already nothing is looked for.
+    """
+    if about.crops not in (None, PREPROCESSING_ID):
+        raise UsageError(
+            f"{path} holds crops cut by the recipe {about.crops!r}, this fnrbc cuts by {PREPROCESSING_ID!r}; "
+            "write them again from their sessions with the same fnrbc as trains"
+        )
     reader, done = PictureReader(), 0
     for picture, among in itertools.groupby(cells, key=lambda cell: cell.path):
         image = reader.read(picture)
-        field = Segmenter(about.pixel_size_um).segment(image)
+        field = None if about.crops else Segmenter(about.pixel_size_um).segment(image)
         for cell in among:
             done += 1
             progress(f"cutting {_title(path)}", done, len(cells))
@@ -162,6 +170,14 @@ def _row(cell: Labelled, image: Image, field: Field, digest: int, pixel_size_um:
     looks = np.stack([look_at(image, at, pixel_size_um) for at in (found.centre_rc, place)])
     picture = image if cell.place_rc is None else _surroundings(image, place, pixel_size_um)
     return _Row(cell, patch, digest, _ring(picture), looks)
+
+
+def _ready(path: Path, cell: Labelled, image: Image, digest: int) -> _Row:
+    """A crop as the device cut it. It shows no surroundings, which is what a crop is for."""
+    if image.shape != (CROP_PX, CROP_PX, 3):
+        raise UsageError(f"{cell.name} of {path} is {image.shape} px; a crop is {(CROP_PX, CROP_PX, 3)}: take it out")
+    look = look_at(image, middle_of(image), CROP_PIXEL_SIZE_UM)
+    return _Row(cell, image, digest, _ring(image), np.stack([look, look]))
 
 
 def _surroundings(image: Image, place_rc: tuple[float, float], pixel_size_um: float) -> Image:

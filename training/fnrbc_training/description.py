@@ -26,6 +26,8 @@ class Description(BaseModel):
     """Of the pictures, um. Beyond these bounds no microscope counts cells."""
     stain: Annotated[str, Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]
+    crops: str | None = None
+    """The recipe by which its pictures were cut to crops already, as ``fnrbc reviewed`` writes them."""
     classes: dict[str, Literal["fnrbc", "leukocyte", "other"]] = {}
     """What each class folder, or each word of a reader, counts as."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, cast, get_args
 
 from fnrbc_device.errors import UsageError
-from fnrbc_training.dataset import CLASSES, TARGET, Part
+from fnrbc_training.dataset import CLASSES, ROLES, TARGET, Part
 from fnrbc_training.description import DESCRIPTION, Description
 from fnrbc_training.labelled import FEWEST_PICTURES, Labelled
 from fnrbc_training.splitting import balanced_parts
@@ -179,7 +179,8 @@ def _require_consistent(path: Path, cells: list[Labelled]) -> None:
         if known.setdefault((cell.path, cell.place_rc), cell.label) != cell.label:
             raise UsageError(f"{path}: {cell.name} stands there twice with two labels; take one line out")
     for label, count in sorted(Counter(label for label in known.values()).items()):
-        if count < FEWEST_PICTURES:
+        # Of what is neither there may be one or none: the count ignores it.
+        if count < FEWEST_PICTURES and ROLES[label] != "ignored":
             raise UsageError(
                 f"{path}: class {CLASSES[label]!r} has {count} cell; {FEWEST_PICTURES} are needed at least"
             )

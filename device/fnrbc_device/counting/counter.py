@@ -15,7 +15,7 @@ from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View
 from fnrbc_device.counting.merging import Merged
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.manifest import UNDECIDED, Manifest
-from fnrbc_device.records import INDETERMINATE, CountEvent, Pose, Role, Verdict
+from fnrbc_device.records import INDETERMINATE, CountEvent, Pose, Verdict
 from fnrbc_device.vision.flatfield import FlatField
 
 SPAN_UM: Final = 2.0
@@ -35,6 +35,13 @@ CELLS_A_FRAME: Final = 8
 
 GIVE_UP: Final = 3
 """A cell not yet counted is dropped when it was missed this many times more than seen."""
+
+KEPT_FIRST: Final = 500
+KEPT_EVERY: Final = 8
+KEPT_UP_TO: Final = 8500
+"""Cells whose best view is kept though they are no candidates: the first 500, then every eighth up to the 8,500th. A
+network is taught by what it is not to count as well. A picture takes 7 kB of the record and 43 kB of memory: 11 MB and
+65 MB at most."""
 
 RETRACT_MISSES: Final = 5
 """A counted cell is retracted when it was missed this often, and more often than seen."""
@@ -121,7 +128,7 @@ class Counter:
     def settled_before(self, cell: Cell, event: CountEvent) -> None:
         """Note that a cell was counted already, in the same session's earlier start."""
         cell.settled = event
-        _keep_for_review(cell, event.verdict)
+        _keep_pictures(cell, event.verdict)
         self.let_go(cell)
 
     def let_go(self, cell: Cell) -> None:
@@ -170,7 +177,7 @@ class Counter:
             verdict, disagreed = fuse(views, self._manifest)
             self._close(cell)
             cell.settled = _event(cell, verdict, self._um, "views disagree" if disagreed else reason)
-            _keep_for_review(cell, verdict)
+            _keep_pictures(cell, verdict)
             events.append(cell.settled)
         return events
 
@@ -241,11 +248,14 @@ def _is_gone(cell: Cell) -> bool:
     return cell.settled is not None and cell.misses >= RETRACT_MISSES and cell.misses > cell.views
 
 
-def _keep_for_review(cell: Cell, verdict: Verdict) -> None:
-    """Only candidates are reviewed; of all others the pictures are let go, for a slide holds very many."""
-    role: Role = verdict.role
-    keep = 1 if role == "target" or verdict.class_name == INDETERMINATE else 0
-    del cell.best[keep:]
+def _is_sample(cell: Cell) -> bool:
+    """Whether a picture is kept though nobody is asked: by the cell's number, so that a resumed count keeps it too."""
+    return cell.number <= KEPT_FIRST or (cell.number <= KEPT_UP_TO and cell.number % KEPT_EVERY == 0)
+
+
+def _keep_pictures(cell: Cell, verdict: Verdict) -> None:
+    """Of candidates, and of a few others, the best view stays; a slide holds too many cells for more."""
+    del cell.best[1 if verdict.is_candidate or _is_sample(cell) else 0 :]
 
 
 def _event(cell: Cell, verdict: Verdict, um: float, reason: str, retracted: bool = False) -> CountEvent:

@@ -14,6 +14,7 @@ from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, journal_error
 from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
 from fnrbc_device.publishing.topics import LOG_CELL, LOG_SESSION
 from fnrbc_device.records import BadFrame, CountEvent, Role, Step
+from fnrbc_device.specimen import specimen_hash
 
 MAX_REASON: Final = 256
 """Characters of a reason or a name that go into a message; the journal keeps them whole."""
@@ -37,7 +38,7 @@ class SessionMeta:
     operator: str = ""
     """Who started it; empty where it started by itself."""
     specimen: str = ""
-    """As it is written on the slide. It stays on the device."""
+    """As it is written on the slide. It stays on the device: messages carry its hash."""
     note: str = ""
     objective: str = ""
     """Name of an objective of the configuration; empty for the camera's own pixel size."""
@@ -138,6 +139,7 @@ class Entries(History):
             "software": meta.software,
             "bundle": meta.bundle,
             "pixel_size_um": meta.pixel_size_um,
+            "specimen": specimen_hash(meta.specimen, self._path.parent),
         }
         source = meta.source[:MAX_REASON]
         envelope = self._envelope(session_id)
@@ -181,4 +183,5 @@ class Entries(History):
         self._connection.execute("UPDATE journal SET first_link = ?, before_first = ?", (link + 1, digest))
         self._connection.execute("DELETE FROM audit WHERE link <= ?", (link,))
         self._connection.execute("DELETE FROM outbox WHERE seq <= ?", (last_seq,))
+        self._connection.execute("UPDATE journal SET oldest_seq = max(oldest_seq, ?)", (last_seq + 1,))
         self._connection.execute("DELETE FROM reviews WHERE seq <= ?", (last_seq,))

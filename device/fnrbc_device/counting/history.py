@@ -47,7 +47,7 @@ class Kept:
     """Pictures that a frame brought and the record keeps."""
 
     crops: Mapping[int, Image] = field(default_factory=dict)
-    """Best view of each candidate that was counted, by the number of its cell."""
+    """Best view of each candidate that was counted, and of a sample of the others, by the number of the cell."""
     plates: Sequence[Plate] = ()
     """What registration holds on to from this frame on."""
     frame_shape: tuple[int, int] = (0, 0)
@@ -225,7 +225,7 @@ class History:
         ]
 
     def crops(self, session_id: str) -> dict[int, Image]:
-        """Best view of each candidate, by the number of its cell."""
+        """Best view of each candidate and of a sample of the others, by the number of the cell."""
         with self._reading():
             rows = self._connection.execute(
                 "SELECT events.cell, picture FROM crops JOIN events USING (seq) WHERE crops.session = ? ORDER BY seq",

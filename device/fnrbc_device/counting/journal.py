@@ -185,9 +185,12 @@ class Journal(Entries):
             for event in last_events:
                 self._enter_event(session_id, meta, event.best_frame, event, kept)
             self._require_agreement(session_id, tally)
+            seen = (float(tally.unique_area_mm2), float(tally.revisit_share)) if tally.unique_area_mm2 else (None, None)
             self._connection.execute(
-                "UPDATE sessions SET ended_utc = ?, complete = ?, ending = ? WHERE session = ?",
-                (iso_utc(ended_utc), complete, ending, session_id),
+                "UPDATE sessions SET ended_utc = ?, complete = ?, ending = ?, area_mm2 = ?, revisit_share = ?,"
+                " (frame_rows, frame_cols) = (SELECT frame_rows, frame_cols FROM plates"
+                " WHERE plates.session = sessions.session LIMIT 1) WHERE session = ?",
+                (iso_utc(ended_utc), complete, ending, *seen, session_id),
             )
             self._connection.execute("DELETE FROM plates WHERE session = ?", (session_id,))
             self._tell_session("finished", session_id, meta, counts | {"complete": complete})

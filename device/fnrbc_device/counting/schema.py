@@ -24,6 +24,7 @@ TABLES: Final = """
 CREATE TABLE journal (
     epoch TEXT NOT NULL,
     last_seq INTEGER NOT NULL,
+    oldest_seq INTEGER NOT NULL DEFAULT 1,
     first_link INTEGER NOT NULL DEFAULT 1,
     before_first TEXT NOT NULL,
     last_link INTEGER NOT NULL DEFAULT 0,
@@ -37,8 +38,14 @@ CREATE TABLE sessions (
     ending TEXT NOT NULL DEFAULT '',
     meta TEXT NOT NULL,
     signed_utc TEXT,
-    signed_by TEXT
+    signed_by TEXT,
+    area_mm2 REAL,
+    revisit_share REAL,
+    frame_rows INTEGER,
+    frame_cols INTEGER
 ) STRICT;
+CREATE TRIGGER signed_sessions_stay BEFORE UPDATE ON sessions WHEN OLD.signed_utc IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'a session that was signed off stays as it is'); END;
 CREATE TABLE frames (
     session TEXT NOT NULL REFERENCES sessions,
     frame INTEGER NOT NULL,
@@ -130,14 +137,21 @@ CREATE TABLE outbox (
     settled_utc TEXT
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox (seq) WHERE state = 'pending';
+CREATE TABLE alarms (
+    code TEXT PRIMARY KEY,
+    detail TEXT NOT NULL
+) STRICT;
 """
 """An event's ``seq`` is that of its log message: the journal and the log can be laid side by side.
 
 Frames and events stand on the islands as they were when written. A row of ``joins`` says that an island ended after a
 frame, and what must be added to its places to get those on the older one; joins follow each other in the frames' order.
 
-A row of ``crops`` is the best view of a candidate, for whoever reviews it. ``plates`` are what registration holds on to
-when an unfinished session goes on; they go with its end. ``audit`` has a link for each transaction (audit.py).
+A row of ``crops`` is the best view of a candidate, for whoever reviews it, or of a sample of the other cells.
+``plates`` are what registration holds on to when an unfinished session goes on; they go with its end. ``audit`` has a
+link for each transaction (audit.py).
+
+From ``oldest_seq`` on the outbox keeps every message. ``alarms`` are those that stand, however old.
 """
 
 

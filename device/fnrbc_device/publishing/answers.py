@@ -16,6 +16,7 @@ RefusalCode = Literal[
     "malformed",
     "unknown",
     "wrong_state",
+    "denied",
     "not_kept",
     "busy",
     "failed",
@@ -28,7 +29,7 @@ class AuditRecord(Record):
 
     schema_: Literal["audit/1"] = schema_field("audit/1")
     user: Text
-    """From the topic, where the broker's access list vouches for it."""
+    """From the topic, where the broker's access list vouches for it; at the page, who is logged in or says so."""
     verb: Text
     request: Text
     """Id that the user gave; empty where none could be read."""
@@ -58,6 +59,6 @@ class Reply(Payload):
     epoch: Text
     log_seq: Count
     oldest_seq: Count
-    """The oldest record that can still be replayed; 0 where there is none."""
+    """From this record on all can be replayed; above ``log_seq`` where none can any more."""
     repeated: bool = False
     """The same id came before: this is the answer that it got then."""

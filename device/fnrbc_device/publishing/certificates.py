@@ -1,4 +1,4 @@
-"""TLS to the broker: the context, and how long certificates are still good."""
+"""TLS: the context to speak to the broker, and how long certificates are still good."""
 
 import ssl
 from datetime import datetime, timezone
@@ -56,24 +56,24 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     return context
 
 
-def days_left(settings: MqttSettings, now: datetime) -> int | None:
-    """Whole days until this device's certificate ends, below 0 where it has; None where there is none to read."""
-    if settings.cert_file is None:
+def days_left(cert_file: Path | None, now: datetime) -> int | None:
+    """Whole days until a certificate of this device ends, below 0 where it has; None where there is none to read."""
+    if cert_file is None:
         return None
     try:
-        ends = not_after(ssl.PEM_cert_to_DER_cert(_first_certificate(settings.cert_file)))
+        ends = not_after(ssl.PEM_cert_to_DER_cert(_first_certificate(cert_file)))
     except (OSError, ValueError):
         return None
     return int((ends - now).total_seconds() // _DAY_S)
 
 
-def warning(settings: MqttSettings, now: datetime) -> str:
-    """What to say of this device's certificate; empty while it is good for long."""
-    left = days_left(settings, now)
+def warning(cert_file: Path | None, now: datetime) -> str:
+    """What to say of a certificate of this device; empty while it is good for long."""
+    left = days_left(cert_file, now)
     if left is None or left > WARN_DAYS:
         return ""
     ends = f"has ended {-left} days ago" if left < 0 else f"ends in {left} days"
-    return f"the certificate {settings.cert_file} {ends}, the limit is {WARN_DAYS}; have a new one made"
+    return f"the certificate {cert_file} {ends}, the limit is {WARN_DAYS}; have a new one made"
 
 
 def not_after(der: bytes) -> datetime:

@@ -32,13 +32,13 @@ class LogWriter:
         """Close the file. Safe to call twice."""
         self._connection.close()
 
-    def _tell(self, topic: str, record: Record, kind: Kind) -> int:
+    def _tell(self, topic: str, record: Record, kind: Kind, note: dict[str, Any] | None = None) -> int:
         """Write a record and close its transaction's link; returns its ``seq``. What the link covers is written."""
         self._connection.execute(
             "INSERT INTO outbox (seq, topic, payload) VALUES (?, ?, ?)", (record.seq, topic, record.to_json())
         )
         self._connection.execute("UPDATE journal SET last_seq = ?", (record.seq,))
-        add_link(self._connection, record.session, kind, (record.seq, record.seq), record.ts)
+        add_link(self._connection, record.session, kind, (record.seq, record.seq), record.ts, note=note)
         return record.seq
 
     @contextmanager

@@ -130,7 +130,7 @@ class Publisher:
 
     def cert_days_left(self) -> int | None:
         """Whole days until our certificate ends; None where we have none."""
-        return certificates.days_left(self._settings, self._clock.utc())
+        return certificates.days_left(self._settings.cert_file, self._clock.utc())
 
     def report(self, alarms: Mapping[str, str]) -> None:
         """Say which of the device's alarms stand, each with what to do. Returns at once.

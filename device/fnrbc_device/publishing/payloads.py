@@ -98,6 +98,8 @@ class SessionRecord(Record):
     bundle: Text
     source: Text
     pixel_size_um: Positive
+    specimen: Text = ""
+    """Hash of the specimen's id under a key that stays on the device; empty where none was given."""
     cells: Count | None = None
     fnrbc: Count | None = None
     leukocytes: Count | None = None
@@ -150,6 +152,8 @@ class SessionNow(State):
     state: SessionState
     started: Text | None = None
     """UTC, ISO 8601; null while idle."""
+    specimen: Text = ""
+    """Hash of the specimen's id under a key that stays on the device; empty where none was given."""
 
 
 class Counts(State):

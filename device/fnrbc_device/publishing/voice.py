@@ -41,7 +41,7 @@ class Voice:
         self._publisher = publisher
         self._device, self._bundle, self._camera = device, bundle, camera[:256]
         self._clock = clock
-        self._session = ""
+        self._session = self._specimen = ""
         self._started_utc = ""
         self._started_s = 0.0
         self._health_s = float("-inf")
@@ -65,9 +65,9 @@ class Voice:
         self._publisher.set_state(STATUS, status)
         self._say_session("idle", log_seq)
 
-    def begin(self, session_id: str, started: datetime, log_seq: int) -> None:
-        """Say that a session runs."""
-        self._session, self._started_utc = session_id, iso_utc(started)
+    def begin(self, session_id: str, started: datetime, log_seq: int, specimen: str = "") -> None:
+        """Say that a session runs, of a specimen whose id is told as a hash alone."""
+        self._session, self._specimen, self._started_utc = session_id, specimen, iso_utc(started)
         self._started_s = self._clock.monotonic_s()
         if self._publisher is not None:
             self._say_session("running", log_seq)
@@ -112,7 +112,11 @@ class Voice:
         assert self._publisher is not None
         self._state = state
         now = SessionNow(
-            **self._common(log_seq), session=self._session, state=state, started=self._started_utc or None
+            **self._common(log_seq),
+            session=self._session,
+            state=state,
+            started=self._started_utc or None,
+            specimen=self._specimen,
         )
         self._publisher.set_state(SESSION, now)
 

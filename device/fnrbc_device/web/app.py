@@ -1,14 +1,18 @@
 """All pages of the device in one application, behind one guard."""
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from fnrbc_device.web import review
+from fnrbc_device.errors import FnrbcError
+from fnrbc_device.web import exports, orders, review, sessions
+from fnrbc_device.web.access import pages as access_pages
+from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.events import describe
 from fnrbc_device.web.guard import Guard
 from fnrbc_device.web.instrument import Instrument
@@ -16,10 +20,12 @@ from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.rendering import STATIC, render, static_file
 from fnrbc_device.web.stream import Viewers
 
+_log = logging.getLogger(__name__)
+
 Respond = Callable[[Request], Awaitable[Response]]
 
 
-def application(instrument: Instrument, viewers: Viewers) -> ASGIApp:
+def application(instrument: Instrument, viewers: Viewers, access: Access) -> ASGIApp:
     """Put the pages together.
 
     Parameters
@@ -28,15 +34,27 @@ def application(instrument: Instrument, viewers: Viewers) -> ASGIApp:
         What they show.
     viewers
         Of the live stream.
+    access
+        Who may come in.
     """
     routes = [
         Route("/", _live_page),
         Route("/api/state", _state(instrument.live)),
         Route("/events", viewers, methods=["GET"]),
+        *orders.routes(instrument),
+        *sessions.routes(instrument),
+        *exports.routes(instrument),
         *review.routes(instrument),
+        *access_pages.routes(access),
         *(Route(f"/static/{name}", _constant(static_file(name), kind)) for name, kind in STATIC.items()),
     ]
-    return Guard(Starlette(routes=routes))
+    return Guard(Starlette(routes=routes, exception_handlers={FnrbcError: _failed}), access)
+
+
+async def _failed(_request: Request, error: Exception) -> Response:
+    """What the device cannot do now. The sentence may name files of this machine: it goes into the log alone."""
+    _log.error("a page could not be made: %s", error)
+    return PlainTextResponse("this cannot be done now; the log of the device says why\n", 503)
 
 
 async def _live_page(request: Request) -> Response:

@@ -1,7 +1,5 @@
 """From a snapshot to the server-sent events that the page draws. Runs in the web's own thread."""
 
-import base64
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -10,9 +8,11 @@ import cv2
 import numpy as np
 
 from fnrbc_device import __version__
-from fnrbc_device.counting.slidemap import Mosaic, SlideMap
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
-from fnrbc_device.records import BadFrame, Image, Mark, Pose, Step, Tally
+from fnrbc_device.records import BadFrame, Image, Mark, Step, Tally
+from fnrbc_device.web.event import base64_of, event
 from fnrbc_device.web.live import Shown
 from fnrbc_device.wording import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
 
@@ -22,22 +22,11 @@ LIVE_WIDTH_PX: Final = 960
 JPEG_QUALITY: Final = 80
 """960x720 of a smear: 82 kB, 3.8 ms with the shrinking; at 90 half as large again, and no better to see."""
 
-MAP_PX: Final = 512
-"""Longest side of the map that is sent; its place on the page is about 360 px wide."""
-
 MAX_MARKS: Final = 1000
 """Bound on one event. A frame holds 15-25 cells, an image of a whole slide may hold thousands."""
 
-MAX_PATH_POINTS: Final = 400
-"""Bound on the path that is sent with each map."""
-
 MARK_ORDER: Final = ("target", "indeterminate", "denominator", "ignored", "open")
 """What is left out first, where there are too many marks, stands last."""
-
-
-def event(name: str, fields: dict[str, Any]) -> bytes:
-    """Write one server-sent event."""
-    return f"event: {name}\ndata: {json.dumps(fields, separators=(',', ':'))}\n\n".encode()
 
 
 def frame_event(shown: Shown) -> bytes:
@@ -51,33 +40,6 @@ def frame_event(shown: Shown) -> bytes:
     return event("frame", fields)
 
 
-def map_event(slide_map: SlideMap | None, pose: Pose | None) -> bytes | None:
-    """Map of the island that the field is on; the newest island where the field's place is not known."""
-    islands = slide_map.islands if slide_map else ()
-    if slide_map is None or not islands:
-        return None
-    island = pose.island if pose and pose.island in islands else islands[-1]
-    mosaic = slide_map.mosaic(island, MAP_PX)
-    if mosaic is None:
-        return None
-    path = slide_map.path(island)
-    thinned = path[:: max(1, -(-len(path) // MAX_PATH_POINTS))]
-    return event(
-        "map",
-        {
-            "png": _png(mosaic),
-            "island": island,
-            "islands": len(islands),
-            "width": mosaic.image.shape[1],
-            "height": mosaic.image.shape[0],
-            "um_per_px": mosaic.um_per_px,
-            "origin_rc_um": mosaic.origin_rc_um,
-            "path_rc_um": np.rint(thinned).astype(int).tolist(),
-            "full": slide_map.full,
-        },
-    )
-
-
 def describe(shown: Shown) -> dict[str, Any]:
     """All figures and words of one moment, without pictures: what ``/api/state`` answers."""
     snapshot, step = shown.snapshot, shown.snapshot.step
@@ -86,6 +48,7 @@ def describe(shown: Shown) -> dict[str, Any]:
         "version": __version__,
         "session": snapshot.session_id,
         "state": snapshot.state,
+        "counts": snapshot.state == "running",
         "state_words": SESSION_STATES[snapshot.state],
         "health": _health(snapshot.health),
         "simulated": snapshot.simulated,
@@ -94,7 +57,9 @@ def describe(shown: Shown) -> dict[str, Any]:
         "verified": False,
         "fps": round(snapshot.health.fps, 1),
         "pixel_size_um": snapshot.pixel_size_um,
-        "tally": _tally(step.tally if step else Tally()),
+        "tally": _tally(snapshot.tally or (step.tally if step else Tally())),
+        "specimen": snapshot.meta.specimen if snapshot.meta else "",
+        "wanted": _wanted(snapshot.meta),
         "frame": _frame(step, snapshot.pixel_size_um, snapshot.slide_map) if step else None,
     }
 
@@ -114,6 +79,12 @@ def _tally(tally: Tally) -> dict[str, Any]:
         if frames
     ]
     return fields
+
+
+def _wanted(meta: SessionMeta | None) -> dict[str, Any]:
+    """What the session is to count and to see; null where nothing was said."""
+    leukocytes, area = (meta.wanted_leukocytes, meta.wanted_area_mm2) if meta else (None, None)
+    return {"leukocytes": leukocytes, "area_mm2": area}
 
 
 def _frame(step: Step, pixel_size_um: float, slide_map: SlideMap | None) -> dict[str, Any]:
@@ -145,7 +116,7 @@ def _picture(step: Step | None) -> dict[str, Any] | None:
     if step is None or isinstance(step.frame, BadFrame):
         return None
     height, width = step.frame.image.shape[:2]
-    return {"jpeg": _base64(_jpeg(step.frame.image)), "width": width, "height": height}
+    return {"jpeg": base64_of(_jpeg(step.frame.image)), "width": width, "height": height}
 
 
 def _jpeg(image: Image) -> bytes:
@@ -158,13 +129,3 @@ def _jpeg(image: Image) -> bytes:
         image = cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
-
-
-def _png(mosaic: Mosaic) -> str:
-    """See-through where nothing was seen."""
-    bgra = np.dstack([mosaic.image[..., ::-1], mosaic.coverage])
-    return _base64(cv2.imencode(".png", bgra, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

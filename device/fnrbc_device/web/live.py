@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
-from fnrbc_device.records import SessionState, Step
+from fnrbc_device.records import SessionState, Step, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class Snapshot:
     """Read by the web thread without a lock, while counting goes on painting."""
     broker: BrokerLine | None = None
     """None where nothing is published."""
+    tally: Tally | None = None
+    """What the session has come to, where the step does not say it: none was made, or none was counted."""
+    meta: SessionMeta | None = None
+    """What was said at the session's start."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,8 +13,14 @@ from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED
 
 STATIC: Final = {
     "page.css": "text/css; charset=utf-8",
+    "login.css": "text/css; charset=utf-8",
+    "canvas.js": "text/javascript; charset=utf-8",
+    "controls.js": "text/javascript; charset=utf-8",
     "glyphs.js": "text/javascript; charset=utf-8",
+    "live.css": "text/css; charset=utf-8",
+    "map.js": "text/javascript; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "sessions.css": "text/css; charset=utf-8",
     "review.css": "text/css; charset=utf-8",
     "review.js": "text/javascript; charset=utf-8",
     "review_place.js": "text/javascript; charset=utf-8",

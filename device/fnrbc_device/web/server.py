@@ -1,9 +1,9 @@
-"""Serves the page on this machine's loopback, in a thread of its own."""
+"""Serves the page in a thread of its own: on this machine's loopback, or with TLS and logins on the network."""
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
+import ssl
 import threading
 from typing import Final
 
@@ -11,20 +11,26 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import ConfigError, FnrbcError
+from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.app import application
+from fnrbc_device.web.door import Connection, Door
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.stream import Encoder, Viewers
+from fnrbc_device.web.tls import server_context
 
 START_TIMEOUT_S: Final = 10.0
 
 GRACE_S: Final = 0.5
 """What an answer under way may still take when the server stops; a stream ends at once."""
 
-STALLED_MS: Final = 15_000
-"""A viewer that takes nothing for so long is cut off; its browser comes back by itself."""
+UNHEARD_MS: Final = 15_000
+"""TCP gives up who does not acknowledge for so long."""
 
-MAX_CONNECTIONS: Final = 64
+EVERYWHERE: Final = ("0.0.0.0", "::")
+"""All addresses of this machine: none to write into a browser."""
+
+MAX_HEAD_BYTES: Final = 16 * 1024
 
 
 class WebServer:
@@ -40,28 +46,42 @@ class WebServer:
         0 takes a free one.
     instrument
         What the other pages show; None for the live page alone.
+    access
+        Who may come in; None for nobody but who sits at this machine.
 
     Raises
     ------
     ConfigError
-        The host is not this machine's loopback, or the port cannot be had.
+        Others could reach the host without TLS or a login, or the port cannot be had.
     """
 
     def __init__(
-        self, live: LiveView, host: str = "127.0.0.1", port: int = 0, instrument: Instrument | None = None
+        self,
+        live: LiveView,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        instrument: Instrument | None = None,
+        access: Access | None = None,
     ) -> None:
+        instrument = instrument or Instrument(live)
+        access = access or Access(journal_path=instrument.journal_path, device=instrument.device)
+        access.open_to(host)
+        tls = server_context(access.settings.cert_file, access.settings.key_file)
         self._socket = _listen(host, port)
-        self._host = f"[{host}]" if ":" in host else host
+        shown = (*access.settings.names, socket.gethostname())[0] if host in EVERYWHERE else host
+        self._host = f"[{shown}]" if ":" in shown else shown
+        self._scheme = "https" if tls else "http"
         self.port: int = self._socket.getsockname()[1]
-        self._viewers = Viewers(live)
-        self._server = _Server(application(instrument or Instrument(live), self._viewers), self._viewers)
+        self._viewers = Viewers(live, lambda: self._server.cut_stalled())
+        app = application(instrument, self._viewers, access)
+        self._server = _Server(app, self._viewers, self._socket, tls)
         self._encoder = Encoder(live, self._viewers, self._server.post)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     @property
     def url(self) -> str:
         """Address for people."""
-        return f"http://{self._host}:{self.port}/"
+        return f"{self._scheme}://{self._host}:{self.port}/"
 
     @property
     def viewers(self) -> int:
@@ -92,42 +112,47 @@ class WebServer:
 
     def _run(self) -> None:
         try:
-            self._server.run(sockets=[self._socket])
+            self._server.run()
         finally:
             self._server.ready.set()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, told to end streams at once and to cut off who does not listen."""
+    """uvicorn behind our own door, told to end streams at once and to cut off who does not listen."""
 
-    def __init__(self, app: ASGIApp, viewers: Viewers) -> None:
+    def __init__(self, app: ASGIApp, viewers: Viewers, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=Connection,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
                 log_config=None,
+                log_level="error",  # whoever sends rubbish gets 400, and does not fill the log
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MAX_CONNECTIONS,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 timeout_graceful_shutdown=2,
             )
         )
         self.ready = threading.Event()
         self._viewers = viewers
+        self._door = Door(listener, self._connection, tls)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        self.servers = []
         self._loop = asyncio.get_running_loop()
+        self._door.open()
+        self.started = True
         self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._door.close()
         self._viewers.board.close()
-        cut = asyncio.get_running_loop().call_later(GRACE_S, self._cut_off)
+        cut = asyncio.get_running_loop().call_later(GRACE_S, self._door.cut_all)
         try:
             await super().shutdown(sockets)
         finally:
@@ -138,38 +163,30 @@ class _Server(uvicorn.Server):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._viewers.board.post, name, data)
 
-    def _cut_off(self) -> None:
-        for connection in list(self.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
+    def cut_stalled(self) -> bool:
+        """Make room for another viewer; False where all of them read."""
+        return self._door.cut_stalled()
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, {}, self._loop)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     address = "127.0.0.1" if host == "localhost" else host
-    if not _is_loopback(address):
-        raise ConfigError(
-            f"the page's host is {host!r}, which others could reach without a login; use 127.0.0.1, "
-            "and from elsewhere a tunnel: ssh -L 8080:127.0.0.1:PORT"
-        )
     if not 0 <= port <= 65535:
         raise ConfigError(
             f"the page's port is {port}, outside 0..65535; choose another, or 0 for any free one"
         )
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        listener = socket.create_server((address, port), family=family, backlog=64)
+        every = address == "::"
+        listener = socket.create_server((address, port), family=family, backlog=128, dualstack_ipv6=every)
     except OSError as error:
         raise ConfigError(
             f"the page cannot listen on {host} port {port} ({error}); choose another, or 0 for any free one"
         ) from error
+    # Accepted connections inherit it. asyncio does not see to it here, and small answers would wait 40 ms for nothing.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere TCP's own time-outs must do
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MS)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
     return listener
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

@@ -7,8 +7,10 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from fnrbc_device.web.events import event, frame_event, map_event
+from fnrbc_device.web.event import event
+from fnrbc_device.web.events import frame_event
 from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.mapping import map_event
 
 LIVE_HZ: Final = 12.0
 """Pictures a second at most: smooth enough for an eye that also looks into the microscope, and at 5-8 ms each
@@ -20,6 +22,9 @@ BEAT_S: Final = 1.0
 """A viewer hears something this often, so that it can tell a quiet appliance from a lost one."""
 
 MAX_VIEWERS: Final = 24
+
+ROOM_S: Final = 1.0
+"""What a new viewer waits for the place of one that was cut off."""
 
 HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -68,16 +73,19 @@ class Viewers:
     ----------
     live
         What is told how old it is, with each beat.
+    make_room
+        Cuts off a viewer that does not read what it is sent; False where all do.
     """
 
-    def __init__(self, live: LiveView) -> None:
+    def __init__(self, live: LiveView, make_room: Callable[[], bool] = lambda: False) -> None:
         self.count = 0
         self.board = Board()
         self._live = live
+        self._make_room = make_room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Speak ASGI."""
-        if self.count >= MAX_VIEWERS:
+        if not await self._has_room():
             return await _refuse(send)
         self.count += 1
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -88,6 +96,14 @@ class Viewers:
         finally:
             gone.cancel()
             self.count -= 1
+
+    async def _has_room(self) -> bool:
+        if self.count >= MAX_VIEWERS and self._make_room():
+            for _ in range(10):
+                await asyncio.sleep(ROOM_S / 10)
+                if self.count < MAX_VIEWERS:
+                    break
+        return self.count < MAX_VIEWERS
 
     async def _stream(self, send: Send, gone: "asyncio.Future[None]") -> None:
         """Send what is newest once the last was taken: ``send`` waits while the viewer's buffer is full."""

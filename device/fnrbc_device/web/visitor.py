@@ -19,6 +19,8 @@ class Visitor:
     name: str
     """Stands in the record beside what the person decides."""
     role: RoleName
+    logged_in: bool = False
+    """With a password; at the microscope nobody needs one."""
 
 
 AT_THE_MICROSCOPE: Final = Visitor("microscope", "admin")

@@ -1,9 +1,13 @@
 // The live page: takes the newest events from the appliance and draws them. It asks for nothing else and keeps nothing.
 
+import { decode, fitted } from "./canvas.js";
+import { followState } from "./controls.js";
 import { drawGlyph, drawLabel, drawLegend } from "./glyphs.js";
+import { clearMap, drawMap, takeMap } from "./map.js";
 
 const LOST_AFTER_MS = 3500; // three beats missed
 const STALE_AFTER_S = 2.5; // the camera gives 30 pictures a second
+const DASH = "\u2013";
 const SPEAK_EVERY_MS = 15000; // a screen reader is told the tally this often at most
 const RETRY_MS = 3000;
 
@@ -13,7 +17,7 @@ const show = (id, on) => { at(id).hidden = !on; };
 const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
 
 let newest = null; // the last frame event
-let map = null; // the last map event, with its picture decoded
+let told = null; // the frame event whose words are on the screen
 let heardAt = performance.now();
 let ageAtBeat = 0;
 let decoding = false;
@@ -24,12 +28,19 @@ let spokenAt = -Infinity;
 function connect() {
   const source = new EventSource("/events");
   source.addEventListener("frame", (message) => { heard(0); takeFrame(JSON.parse(message.data)); });
-  source.addEventListener("map", (message) => { takeMap(JSON.parse(message.data)); });
+  source.addEventListener("map", async (message) => { await takeMap(JSON.parse(message.data)); drawMap(drawn?.frame.place); });
   source.addEventListener("beat", (message) => { heard(JSON.parse(message.data).age_s ?? 0); });
   source.addEventListener("error", () => {
     // A lost connection comes back by itself; a refused one (too many viewers) does not.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
+    if (source.readyState === EventSource.CLOSED) again();
   });
+}
+
+// Where the login has ended, the page loaded anew is the one to log in at.
+async function again() {
+  const answer = await fetch("/api/state").catch(() => null);
+  if (answer?.status === 401) location.reload();
+  else setTimeout(connect, RETRY_MS);
 }
 
 function heard(age) {
@@ -56,23 +67,12 @@ async function takeFrame(frame) {
   }
 }
 
-async function takeMap(fields) {
-  const before = map;
-  map = { ...fields, bitmap: await decode(fields.png, "image/png") };
-  before?.bitmap.close();
-  drawMap();
-}
-
-function decode(base64, type) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return createImageBitmap(new Blob([bytes], { type }));
-}
-
 // --- the picture and its outlines -----------------------------------------------------------------------------------
 
 let drawn = null; // the frame event whose picture is on the screen
 
 function drawFrame(frame, bitmap) {
+  told = frame;
   document.body.dataset.health = frame.health.state;
   if (bitmap) {
     const picture = at("picture");
@@ -85,21 +85,15 @@ function drawFrame(frame, bitmap) {
     show("waiting", false);
     drawMarks();
   }
-  drawWords(frame);
-  drawMap();
-  watchLink();
-}
-
-function fitted(canvas) {
-  const ratio = window.devicePixelRatio || 1;
-  const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
-  if (canvas.width !== width || canvas.height !== height) {
-    canvas.width = width;
-    canvas.height = height;
+  if (!bitmap && !frame.counts) {
+    drawn = null; // outlines on a picture that stays would look like a count that goes on
+    drawMarks();
   }
-  const pen = canvas.getContext("2d");
-  pen.clearRect(0, 0, width, height);
-  return { pen, width, height, ratio };
+  drawWords(frame);
+  if (frame.state === "idle") clearMap();
+  else drawMap(drawn?.frame.place);
+  followState(frame);
+  watchLink();
 }
 
 function drawMarks() {
@@ -121,29 +115,53 @@ function drawMarks() {
 
 function drawWords(frame) {
   const { tally, health } = frame;
-  say("session", frame.session || "\u2013");
-  say("session-state", `(${frame.state_words})`);
+  say("session", frame.session || "none");
+  say("session-state", frame.session ? `(${frame.state_words})` : "");
+  say("specimen", frame.specimen ? `Specimen ${frame.specimen}` : "");
   say("bundle", frame.bundle.slice(0, 12)); // enough to tell bundles apart; the whole id is in the tooltip
   at("bundle").title = frame.bundle;
   show("simulated", frame.simulated);
   drawBroker(frame.broker);
   drawReasons(health.reasons);
-  for (const name of ["fnrbc", "leukocytes", "indeterminate", "other", "cells"]) say(name, count(tally[name]));
-  say("open", count(tally.cells_open));
-  drawRate(tally.fnrbc_per_100_leukocytes);
-  say("to-go", tally.fnrbc_per_100_leukocytes ? tally.to_go : "");
+  drawTally(tally, frame.state !== "idle");
+  drawGoal("leukocytes", tally.leukocytes, frame.wanted.leukocytes, count, "leukocytes");
+  drawGoal("area", tally.unique_area_mm2, frame.wanted.area_mm2, (mm2) => mm2.toFixed(2), "mm\u00b2");
   say("fps", frame.fps.toFixed(0));
   say("used", count(tally.frames_used));
   say("frames", count(tally.frames));
   say("rejected", notUsed(tally));
   say("area", tally.unique_area_mm2.toFixed(3));
   say("islands", tally.islands > 1 ? `, ${tally.islands} islands not joined` : "");
-  drawField(frame.frame);
-  speak(tally);
+  drawField(frame.frame, frame.counts);
+  if (frame.counts) speak(tally);
+}
+
+// Without a session there is nothing to count: a dash, for a 0 would look like a count.
+function drawTally(tally, any) {
+  for (const name of ["fnrbc", "leukocytes", "indeterminate", "other", "cells"]) say(name, any ? count(tally[name]) : DASH);
+  say("open", any ? count(tally.cells_open) : DASH);
+  const rate = tally.fnrbc_per_100_leukocytes;
+  drawRate(rate);
+  if (!any) say("interval", "");
+  say("to-go", rate ? tally.to_go : "");
+  for (const name of ["fnrbc", "rate", "leukocytes", "interval", "to-go"]) say(`big-${name}`, at(name).textContent);
+  // All large figures have one size, which the longest sets.
+  const digits = ["fnrbc", "rate", "leukocytes"].map((name) => at(name).textContent.replace(/\D/g, "").length + 0.4);
+  at("big").style.setProperty("--digits", Math.max(...digits));
+}
+
+// How far the session is from what was asked of it at its start.
+function drawGoal(name, done, wanted, write, unit) {
+  show(`goal-${name}`, wanted !== null);
+  if (wanted === null) return;
+  const bar = at(`goal-${name}-bar`);
+  bar.max = wanted;
+  bar.value = Math.min(done, wanted);
+  say(`goal-${name}-words`, `${write(done)} of ${write(wanted)} ${unit}${done >= wanted ? ": reached" : ""}`);
 }
 
 function drawRate(rate) {
-  say("rate", rate ? rate.value.toFixed(1) : "\u2013");
+  say("rate", rate ? rate.value.toFixed(1) : DASH);
   // The two figures share a line: the more digits, the smaller.
   at("headline").style.setProperty("--digits", at("fnrbc").textContent.length + at("rate").textContent.length);
   say("interval", rate ? `${rate.low.toFixed(1)}\u2013${rate.high.toFixed(1)} (95 % interval)` : "no leukocyte counted yet");
@@ -157,11 +175,12 @@ function drawBroker(broker) {
 
 function drawReasons(reasons) {
   const box = at("reasons");
-  const wanted = reasons.slice(0, 3).map((reason) => reason.sentence);
-  const shown = [...box.children].map((node) => node.textContent);
-  if (wanted.join("\n") === shown.join("\n")) return; // or a screen reader would be told at every picture
-  box.replaceChildren(...wanted.map((sentence) => {
+  const wanted = reasons.slice(0, 3);
+  const shown = [...box.children].map((node) => node.dataset.code);
+  if (wanted.map((one) => one.code).join() === shown.join()) return; // or a screen reader would be told at every picture
+  box.replaceChildren(...wanted.map(({ code, sentence }) => {
     const node = document.createElement("p");
+    node.dataset.code = code;
     node.textContent = sentence;
     return node;
   }));
@@ -173,9 +192,10 @@ function notUsed(tally) {
   return parts.length ? `not used: ${parts.join(", ")}` : "";
 }
 
-function drawField(field) {
-  show("unused", Boolean(field) && !field.used);
-  if (!field) return;
+function drawField(field, counts) {
+  show("unused", Boolean(field) && counts && !field.used);
+  at("speed").hidden = !counts;
+  if (!field || !counts) return;
   if (!field.used) say("unused", `Not counted: ${field.reason.words}. ${field.reason.cure}`);
   const limit = field.speed_limit_um_s;
   at("speed").classList.toggle("fast", field.hurried);
@@ -192,102 +212,52 @@ function speak(tally) {
   say("spoken", `${tally.fnrbc} fNRBC, ${tally.leukocytes} leukocytes${per}, ${tally.indeterminate} indeterminate`);
 }
 
-// --- the map --------------------------------------------------------------------------------------------------------
-
-function drawMap() {
-  const { pen, width, height, ratio } = fitted(at("map"));
-  if (!map) return;
-  const place = drawn?.frame.place?.island === map.island ? drawn.frame.place : null;
-  const box = covering(place);
-  const scale = 0.96 * Math.min(width / box.width, height / box.height);
-  const x = (um) => width / 2 + (um - box.left - box.width / 2) * scale;
-  const y = (um) => height / 2 + (um - box.top - box.height / 2) * scale;
-  const [row, col] = map.origin_rc_um;
-  pen.drawImage(map.bitmap, x(col), y(row), map.width * map.um_per_px * scale, map.height * map.um_per_px * scale);
-  if (place) drawPlace(pen, x, y, scale, ratio, place);
-  drawPath(pen, x, y, ratio);
-  drawScaleBar(pen, height, scale, ratio);
-}
-
-// What the map must show, um: the picture of a second ago, and the field now, which may lie beyond it.
-function covering(place) {
-  let [top, left] = map.origin_rc_um;
-  let [bottom, right] = [top + map.height * map.um_per_px, left + map.width * map.um_per_px];
-  if (place) {
-    const [row, col] = place.corner_rc_um;
-    [top, left] = [Math.min(top, row), Math.min(left, col)];
-    [bottom, right] = [Math.max(bottom, row + place.size_rc_um[0]), Math.max(right, col + place.size_rc_um[1])];
-  }
-  return { top, left, width: right - left, height: bottom - top };
-}
-
-function drawPath(pen, x, y, ratio) {
-  for (const [colour, width] of [["#ffffff", 3], ["#00508a", 1.5]]) {
-    pen.strokeStyle = colour;
-    pen.lineWidth = width * ratio;
-    pen.lineJoin = "round";
-    pen.beginPath();
-    for (const [row, col] of map.path_rc_um) pen.lineTo(x(col), y(row));
-    pen.stroke();
-  }
-}
-
-function drawPlace(pen, x, y, scale, ratio, place) {
-  const [row, col] = place.corner_rc_um;
-  const [height, width] = place.size_rc_um;
-  // The map is up to a second old: what is in view now may not be on it yet.
-  pen.drawImage(at("picture"), x(col), y(row), width * scale, height * scale);
-  for (const [colour, wide] of [["#ffffff", 5], ["#b5380b", 3]]) {
-    pen.strokeStyle = colour;
-    pen.lineWidth = wide * ratio;
-    pen.strokeRect(x(col), y(row), width * scale, height * scale);
-  }
-}
-
-function drawScaleBar(pen, height, scale, ratio) {
-  const aim = (70 * ratio) / scale;
-  const power = 10 ** Math.floor(Math.log10(aim));
-  const um = power * [5, 2, 1].find((step) => step * power <= aim);
-  const text = um >= 1000 ? `${um / 1000} mm` : `${um} \u00b5m`;
-  pen.font = `600 ${12 * ratio}px system-ui, "DejaVu Sans", sans-serif`;
-  const long = um * scale;
-  pen.fillStyle = "rgb(17 22 27 / 85%)";
-  pen.fillRect(6 * ratio, height - 28 * ratio, Math.max(long, pen.measureText(text).width) + 12 * ratio, 22 * ratio);
-  pen.fillStyle = "#ffffff";
-  pen.fillText(text, 12 * ratio, height - 15 * ratio);
-  pen.fillRect(12 * ratio, height - 11 * ratio, long, 2.5 * ratio);
-}
-
 // --- the connection -------------------------------------------------------------------------------------------------
 
 function watchLink() {
   const silentMs = performance.now() - heardAt;
   const age = Math.round(ageAtBeat + silentMs / 1000);
-  const counting = newest && ["running", "starting"].includes(newest.state);
-  let link = newest ? "live" : "waiting";
+  const counting = told && ["running", "starting"].includes(told.state);
+  let link = told ? "live" : "waiting";
   if (silentMs > LOST_AFTER_MS) link = "lost";
   else if (counting && ageAtBeat + silentMs / 1000 > STALE_AFTER_S) link = "stale";
   document.body.dataset.link = link;
+  document.body.dataset.mode = modeOf(link);
   // What the appliance said of itself does not hold once it is silent.
-  say("health-words", link === "lost" ? "Not connected" : newest?.health.words ?? "Starting");
+  say("health-words", link === "lost" ? "Not connected" : wordsOf(told));
+  say("big-state", at("health-words").textContent);
   show("reasons", link !== "lost");
   const texts = {
-    lost: newest ? "Connection lost. It comes back by itself once the appliance runs." : "The appliance does not answer yet.",
+    lost: told ? "Connection lost. It comes back by itself once the appliance runs." : "The appliance does not answer yet.",
     stale: "No new picture. Check the camera.",
   };
-  const text = texts[link] ?? (newest?.state === "finished" ? "Session finished. The counts stand still." : "");
+  const text = texts[link] ?? "";
   show("link", Boolean(text));
   say("link", text);
   // Apart from the alert, for a screen reader would be told each second.
-  show("age", Boolean(newest && texts[link]));
+  show("age", Boolean(told && texts[link]));
   say("age", `What you see is ${age} s old`);
+}
+
+// All that one glance must tell, as the frame round the whole page shows it.
+function modeOf(link) {
+  if (link !== "live") return link;
+  if (told.state !== "running") return told.state;
+  if (told.health.state === "fault") return "fault";
+  return told.health.reasons.length ? "trouble" : "counting";
+}
+
+// The appliance's health, but where no session runs it must not sound like counting.
+function wordsOf(frame) {
+  if (!frame) return "Starting";
+  return { idle: "No session", finished: "Finished" }[frame.state] ?? frame.health.words;
 }
 
 document.querySelectorAll("canvas.glyph").forEach(drawLegend);
 addEventListener("resize", () => {
   document.querySelectorAll("canvas.glyph").forEach(drawLegend);
   drawMarks();
-  drawMap();
+  drawMap(drawn?.frame.place);
 });
 setInterval(watchLink, 500);
 connect();

@@ -1,0 +1,187 @@
+"""The sessions of a device as its pages show them: found, listed, and each with what it rests on and leaves open."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.recount import column, tally_of
+from fnrbc_device.counting.reviews import groups
+from fnrbc_device.counting.verified import VerifiedTally, verified_tally
+from fnrbc_device.records import Tally
+from fnrbc_device.wording import left_open
+
+PAGE_SIZE: Final = 20
+"""Sessions on a page of the list: each of 3,000 cells and 50,000 frames takes some 30 ms to add up."""
+
+MAX_HAPPENINGS: Final = 200
+"""Of one session, the newest: a camera that comes and goes could fill the page."""
+
+_COLUMNS: Final = (
+    "session, started_utc, ended_utc, complete, ending, meta, signed_utc, signed_by, area_mm2, revisit_share"
+)
+
+_SEARCHED: Final = "specimen", "operator", "note", "objective"
+"""What was said of a session at its start, where a searched word may stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which sessions are looked for. Empty: all."""
+
+    words: str = ""
+    """All of them stand in its specimen, operator, note, objective or name, whatever their case."""
+    first_day: str = ""
+    last_day: str = ""
+    """ISO 8601, UTC, both included, of its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedSession:
+    """One session, running or ended, as the record knows it."""
+
+    session: str
+    started_utc: str
+    ended_utc: str | None
+    """None while it runs, or was cut off and not gone on with."""
+    complete: bool
+    ending: str
+    """Why it ended, where nobody asked for it."""
+    meta: SessionMeta
+    signed_utc: str | None
+    signed_by: str | None
+    area_known: bool
+    """Whether the area is on record: it is from the session's end on."""
+    tally: Tally
+    """The machine's count."""
+    verified: VerifiedTally
+    """The count after review, beside it and never mixed with it."""
+
+    @property
+    def left_open(self) -> list[str]:
+        """What keeps the count from being complete, in words; empty where nothing does."""
+        words = ["the session has not ended"] if self.ended_utc is None else []
+        words += left_open(self.tally.frames_used, self.tally.islands, self.tally.cells_open)
+        if self.ending:
+            words.append(f"it was ended before its time: {self.ending}")
+        waiting = self.verified.candidates - self.verified.reviewed
+        if waiting:
+            words.append(f"{waiting} of {self.verified.candidates} candidates are not reviewed")
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that stands in the audit of a session beside its frames and decisions."""
+
+    at_utc: str
+    kind: str
+    """Of the link, such as ``gap`` or ``command``."""
+    frame: int | None
+    fields: dict[str, Any]
+    """What the link notes, and what its message said."""
+
+
+def find(connection: sqlite3.Connection, search: Search, page: int = 1) -> tuple[list[ArchivedSession], int]:
+    """Find sessions, newest first.
+
+    Parameters
+    ----------
+    connection
+        To the journal; nothing is changed.
+    search
+        Which ones.
+    page
+        From 1; of ``PAGE_SIZE`` sessions each.
+
+    Returns
+    -------
+    list, int
+        Those on the page, and how many there are on all pages.
+    """
+    # SQLite's own lower() knows ASCII only.
+    connection.create_function("folded", 1, lambda text: str(text).casefold(), deterministic=True)
+    where, wanted = _condition(search)
+    (total,) = connection.execute(f"SELECT count(*) FROM sessions WHERE {where}", wanted).fetchone()
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM sessions WHERE {where} ORDER BY started_utc DESC, session DESC LIMIT ? OFFSET ?",
+        (*wanted, PAGE_SIZE, (page - 1) * PAGE_SIZE),
+    ).fetchall()
+    return [_session(connection, row) for row in rows], total
+
+
+def read(connection: sqlite3.Connection, session: str) -> ArchivedSession | None:
+    """Read one session; None where the record has none of that name."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM sessions WHERE session = ?", (session,)).fetchone()
+    return _session(connection, row) if row else None
+
+
+def happenings(connection: sqlite3.Connection, session: str) -> list[Happening]:
+    """What happened in a session beside its frames and decisions: gaps, flags, commands, alarms. In order."""
+    rows = connection.execute(
+        "SELECT at_utc, kind, frame, note, payload FROM audit LEFT JOIN outbox ON seq = first_seq"
+        " AND kind IN ('command', 'alarm', 'signed') WHERE session = ? AND kind NOT IN ('frame', 'review')"
+        " ORDER BY link DESC LIMIT ?",
+        (session, MAX_HAPPENINGS),
+    ).fetchall()
+    return [
+        Happening(at, kind, frame, json.loads(payload or "{}") | json.loads(note))
+        for at, kind, frame, note, payload in reversed(rows)
+    ]
+
+
+def _condition(search: Search) -> tuple[str, tuple[str, ...]]:
+    """SQL that holds for the sessions looked for, and its values."""
+    where, wanted = ["1"], []
+    place = " || char(10) || ".join(["session", *(f"coalesce(json_extract(meta, '$.{one}'), '')" for one in _SEARCHED)])
+    for word in search.words.casefold().split():
+        where.append(f"instr(folded({place}), ?) > 0")
+        wanted.append(word)
+    for day, comparison in ((search.first_day, ">="), (search.last_day, "<=")):
+        if day:
+            where.append(f"substr(started_utc, 1, 10) {comparison} ?")
+            wanted.append(day)
+    return " AND ".join(where), tuple(wanted)
+
+
+def _session(connection: sqlite3.Connection, row: Sequence[Any]) -> ArchivedSession:
+    session, started, ended, complete, ending, meta, signed_utc, signed_by, area_mm2, revisit_share = row
+    tally = replace(_tally(connection, session), unique_area_mm2=area_mm2 or 0.0, revisit_share=revisit_share or 0.0)
+    return ArchivedSession(
+        session=session,
+        started_utc=started,
+        ended_utc=ended,
+        complete=bool(complete),
+        ending=ending,
+        meta=SessionMeta(**json.loads(meta)),
+        signed_utc=signed_utc,
+        signed_by=signed_by,
+        area_known=area_mm2 is not None,
+        tally=tally,
+        verified=verified_tally(connection, session),
+    )
+
+
+def _tally(connection: sqlite3.Connection, session: str) -> Tally:
+    """The machine's count, added up by the database: a page shows many sessions."""
+    counts = Counter[Any]()
+    for alike in groups(connection, session):
+        counts[column(alike.verdict)] += alike.cells
+    frames = connection.execute(
+        "SELECT used, coalesce(reason, ''), count(*) FROM frames WHERE session = ? GROUP BY used, reason", (session,)
+    ).fetchall()
+    (islands,) = connection.execute(
+        "SELECT count(DISTINCT island) FROM frames WHERE session = :session AND used"
+        " AND island NOT IN (SELECT island FROM joins WHERE session = :session)",
+        {"session": session},
+    ).fetchone()
+    return replace(
+        tally_of(counts),
+        frames=sum(n for _, _, n in frames),
+        frames_used=sum(n for used, _, n in frames if used),
+        frames_rejected={reason: n for used, reason, n in frames if not used},
+        islands=islands,
+    )

@@ -1,0 +1,77 @@
+"""The cells of a session's count as a table: what the machine says of each, and beside it what people decided."""
+
+import sqlite3
+from typing import Any, Final
+
+from fnrbc_device.counting.recount import ENTERING
+from fnrbc_device.counting.reviews import Review, basis, reviews, standing_reviews
+from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of
+from fnrbc_device.records import CountEvent, Join, Pose, final_pose
+from fnrbc_device.tables import CELL_COLUMNS
+
+REVIEW_COLUMNS: Final = ("target_probability", "review", "reviewed_class", "reviewer", "reviewed_utc")
+"""Beside the columns of ``cells.csv``. ``class`` stays the machine's; ``reviewed_class`` is the first reader's, empty
+where nobody decided or the cell was rejected."""
+
+
+def cell_table(connection: sqlite3.Connection, session: str) -> list[dict[str, Any]]:
+    """Every cell that stands in the machine's count, by column name, in order of their numbers.
+
+    Parameters
+    ----------
+    connection
+        To the journal; nothing is changed.
+    session
+        That is in the record.
+
+    Returns
+    -------
+    list
+        ``CELL_COLUMNS`` and ``REVIEW_COLUMNS``; places are on the islands as they are in the end.
+    """
+    pixel_size_um = basis(connection, session).pixel_size_um
+    joins = _joins(connection, session)
+    decided = standing_reviews(reviews(connection, session))
+    rows = connection.execute(
+        f"SELECT max(seq), {EVENT_COLUMNS} FROM events WHERE session = ? GROUP BY cell ORDER BY cell", (session,)
+    )
+    events = [event_of(row[1:]) for row in rows]
+    return [
+        _machine(event, joins, pixel_size_um) | _people(event, decided.get(event.cell))
+        for event in events
+        if event.event in ENTERING
+    ]
+
+
+def _machine(event: CountEvent, joins: list[Join], um: float) -> dict[str, Any]:
+    pose = final_pose(Pose(event.island, event.row_px, event.col_px), joins)
+    row = (
+        event.cell,
+        pose.island,
+        round(pose.col_px, 2),
+        round(pose.row_px, 2),
+        round(pose.col_px * um, 3),
+        round(pose.row_px * um, 3),
+        event.verdict.class_name,
+        round(event.verdict.probability, 4),
+        event.views,
+        round(event.diameter_um, 2),
+        round(event.nucleus_ratio, 3),
+        event.best_frame,
+    )
+    return dict(zip(CELL_COLUMNS, row, strict=True))
+
+
+def _people(event: CountEvent, decision: Review | None) -> dict[str, Any]:
+    wanted = round(event.verdict.target_probability, 4)
+    row: tuple[Any, ...] = (wanted, "unverified", "", "", "")
+    if decision is not None:
+        row = (wanted, decision.decision, decision.class_name, decision.reviewer, decision.at_utc)
+    return dict(zip(REVIEW_COLUMNS, row, strict=True))
+
+
+def _joins(connection: sqlite3.Connection, session: str) -> list[Join]:
+    rows = connection.execute(
+        "SELECT island, into_island, row_px, col_px FROM joins WHERE session = ? ORDER BY frame, island", (session,)
+    )
+    return [Join(*row) for row in rows]

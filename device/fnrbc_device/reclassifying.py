@@ -1,0 +1,90 @@
+"""What another bundle makes of the cells that people reviewed, before it goes live."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from fnrbc_device.bundle import Bundle
+from fnrbc_device.counting.labels import KeptCell
+from fnrbc_device.errors import UsageError
+from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.inference.selftest import prove
+from fnrbc_device.manifest import UNDECIDED
+from fnrbc_device.records import Image, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Reclassified:
+    """One reviewed cell, as people and two bundles have it."""
+
+    session: str
+    cell: int
+    label: Role
+    before: Role | None
+    now: Role | None
+    """None where the bundle does not decide."""
+
+    @property
+    def mended(self) -> bool:
+        """Told from the target rightly now, and not before."""
+        return not _right(self.before, self.label) and _right(self.now, self.label)
+
+    @property
+    def spoiled(self) -> bool:
+        """Told from the target rightly before, and not now."""
+        return _right(self.before, self.label) and not _right(self.now, self.label)
+
+
+def reclassify(cells: Sequence[KeptCell], before: Bundle, now: Bundle) -> list[Reclassified]:
+    """Ask two networks about the reviewed cells among some, each on the one view that the record keeps.
+
+    A count asks about two or three views: these figures compare the bundles, they are none of a count.
+
+    Raises
+    ------
+    ParityError
+        A network does not reproduce its checkpoint's probabilities on this machine.
+    UsageError
+        None of the cells is reviewed.
+    """
+    reviewed = [(one, one.label) for one in cells if one.label is not None]
+    if not reviewed:
+        raise UsageError("none of these cells is reviewed; review candidates first")
+    crops = np.stack([one.crop for one, _ in reviewed])
+    both = zip(_roles(before, crops), _roles(now, crops), strict=True)
+    return [
+        Reclassified(one.session, one.cell, label, *roles)
+        for (one, label), roles in zip(reviewed, both, strict=True)
+    ]
+
+
+def in_words(found: Sequence[Reclassified], before: str, now: str) -> str:
+    """A few lines for a person; ``before`` and ``now`` name the bundles."""
+    mended, spoiled = [one for one in found if one.mended], [one for one in found if one.spoiled]
+    lines = [
+        f"{len(found)} reviewed cells, {sum(one.label == 'target' for one in found)} of them fNRBC, on one view each",
+        f"{before}: agrees with the readers on {sum(_right(one.before, one.label) for one in found)}",
+        f"{now}: agrees with the readers on {sum(_right(one.now, one.label) for one in found)}",
+        f"{len(mended)} mended{_named(mended)}",
+        f"{len(spoiled)} spoiled{_named(spoiled)}",
+    ]
+    return "\n".join(lines)
+
+
+def _right(decided: Role | None, label: Role) -> bool:
+    """An fNRBC or none, as the readers say; not to decide is not right."""
+    return decided is not None and (decided == "target") == (label == "target")
+
+
+def _named(cells: Sequence[Reclassified]) -> str:
+    return ": " + ", ".join(f"{one.session}/{one.cell}" for one in cells) if cells else ""
+
+
+def _roles(bundle: Bundle, crops: Image) -> list[Role | None]:
+    with closing(OnnxClassifier(bundle)) as classifier:
+        prove(classifier, bundle)
+        decided = bundle.manifest.decide(classifier.probabilities(crops))
+    classes = bundle.manifest.classes
+    return [None if column == UNDECIDED else classes[column].role for column in decided]

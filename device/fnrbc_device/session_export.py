@@ -1,0 +1,145 @@
+"""A recorded session as a file to take along: CSV and Parquet of its cells, JSON of all figures, HTML to read."""
+
+import csv
+import io
+import json
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from fnrbc_device.counting.archive import ArchivedSession, happenings
+from fnrbc_device.counting.archived_cells import REVIEW_COLUMNS, cell_table
+from fnrbc_device.errors import UsageError
+from fnrbc_device.report import report_html
+from fnrbc_device.session_report import provenance, report, summary, verified_summary
+from fnrbc_device.specimen import specimen_hash
+from fnrbc_device.tables import CELL_COLUMNS
+from fnrbc_device.wording import RESEARCH_USE_ONLY
+
+FormatName = Literal["csv", "parquet", "json", "html"]
+
+MEDIA_TYPES: Final[dict[FormatName, str]] = {
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+    "json": "application/json",
+    "html": "text/html; charset=utf-8",
+}
+
+SESSION_COLUMNS: Final = ("session", "specimen", "research_use")
+"""On each row: a table of several sessions can be put together, and none is without the research-use sentence."""
+
+COLUMNS: Final = (*CELL_COLUMNS, *REVIEW_COLUMNS, *SESSION_COLUMNS)
+
+_WHOLE: Final = ("cell", "island", "views", "best_frame")
+_WORDS: Final = ("class", "review", "reviewed_class", "reviewer", "reviewed_utc", *SESSION_COLUMNS)
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes a text for a formula by (OWASP, "CSV Injection")."""
+
+
+def without_names(entry: ArchivedSession, folder: Path) -> ArchivedSession:
+    """The session as it may leave the device: a hash in the specimen's place, and no note, where an id may stand too.
+
+    Parameters
+    ----------
+    folder
+        The device's state folder.
+
+    Raises
+    ------
+    JournalError
+        The device's key cannot be read.
+    """
+    note = "left out of this file" if entry.meta.note else ""
+    meta = replace(entry.meta, specimen=specimen_hash(entry.meta.specimen, folder), note=note)
+    return replace(entry, meta=meta)
+
+
+def export(form: FormatName, connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -> bytes:
+    """Write a session as a file.
+
+    Parameters
+    ----------
+    form
+        Of the file.
+    connection, path
+        To the journal; nothing is changed.
+    entry
+        As ``archive.read`` gave it over the same connection, or ``without_names``.
+
+    Raises
+    ------
+    UsageError
+        Parquet is wanted and pyarrow is not installed.
+    """
+    if form == "html":
+        return report_html(report(connection, path, entry)).encode()
+    if form == "json":
+        return _json(connection, entry)
+    rows = _rows(connection, entry)
+    return _csv(rows) if form == "csv" else _parquet(rows)
+
+
+def _rows(connection: sqlite3.Connection, entry: ArchivedSession) -> list[dict[str, Any]]:
+    about = dict(zip(SESSION_COLUMNS, (entry.session, entry.meta.specimen, RESEARCH_USE_ONLY), strict=True))
+    return [row | about for row in cell_table(connection, entry.session)]
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _plain(value) for name, value in row.items()})
+    return text.getvalue().encode()
+
+
+def _plain(value: Any) -> Any:
+    """Keep a spreadsheet from computing what a person wrote."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UsageError(
+            "this device cannot write Parquet: the package pyarrow is not installed; take the CSV, or run "
+            "pip install 'fnrbc[parquet]' there"
+        ) from error
+    schema = pyarrow.schema([(name, _type(name)) for name in COLUMNS], metadata={"research_use": RESEARCH_USE_ONLY})
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), content)
+    return content.getvalue()
+
+
+def _type(name: str) -> str:
+    if name in _WHOLE:
+        return "int64"
+    return "string" if name in _WORDS else "float64"
+
+
+def _json(connection: sqlite3.Connection, entry: ArchivedSession) -> bytes:
+    meta = entry.meta
+    fields = {
+        "research_use": RESEARCH_USE_ONLY,
+        "session": entry.session,
+        "specimen": meta.specimen,
+        "started": entry.started_utc,
+        "ended": entry.ended_utc,
+        "ending": entry.ending,
+        "signed": {"utc": entry.signed_utc, "by": entry.signed_by} if entry.signed_utc else None,
+        "machine": summary(entry),
+        "verified": verified_summary(entry.verified),
+        "left_open": entry.left_open,
+        "wanted": {"leukocytes": meta.wanted_leukocytes, "area_mm2": meta.wanted_area_mm2},
+        "provenance": {name.lower().replace(" ", "_"): value for name, value in provenance(entry).items()},
+        "happenings": [
+            {"at": one.at_utc, "kind": one.kind, "frame": one.frame, "fields": one.fields}
+            for one in happenings(connection, entry.session)
+        ],
+        "cells": cell_table(connection, entry.session),
+    }
+    return json.dumps(fields, indent=1, ensure_ascii=False).encode()

@@ -1,0 +1,104 @@
+"""What people write of a slide: what may stand there, and what of it leaves the device."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import unicodedata
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from fnrbc_device.durable import sync_folder
+from fnrbc_device.errors import CommandError, JournalError
+
+MAX_SPECIMEN: Final = 80
+"""Characters; the longest bar codes on slides have some 40."""
+
+MAX_NOTE: Final = 500
+
+KEY_NAME: Final = "specimen.key"
+"""File in the state folder. Who has it and a list of ids can tell which id a hash stands for."""
+
+KEY_BYTES: Final = 32
+
+HASH_DIGITS: Final = 16
+"""64 bits: among a million specimens two have the same hash with a chance of one in 40 million."""
+
+_REFUSED: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Control characters, invisible ones that turn or hide what stands beside them, half characters, line breaks."""
+
+
+def written(name: str, text: str, limit: int) -> str:
+    """Take what a person wrote: without the blanks around it, each character in its one composed form.
+
+    Raises
+    ------
+    CommandError
+        ``malformed``: it is too long, or holds what cannot be seen.
+    """
+    if len(text) > limit:
+        raise CommandError("malformed", f"the {name} has {len(text)} characters, the limit is {limit}; shorten it")
+    clean = unicodedata.normalize("NFC", text.strip(" "))
+    for place, letter in enumerate(clean, 1):
+        if unicodedata.category(letter) in _REFUSED:
+            code = f"U+{ord(letter):04X}"
+            raise CommandError(
+                "malformed", f"the {name} holds a control character ({code}, number {place}); type it without"
+            )
+    return clean
+
+
+def specimen_hash(specimen: str, folder: Path) -> str:
+    """Hash of a specimen's id under the device's own key: 16 hexadecimal digits, or empty for no id.
+
+    The same id has the same hash on this device and another on any other. Without the key nobody can try out ids.
+
+    Parameters
+    ----------
+    specimen
+        As it is written on the slide.
+    folder
+        The device's state folder. The key is made there at first use, for its owner's eyes only.
+
+    Raises
+    ------
+    JournalError
+        The key cannot be made or read, or is none.
+    """
+    if not specimen:
+        return ""
+    return hmac.new(_key(folder / KEY_NAME), specimen.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+
+
+def _key(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            _make(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise JournalError(
+            f"the key {path} cannot be made or read ({error.strerror}); let this user write to that folder"
+        ) from error
+    if len(key) != KEY_BYTES:
+        raise JournalError(
+            f"the key {path} has {len(key)} bytes instead of {KEY_BYTES}; restore it, or move it away for a new one, "
+            "under which all specimens get other hashes"
+        )
+    return key
+
+
+def _make(path: Path) -> None:
+    """Put a new key in its place whole. Of two who come at once, one wins and both use that key."""
+    part = path.with_name(f"{KEY_NAME}.{secrets.token_hex(8)}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(part, path)
+    finally:
+        part.unlink()
+    sync_folder(path.parent)

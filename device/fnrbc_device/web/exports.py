@@ -1,0 +1,60 @@
+"""Sessions to take along: a file of each format, with a hash in the specimen's place unless an admin asks otherwise."""
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, cast, get_args
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from fnrbc_device.clock import SystemClock
+from fnrbc_device.errors import UsageError
+from fnrbc_device.publishing.registrar import Registrar
+from fnrbc_device.session_export import MEDIA_TYPES, FormatName, export, without_names
+from fnrbc_device.web.instrument import Instrument
+from fnrbc_device.web.sessions import OpenRecord, opened
+from fnrbc_device.web.visitor import require
+
+
+def routes(instrument: Instrument) -> list[Route]:
+    """One download a format: GET, for viewers; ``specimen=1`` gives the specimen's id and the note, to admins."""
+    return [Route("/sessions/{session}/export.{form}", _download(instrument))]
+
+
+def _download(instrument: Instrument) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        named = request.query_params.get("specimen") == "1"
+        visitor = require(request, "admin" if named else "viewer")
+        if request.path_params["form"] not in get_args(FormatName):
+            raise HTTPException(404, f"there is no such format; there are {', '.join(MEDIA_TYPES)}")
+        form = cast(FormatName, request.path_params["form"])
+        with opened(instrument, request.path_params["session"]) as record:
+            try:
+                content = _written(form, record, named)
+            except UsageError as error:
+                return PlainTextResponse(f"{error}\n", 501)
+            session = record.entry.session
+        if named:
+            _note(instrument, visitor.name, f"{form} of {session} with the specimen's id")
+        return Response(content, headers=_headers(form, session))
+
+    return respond
+
+
+def _written(form: FormatName, record: OpenRecord, named: bool) -> bytes:
+    entry = record.entry if named else without_names(record.entry, record.path.parent)
+    return export(form, record.connection, record.path, entry)
+
+
+def _headers(form: FormatName, session: str) -> dict[str, Any]:
+    name = f"fnrbc-{session}.{form}"
+    return {"content-type": MEDIA_TYPES[form], "content-disposition": f'attachment; filename="{name}"'}
+
+
+def _note(instrument: Instrument, who: str, what: str) -> None:
+    """Put on record who took ids off the device."""
+    assert instrument.journal_path is not None
+    with closing(Registrar(instrument.journal_path, instrument.device, SystemClock())) as registrar:
+        registrar.audit(who, "export", "", what)

@@ -1,0 +1,179 @@
+"""What people order from the pages: to start, hold, mark, end and sign off a session. It is on record first."""
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from fnrbc_device.clock import SystemClock
+from fnrbc_device.control import SessionPlan
+from fnrbc_device.counting.signing import Signing
+from fnrbc_device.errors import CommandError, ReviewError
+from fnrbc_device.publishing.registrar import Registrar
+from fnrbc_device.specimen import written
+from fnrbc_device.web.instrument import Instrument
+from fnrbc_device.web.plan import FIELDS, Typed, read_plan
+from fnrbc_device.web.rendering import render
+from fnrbc_device.web.visitor import require
+
+VERBS: Final = ("start", "pause", "resume", "stop", "mark")
+
+MAX_MARK: Final = 200
+"""Characters of a mark's note: as of the command over MQTT, since it goes to the lab's log like that."""
+
+MAX_BODY: Final = 32 * 1024
+"""Bytes of what is posted: all fields of the form at their limits, percent-encoded, have some 7,000."""
+
+STATUS_BY_CODE: Final = {"malformed": 400, "wrong_state": 409}
+
+Work = Callable[[Request, bytes], Response]
+
+
+def routes(instrument: Instrument) -> list[Route]:
+    """The form that starts a session, and what may be posted."""
+    return [
+        Route("/sessions/new", _form(instrument)),
+        Route("/sessions/new", _posted(_start_by_form(instrument)), methods=["POST"]),
+        Route("/sessions/{session}/sign", _posted(_sign(instrument)), methods=["POST"]),
+        Route("/api/session/{verb}", _posted(_command(instrument)), methods=["POST"]),
+    ]
+
+
+def _posted(work: Work) -> Callable[[Request], Awaitable[Response]]:
+    """Read the body, and do the work in a thread of the pool: it waits for the disk."""
+
+    async def respond(request: Request) -> Response:
+        body = b""
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_BODY:
+                raise HTTPException(413, f"what was posted is longer than {MAX_BODY} bytes; shorten it")
+        return await run_in_threadpool(work, request, body)
+
+    return respond
+
+
+def _form(instrument: Instrument) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        require(request, "operator")
+        return _show_form(request, instrument, Typed({}))
+
+    return respond
+
+
+def _show_form(
+    request: Request, instrument: Instrument, typed: Typed, fault: str = "", status: int = 200
+) -> Response:
+    return render(
+        request,
+        "session_new.html",
+        status,
+        typed=typed,
+        fault=fault,
+        state=instrument.control.state,
+        objectives=instrument.objectives,
+        pixel_size_um=instrument.pixel_size_um,
+    )
+
+
+def _start_by_form(instrument: Instrument) -> Work:
+    def work(request: Request, body: bytes) -> Response:
+        operator = require(request, "operator").name
+        typed = Typed({})
+        try:
+            typed = Typed(_form_fields(body))
+            plan = read_plan(typed, operator, instrument.objectives)
+            _ask(instrument, operator, "start", plan)
+        except CommandError as error:
+            return _show_form(request, instrument, typed, _sentence(error), STATUS_BY_CODE[error.code])
+        return RedirectResponse("/", 303)
+
+    return work
+
+
+def _command(instrument: Instrument) -> Work:
+    def work(request: Request, body: bytes) -> Response:
+        operator = require(request, "operator").name
+        verb = str(request.path_params["verb"])
+        if verb not in VERBS:
+            raise HTTPException(404, f"there is no order of that name; there are {', '.join(VERBS)}")
+        try:
+            fields = _json_fields(body)
+            if verb == "start":
+                plan = read_plan(Typed(fields), operator, instrument.objectives)
+                _ask(instrument, operator, verb, plan)
+            else:
+                note = written("note", fields.get("note", ""), MAX_MARK) if verb == "mark" else ""
+                _ask(instrument, operator, verb, detail=note)
+        except CommandError as error:
+            return JSONResponse({"error": _sentence(error)}, STATUS_BY_CODE[error.code])
+        return JSONResponse({"state": instrument.control.state})
+
+    return work
+
+
+def _sign(instrument: Instrument) -> Work:
+    def work(request: Request, _body: bytes) -> Response:
+        signer = require(request, "reviewer").name
+        session = str(request.path_params["session"])
+        path = instrument.journal_path
+        if path is None or not path.is_file():
+            raise HTTPException(404, "this device has no record")
+        with closing(Signing(path, instrument.device, SystemClock())) as signing:
+            try:
+                signing.sign(session, signer)
+            except ReviewError as error:
+                return render(request, "session_refused.html", 409, fault=_sentence(error), back=f"/sessions/{session}")
+        return RedirectResponse(f"/sessions/{session}", 303)
+
+    return work
+
+
+def _ask(
+    instrument: Instrument, who: str, verb: str, plan: SessionPlan | None = None, detail: str = ""
+) -> None:
+    """Follow an order if the state allows it, once it is on record."""
+    if instrument.journal_path is None:
+        raise HTTPException(503, "this page shows a count that nobody records; nothing can be ordered here")
+    with closing(Registrar(instrument.journal_path, instrument.device, SystemClock())) as registrar:
+        instrument.control.ask(verb, lambda: _record(registrar, who, verb, detail), plan)
+
+
+def _record(registrar: Registrar, who: str, verb: str, detail: str) -> None:
+    registrar.audit(who, verb, "", detail)
+
+
+def _form_fields(body: bytes) -> dict[str, str]:
+    """Fields of a form, but the token, which the guard has read."""
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
+    except ValueError as error:  # of it is a character that is none
+        raise CommandError("malformed", "the form came damaged; fill it in again") from error
+    return {name: value for name, value in pairs if name != "token"}
+
+
+def _json_fields(body: bytes) -> dict[str, str]:
+    """Fields of an order: an object of texts and numbers, or nothing at all."""
+    try:
+        found: Any = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise CommandError("malformed", "the order is no JSON; send one object") from error
+    if not isinstance(found, dict) or not all(_is_field(one) for one in found.values()):
+        raise CommandError("malformed", f"the order is no object of texts and numbers; there are {', '.join(FIELDS)}")
+    return {str(name): "" if value is None else str(value) for name, value in found.items()}
+
+
+def _is_field(value: object) -> bool:
+    return value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+
+
+def _sentence(error: Exception) -> str:
+    words = str(error)
+    return f"{words[:1].upper()}{words[1:]}."

@@ -1,0 +1,86 @@
+"""From what a person typed to a session's plan: each field read strictly, and refused in one sentence."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fnrbc_device.control import SessionPlan
+from fnrbc_device.errors import CommandError
+from fnrbc_device.specimen import MAX_NOTE, MAX_SPECIMEN, written
+
+MOST_LEUKOCYTES: Final = 1_000_000
+LEAST_AREA_MM2: Final = 0.001
+MOST_AREA_MM2: Final = 2000.0
+"""A slide of 25 x 75 mm has 1,875."""
+
+FIELDS: Final = ("specimen", "objective", "wanted_leukocytes", "wanted_area_mm2", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The form as it was filled in, to be shown again where something in it is refused."""
+
+    fields: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.fields.get(name, "")
+
+
+def read_plan(typed: Typed, operator: str, objectives: Mapping[str, float]) -> SessionPlan:
+    """Read a plan.
+
+    Parameters
+    ----------
+    typed
+        What was filled in; what is missing counts as empty.
+    operator
+        Who starts the session.
+    objectives
+        Pixel sizes in um by the names that may be chosen.
+
+    Raises
+    ------
+    CommandError
+        ``malformed``, with the field, its limit and the cure.
+    """
+    unknown = sorted(set(typed.fields) - set(FIELDS))
+    if unknown:
+        raise CommandError("malformed", f"there is no field {unknown[0][:32]!a}; there are {', '.join(FIELDS)}")
+    objective = typed["objective"]
+    if objective and objective not in objectives:
+        known = ", ".join(objectives) or "none: see [[objectives]] in the configuration"
+        raise CommandError("malformed", f"there is no objective {objective[:40]!a}; there are {known}")
+    return SessionPlan(
+        operator=operator,
+        specimen=written("specimen id", typed["specimen"], MAX_SPECIMEN),
+        note=written("note", typed["note"], MAX_NOTE),
+        objective=objective,
+        pixel_size_um=objectives.get(objective),
+        wanted_leukocytes=_leukocytes(typed["wanted_leukocytes"].strip()),
+        wanted_area_mm2=_area(typed["wanted_area_mm2"].strip()),
+    )
+
+
+def _leukocytes(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= MOST_LEUKOCYTES:
+        raise CommandError(
+            "malformed", f"{text[:20]!a} leukocytes are wanted; give a whole number from 1 to {MOST_LEUKOCYTES}"
+        )
+    return int(text)
+
+
+def _area(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        area = float(text)
+    except ValueError:
+        area = math.nan
+    if not LEAST_AREA_MM2 <= area <= MOST_AREA_MM2:
+        raise CommandError(
+            "malformed", f"an area of {text[:20]!a} mm2 is wanted; give {LEAST_AREA_MM2} to {MOST_AREA_MM2:.0f}"
+        )
+    return area

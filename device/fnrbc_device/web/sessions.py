@@ -1,0 +1,213 @@
+"""The pages of the record: the list of sessions, one session in full, and several side by side."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fnrbc_device.counting.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
+from fnrbc_device.counting.archived_cells import cell_table
+from fnrbc_device.counting.audit import prove
+from fnrbc_device.counting.reading import reading
+from fnrbc_device.publishing.topics import is_segment
+from fnrbc_device.report_map import map_html
+from fnrbc_device.report_picture import data_uri
+from fnrbc_device.session_report import DRAWN, gallery, islands, provenance, target, told
+from fnrbc_device.web.comparison import comparison
+from fnrbc_device.web.instrument import Instrument
+from fnrbc_device.web.rendering import render
+from fnrbc_device.web.visitor import RANKS, RoleName, require, visitor_of
+
+MAX_WORDS: Final = 200
+MAX_PAGE: Final = 100_000
+MAX_COMPARED: Final = 6
+"""Columns that can be read side by side at 1280 px."""
+
+GALLERY: Final = 48
+"""Candidates on the page of a session; the report has more, the review all."""
+
+CROP_QUALITY: Final = 85
+
+Respond = Callable[[Request], Response]
+
+
+def routes(instrument: Instrument) -> list[Route]:
+    """The pages."""
+    return [
+        Route("/sessions", _list(instrument)),
+        Route("/sessions/compare", _compare(instrument)),
+        Route("/sessions/{session}", _one(instrument)),
+        Route("/sessions/{session}/proof", _proof(instrument)),
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenRecord:
+    """The record, open to be read, and one session of it."""
+
+    connection: sqlite3.Connection
+    path: Path
+    entry: ArchivedSession
+
+
+@contextmanager
+def opened(instrument: Instrument, session: str) -> Iterator[OpenRecord]:
+    """Open the record to read one session.
+
+    Raises
+    ------
+    HTTPException
+        404: the record has none of that name.
+    """
+    path = instrument.journal_path
+    if path is None or not is_segment(session) or not path.is_file():
+        raise _unknown()
+    with reading(path) as connection:
+        entry = read(connection, session)
+        if entry is None:
+            raise _unknown()
+        yield OpenRecord(connection, path, entry)
+
+
+def _list(instrument: Instrument) -> Respond:
+    def respond(request: Request) -> Response:
+        require(request, "viewer")
+        search, fault = _search(request)
+        page = _page_number(request)
+        path = instrument.journal_path
+        found: tuple[list[ArchivedSession], int] = ([], 0)
+        if path is not None and path.is_file() and not fault:
+            with reading(path) as connection:
+                found = find(connection, search, page)
+        entries, total = found
+        return render(
+            request,
+            "sessions.html",
+            400 if fault else 200,
+            entries=entries,
+            total=total,
+            page=page,
+            pages=max(-(-total // PAGE_SIZE), 1),
+            search=search,
+            fault=fault,
+            may_start=_may(request, "operator"),
+            most=MAX_COMPARED,
+        )
+
+    return respond
+
+
+def _compare(instrument: Instrument) -> Respond:
+    def respond(request: Request) -> Response:
+        require(request, "viewer")
+        names = list(dict.fromkeys(request.query_params.getlist("s")))
+        if not 2 <= len(names) <= MAX_COMPARED:
+            return _refused(request, f"{len(names)} sessions are chosen; tick 2 to {MAX_COMPARED} of the list.", 400)
+        entries = []
+        try:
+            for name in names:
+                with opened(instrument, name) as record:
+                    entries.append(record.entry)
+        except HTTPException as error:
+            return _refused(request, error.detail, error.status_code)
+        return render(request, "session_compare.html", entries=entries, rows=comparison(entries))
+
+    return respond
+
+
+def _one(instrument: Instrument) -> Respond:
+    def respond(request: Request) -> Response:
+        require(request, "viewer")
+        try:
+            with opened(instrument, request.path_params["session"]) as record:
+                connection, path, entry = record.connection, record.path, record.entry
+                cells = cell_table(connection, entry.session)
+                items = gallery(connection, path, entry, cells, GALLERY)
+                drawn = map_html(islands(connection, path, entry, cells), cells, target(entry), DRAWN)
+                happened = [(one.at_utc, told(one)) for one in happenings(connection, entry.session)]
+        except HTTPException as error:
+            return _refused(request, error.detail, error.status_code)
+        return render(
+            request,
+            "session.html",
+            entry=entry,
+            provenance=provenance(entry),
+            happened=happened,
+            gallery=[(item, data_uri(item.crop, CROP_QUALITY)) for item in items],
+            # Made of numbers, and of names that map_html has escaped.
+            drawn=Markup(drawn),
+            may_sign=_may(request, "reviewer"),
+            may_name=_may(request, "admin"),
+        )
+
+    return respond
+
+
+def _proof(instrument: Instrument) -> Respond:
+    busy = threading.Lock()
+
+    def respond(request: Request) -> Response:
+        require(request, "operator")
+        try:
+            with opened(instrument, request.path_params["session"]) as record:
+                session, path = record.entry.session, record.path
+        except HTTPException as error:
+            return _refused(request, error.detail, error.status_code)
+        if instrument.control.state in ("starting", "running", "stopping"):
+            words = "A session is being counted, and the proof would slow it; ask when it has ended or is paused."
+            return _refused(request, words, 409, f"/sessions/{session}")
+        if not busy.acquire(blocking=False):
+            return _refused(request, "Another proof runs; ask again in a minute.", 503, f"/sessions/{session}")
+        try:
+            proof = prove(path)
+        finally:
+            busy.release()
+        return render(request, "session_proof.html", session=session, proof=proof)
+
+    return respond
+
+
+def _search(request: Request) -> tuple[Search, str]:
+    """What is looked for, and what is wrong with it."""
+    asked = request.query_params
+    words, days = asked.get("q", ""), [asked.get(name, "") for name in ("from", "to")]
+    if len(words) > MAX_WORDS:
+        return Search(), f"{len(words)} characters are searched for, the limit is {MAX_WORDS}; search for fewer words."
+    for day in days:
+        if day and not _is_day(day):
+            return Search(words), f"{day[:20]!a} is no day; write it as 2026-03-01."
+    return Search(words, *days), ""
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _page_number(request: Request) -> int:
+    text = request.query_params.get("page", "1")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= MAX_PAGE else 1
+
+
+def _may(request: Request, role: RoleName) -> bool:
+    return RANKS[visitor_of(request).role] >= RANKS[role]
+
+
+def _unknown() -> HTTPException:
+    return HTTPException(404, "There is no such session in the record; choose one of the list.")
+
+
+def _refused(request: Request, fault: str, status: int, back: str = "/sessions") -> Response:
+    return render(request, "session_refused.html", status, fault=fault, back=back)
