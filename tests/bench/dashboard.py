@@ -1,6 +1,6 @@
 """Two simulated microscopes, a broker and Node-RED with the shipped flow: a picture of its dashboard in Chromium.
 
-``npm install --prefix FOLDER node-red @flowfuse/node-red-dashboard`` first, then
+``npm install --prefix FOLDER node-red@4 @flowfuse/node-red-dashboard`` first (version 5 needs Node 22), then
 ``python tests/bench/dashboard.py FOLDER [--out out/bench/dashboard.png] [--seconds 15]``.
 """
 
@@ -81,6 +81,7 @@ def main() -> None:
         stack.callback(node_red.wait, 20)
         stack.callback(node_red.terminate)
         time.sleep(given.seconds)
+        assert node_red.poll() is None, "Node-RED has ended; start it by hand to see why"
         subprocess.run(
             [
                 "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,900",

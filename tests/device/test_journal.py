@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fnrbc_device.counting.journal import Journal, SessionMeta
+from fnrbc_device.counting.schema import SCHEMA_VERSION
 from fnrbc_device.errors import ConfigError, JournalError
 from fnrbc_device.publishing.payloads import CellRecord, SessionRecord
 from fnrbc_device.records import CountEvent, Join, Pose, Tally, Verdict
@@ -215,7 +216,7 @@ def test_sessions_are_one_at_a_time_and_each_id_is_used_once(path, make_step):
 def test_a_journal_of_another_version_is_refused(path, version):
     Journal.open(path).close()
     rows(path, f"PRAGMA user_version = {version}")
-    with pytest.raises(JournalError, match=f"version {version}, this software writes 3; run the software"):
+    with pytest.raises(JournalError, match=f"version {version}, this software writes {SCHEMA_VERSION}; run"):
         Journal.open(path)
 
 

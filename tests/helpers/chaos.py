@@ -35,6 +35,11 @@ class Child:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         if self._process is None or self._process.poll() is not None:
             with self._log.open("ab") as log:

@@ -18,10 +18,11 @@ def free_port() -> int:
 class Mosquitto:
     """A mosquitto of our own: a child process on loopback, with a folder of its own.
 
-    ``conf`` is a whole configuration for a broker that then listens on ``port``, instead of ours.
+    ``conf`` is a whole configuration for a broker that then listens on ``port``, instead of ours; with ``each_second``
+    it writes to disk so often, instead of at each change.
     """
 
-    def __init__(self, folder: Path, acl: str = "", conf: str = "", port: int = 0) -> None:
+    def __init__(self, folder: Path, acl: str = "", conf: str = "", port: int = 0, each_second: bool = False) -> None:
         folder.chmod(0o755)
         self.port = port or free_port()
         self._folder = folder
@@ -32,7 +33,7 @@ class Mosquitto:
             # What survives a kill -9: stock settings write to disk every half an hour.
             "persistence true",
             f"persistence_location {folder}/",
-            "autosave_on_changes true",
+            f"autosave_on_changes {'false' if each_second else 'true'}",
             "autosave_interval 1",
         ]
         if acl:

@@ -97,7 +97,8 @@ def test_a_late_client_learns_who_speaks_and_how_the_count_stands(broker, listen
     assert all(one.retained for one in heard.values())
 
 
-def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, tmp_path):
+def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, tmp_path, monkeypatch):
+    monkeypatch.setattr("fnrbc_device.daemon.FLUSH_TIMEOUT_S", 0.5)  # in vain here
     slide = SimulatedSlide.make(23, "giemsa", 10)
     microscope = SimulatedMicroscope(slide, seed=23, fps=30)
     stop = threading.Event()
@@ -115,11 +116,11 @@ def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, 
 
 def test_a_count_is_paused_goes_on_and_ends_by_command(broker, listen, operate, tmp_path):
     listener = listen(broker.port)
-    slide = SimulatedSlide.make(24, "giemsa", 60)
+    slide = SimulatedSlide.make(24, "giemsa", 30)
     microscope = SimulatedMicroscope(slide, seed=24, fps=30)
-    tallies = []
+    tallies, stop = [], threading.Event()
     counting = threading.Thread(
-        target=lambda: tallies.append(run_daemon(slide, microscope, broker.port, tmp_path)[1]), name="counting"
+        target=lambda: tallies.append(run_daemon(slide, microscope, broker.port, tmp_path, stop)[1]), name="counting"
     )
     counting.start()
 
@@ -137,6 +138,8 @@ def test_a_count_is_paused_goes_on_and_ends_by_command(broker, listen, operate, 
     listener.wait_for(lambda _: listener.on("tally")[-1].fields["frames"] > frames)
     assert operator.ask("mark", note="here")["accepted"]
     assert operator.ask("stop")["state"] == "stopping"
+    listener.wait_for(lambda _: states()[-1] == "finished")
+    stop.set()
     counting.join(20)
 
     assert tallies[0].frames > frames

@@ -91,7 +91,7 @@ def test_the_copy_is_the_journal_after_kills_cuts_stalls_and_resets(mosquitto, n
     try:
         follower = follow(network.port)
         wait_for_records(journal, 30, 30)
-        Chaos(device, follower, mosquitto, network, seed).rage(6.0, pause_s=0.4)
+        Chaos(device, follower, mosquitto, network, seed).rage(4.0, pause_s=0.3)
         enough.touch()
         device.start()
         follower.start()
@@ -105,12 +105,13 @@ def test_the_copy_is_the_journal_after_kills_cuts_stalls_and_resets(mosquitto, n
 
 
 def test_a_session_without_a_broker_is_complete_once_it_is_back(mosquitto, follow, tmp_path, make_step):
-    journal_of(tmp_path / "journal.sqlite", make_step, 500)
+    journal = journal_of(tmp_path / "journal.sqlite", make_step, 500)
     mosquitto.stop()
     publisher = Publisher(tmp_path / "journal.sqlite", MqttSettings(port=mosquitto.port))
+    publisher.set_state("status", status_of(journal.epoch, 501))
     publisher.start()
     follower = follow(mosquitto.port)
-    time.sleep(1.0)
+    wait_for_log(tmp_path / "follow.log", "cannot be reached")
     mosquitto.start()
     wait_for_all(tmp_path / "journal.sqlite", tmp_path / "copies", 30)
     assert publisher.stop(10)
@@ -138,6 +139,13 @@ def test_who_comes_after_the_broker_lost_all_is_sent_it_all_again(make_mosquitto
     assert copy[0]["replayed"] == "true"
 
 
+def wait_for_log(path, words):
+    deadline = time.monotonic() + 20
+    while not (path.exists() and words in path.read_text()):
+        assert time.monotonic() < deadline, f"never said: {words}"
+        time.sleep(0.05)
+
+
 def status_of(epoch, log_seq):
     from fnrbc_device.publishing.payloads import StatusNow
 
@@ -149,7 +157,9 @@ def status_of(epoch, log_seq):
 
 def test_two_followers_do_not_write_to_one_folder(mosquitto, follow, tmp_path):
     follow(mosquitto.port)
-    time.sleep(1.0)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "copies" / ".lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
     command = fnrbc("follow", "--out", tmp_path / "copies", "--port", mosquitto.port)
     second = subprocess.run(command, capture_output=True, text=True, timeout=30, env=os.environ)
     assert second.returncode == 2

@@ -183,4 +183,5 @@ class Entries(History):
         self._connection.execute("UPDATE journal SET first_link = ?, before_first = ?", (link + 1, digest))
         self._connection.execute("DELETE FROM audit WHERE link <= ?", (link,))
         self._connection.execute("DELETE FROM outbox WHERE seq <= ?", (last_seq,))
+        self._connection.execute("UPDATE journal SET oldest_seq = max(oldest_seq, ?)", (last_seq + 1,))
         self._connection.execute("DELETE FROM reviews WHERE seq <= ?", (last_seq,))

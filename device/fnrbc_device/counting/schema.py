@@ -24,6 +24,7 @@ TABLES: Final = """
 CREATE TABLE journal (
     epoch TEXT NOT NULL,
     last_seq INTEGER NOT NULL,
+    oldest_seq INTEGER NOT NULL DEFAULT 1,
     first_link INTEGER NOT NULL DEFAULT 1,
     before_first TEXT NOT NULL,
     last_link INTEGER NOT NULL DEFAULT 0,
@@ -136,6 +137,10 @@ CREATE TABLE outbox (
     settled_utc TEXT
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox (seq) WHERE state = 'pending';
+CREATE TABLE alarms (
+    code TEXT PRIMARY KEY,
+    detail TEXT NOT NULL
+) STRICT;
 """
 """An event's ``seq`` is that of its log message: the journal and the log can be laid side by side.
 
@@ -145,6 +150,8 @@ frame, and what must be added to its places to get those on the older one; joins
 A row of ``crops`` is the best view of a candidate, for whoever reviews it, or of a sample of the other cells.
 ``plates`` are what registration holds on to when an unfinished session goes on; they go with its end. ``audit`` has a
 link for each transaction (audit.py).
+
+From ``oldest_seq`` on the outbox keeps every message. ``alarms`` are those that stand, however old.
 """
 
 

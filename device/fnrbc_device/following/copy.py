@@ -20,6 +20,8 @@ MAX_AHEAD: Final = 20_000
 TAIL_BYTES: Final = 64 * 1024
 """A line has less than 8 kB, so the last whole one is within this."""
 
+HEADING: Final = (",".join(COLUMNS) + "\n").encode()
+
 _EPOCH: Final = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -47,8 +49,7 @@ class LogCopy:
         self._ahead: dict[int, str] = {}
         self._unsynced = False
         try:
-            self._file = _opened(self.path)
-            self.last_seq = _last_seq(self._file)
+            self._file, self.last_seq = _opened(self.path)
         except (OSError, ValueError) as error:
             raise PublishError(f"the copy {self.path} cannot be used ({error}); give another --out") from error
 
@@ -122,37 +123,48 @@ class LogCopy:
         self._unsynced = True
 
 
-def _opened(path: Path) -> io.FileIO:
-    """Open for appending, with a heading; a last line that a kill cut short is cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = io.FileIO(path, "a+")
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - TAIL_BYTES))
-    tail = file.read()
-    whole = tail.rfind(b"\n") + 1
-    file.truncate(size - len(tail) + whole)
-    if not file.seek(0, os.SEEK_END):
-        file.write(_written(COLUMNS).encode())
-        os.fsync(file.fileno())
-        sync_folder(path.parent)
-    return file
-
-
-def _last_seq(file: io.FileIO) -> int:
-    """``seq`` of the last line; 0 where there is only the heading.
+def _opened(path: Path) -> tuple[io.FileIO, int]:
+    """Open for appending; gives the file and the ``seq`` of its last line, 0 where there is none.
 
     Raises
     ------
     ValueError
-        The heading is not ours.
+        The heading is not ours; the file is left as it is.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.FileIO(path, "a+")
+    try:
+        if not _has_heading(file):
+            file.truncate(0)
+            file.write(HEADING)
+            os.fsync(file.fileno())
+            sync_folder(path.parent)
+        return file, _last_seq(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _has_heading(file: io.FileIO) -> bool:
+    """Whether lines may follow; False for a new file, and for one that a kill left with half a heading."""
     file.seek(0)
-    heading = _written(COLUMNS).encode()
-    if file.read(len(heading)) != heading:
+    found = file.read(len(HEADING))
+    if found != HEADING and not HEADING.startswith(found):
         raise ValueError("its columns are those of other software")
+    return found == HEADING
+
+
+def _last_seq(file: io.FileIO) -> int:
+    """``seq`` of the last whole line, 0 where there is none; a line that a kill cut short is cut off."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(len(heading), size - TAIL_BYTES))
-    lines = file.read().decode(errors="replace").splitlines()
+    start = max(len(HEADING), size - TAIL_BYTES)
+    file.seek(start)
+    tail = file.read()
+    whole = tail[: tail.rfind(b"\n") + 1]
+    if start > len(HEADING) and not whole:
+        raise ValueError(f"its last line is longer than {TAIL_BYTES} bytes")
+    file.truncate(start + len(whole))
+    lines = whole.decode(errors="replace").splitlines()
     return int(next(csv.reader([lines[-1]]))[list(COLUMNS).index("seq")]) if lines else 0
 
 

@@ -59,6 +59,6 @@ class Reply(Payload):
     epoch: Text
     log_seq: Count
     oldest_seq: Count
-    """The oldest record that can still be replayed; 0 where there is none."""
+    """From this record on all can be replayed; above ``log_seq`` where none can any more."""
     repeated: bool = False
     """The same id came before: this is the answer that it got then."""

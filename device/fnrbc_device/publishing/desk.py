@@ -106,9 +106,15 @@ class Desk:
         except CommandError as error:
             return self._refuse(user, verb, request_id, error)
 
-    def account(self) -> None:
-        """Write down how many refusals had no record of their own, when there is room for one again."""
-        if self._untold and self._recording.take():
+    def account(self, at_last: bool = False) -> None:
+        """Write down how many refusals had no record of their own, when there is room for one again, or at last.
+
+        Raises
+        ------
+        JournalError
+            It cannot be written down.
+        """
+        if self._untold and (self._recording.take() or at_last):
             words = "commands were refused in such numbers that they share this record"
             self._registrar.audit("", "", "", words, "busy", self._untold)
             self._untold = 0
@@ -157,7 +163,8 @@ class Desk:
         oldest = self._outbox.oldest_seq()
         if not oldest <= request.from_seq <= last_seq:
             raise CommandError(
-                "not_kept", f"records {oldest} to {last_seq} are kept, not {request.from_seq}; ask for those"
+                "not_kept",
+                f"records are kept from {oldest} on, the last is {last_seq}; {request.from_seq} is not among them",
             )
         self._write(user, "replay", request.id, f"{request.from_seq} to {request.to_seq}")
         return Range(request.from_seq, min(request.to_seq, last_seq))

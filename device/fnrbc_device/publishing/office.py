@@ -1,5 +1,6 @@
 """What the publishing thread keeps while connections come and go: outbox, desk, alarms, and an hourly round."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -10,6 +11,7 @@ from typing import Final
 
 from fnrbc_device.clock import Clock
 from fnrbc_device.control import SessionControl
+from fnrbc_device.errors import JournalError
 from fnrbc_device.health import ALARMS
 from fnrbc_device.publishing import certificates
 from fnrbc_device.publishing.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
@@ -81,4 +83,6 @@ class Office:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with contextlib.suppress(JournalError):  # no more can be done for them
+            self.desk.account(at_last=True)
         self._files.close()

@@ -67,10 +67,13 @@ class Outbox:
         return [Letter(seq, topic, _replayed(payload)) for seq, topic, payload in rows]
 
     def oldest_seq(self) -> int:
-        """``seq`` of the oldest record kept, 0 where there is none."""
+        """``seq`` from which on every record is kept; above the last one where none is.
+
+        A parked record may be older than others that were let go of: what has a hole cannot be replayed as a whole.
+        """
         with self._errors():
-            row = self._connection.execute("SELECT min(seq) FROM outbox").fetchone()
-        return int(row[0] or 0)
+            row = self._connection.execute("SELECT oldest_seq FROM journal").fetchone()
+        return int(row[0])
 
     def settle(self, settlements: Sequence[Settlement], at: datetime) -> None:
         """Write down answers of the broker, all in one transaction."""
@@ -144,11 +147,13 @@ class Outbox:
             self._connection.execute("BEGIN IMMEDIATE")
             gone = self._connection.execute(
                 "DELETE FROM outbox WHERE seq IN"
-                f" (SELECT seq FROM outbox WHERE state = 'acked' {which} ORDER BY seq LIMIT ?)",
+                f" (SELECT seq FROM outbox WHERE state = 'acked' {which} ORDER BY seq LIMIT ?) RETURNING seq",
                 (value, PRUNE_AT_ONCE),
-            ).rowcount
+            ).fetchall()
+            newest = max((seq for (seq,) in gone), default=0)
+            self._connection.execute("UPDATE journal SET oldest_seq = max(oldest_seq, ?)", (newest + 1,))
             self._connection.execute("COMMIT")
-        return gone
+        return len(gone)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

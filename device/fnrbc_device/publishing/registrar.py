@@ -10,7 +10,7 @@ from fnrbc_device.publishing.payloads import AlarmRecord
 from fnrbc_device.publishing.topics import LOG_ALARM, LOG_AUDIT
 
 LOOK_BACK: Final = 1000
-"""Records of audit and of alarms read at the start: more than can be written in the minute that counts there."""
+"""Records of commands read at the start: more than can be written in the minute that counts there."""
 
 
 class Registrar(LogWriter):
@@ -55,22 +55,23 @@ class Registrar(LogWriter):
         """
         with self._transaction() as envelope:
             record = AlarmRecord(**envelope, code=code, event=event, detail=detail[:MAX_TEXT])
+            self._connection.execute("DELETE FROM alarms WHERE code = ?", (code,))
+            if event == "raised":
+                self._connection.execute("INSERT INTO alarms VALUES (?, ?)", (code, record.detail))
             return self._tell(LOG_ALARM, record, "alarm")
 
     def standing_alarms(self) -> dict[str, str]:
-        """Codes and details of the alarms that were raised last and not cleared."""
-        standing: dict[str, str] = {}
-        for record in self._newest(LOG_ALARM):
-            one = AlarmRecord.model_validate_json(record)
-            if one.event == "raised":
-                standing[one.code] = one.detail
-            else:
-                standing.pop(one.code, None)
-        return standing
+        """Codes and details of the alarms that were raised and not cleared, however long ago."""
+        with self._errors():
+            return dict(self._connection.execute("SELECT code, detail FROM alarms ORDER BY code").fetchall())
 
     def recent_requests(self, since: datetime) -> list[AuditRecord]:
         """Commands on record since a moment, oldest first, as far as they had an id."""
-        records = [AuditRecord.model_validate_json(one) for one in self._newest(LOG_AUDIT)]
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT payload FROM outbox WHERE topic = ? ORDER BY seq DESC LIMIT ?", (LOG_AUDIT, LOOK_BACK)
+            ).fetchall()
+        records = [AuditRecord.model_validate_json(payload) for (payload,) in reversed(rows)]
         return [one for one in records if one.request and one.ts >= iso_utc(since)]
 
     def log_state(self) -> tuple[str, int]:
@@ -79,9 +80,3 @@ class Registrar(LogWriter):
             epoch, last_seq = self._connection.execute("SELECT epoch, last_seq FROM journal").fetchone()
         return str(epoch), int(last_seq)
 
-    def _newest(self, topic: str) -> list[str]:
-        with self._errors():
-            rows = self._connection.execute(
-                "SELECT payload FROM outbox WHERE topic = ? ORDER BY seq DESC LIMIT ?", (topic, LOOK_BACK)
-            ).fetchall()
-        return [payload for (payload,) in reversed(rows)]

@@ -1,0 +1,157 @@
+"""A follower's copy of one device's log: in order, each record once, and what can never come is said."""
+
+import csv
+import json
+import random
+from datetime import datetime, timezone
+from itertools import pairwise
+
+import pytest
+
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.journal import Journal
+from fnrbc_device.errors import PublishError
+from fnrbc_device.following.copy import HEADING, LogCopy
+from fnrbc_device.following.devices import FollowedDevice
+from fnrbc_device.following.gaps import FIRST_RETRY_S, GRACE_S, Gaps, Wanted
+from fnrbc_device.publishing.outbox import Outbox
+from fnrbc_device.publishing.requests import MAX_REPLAY
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
+EPOCH = "00ff"
+
+
+def record(seq, **fields):
+    return {"device": "fnrbc", "epoch": EPOCH, "seq": seq, "session": "s1", **fields}
+
+
+def said(fields):
+    return json.dumps(fields).encode()
+
+
+def rows(folder, epoch=EPOCH):
+    with (folder / f"fnrbc-{epoch}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def device(tmp_path):
+    device = FollowedDevice(tmp_path, "fnrbc")
+    yield device
+    device.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_records_are_copied_once_and_in_order_whatever_the_order_they_come_in(device, tmp_path, seed):
+    rng = random.Random(seed)
+    arriving = [*range(1, 51), *rng.choices(range(1, 51), k=30)]
+    rng.shuffle(arriving)
+    for seq in arriving:
+        device.hear("log/cell", said(record(seq)))
+    assert [int(row["seq"]) for row in rows(tmp_path)] == list(range(1, 51))
+
+
+def test_a_session_that_went_on_after_a_crash_is_copied_as_the_journal_has_it(device, tmp_path, path, make_step):
+    meta = SessionMeta("0.1.0", "b", "simulation", 0.125)
+    with Journal.open(path) as journal:
+        journal.begin("s1", NOON, meta)
+        journal.record(make_step(0, [1, 2]))
+    with Journal.open(path) as journal:
+        journal.resume("s1", {"after_frame": 0})
+        journal.record(make_step(1, [3]))
+        journal.end(NOON, journal.tally("s1"), complete=True)
+        epoch = journal.epoch
+    outbox = Outbox(path)
+    for letter in outbox.pending(0, 100):
+        device.hear(letter.topic, letter.payload.encode())
+    outbox.close()
+
+    copy = rows(tmp_path, epoch)
+    assert [row["event"] for row in copy] == ["started", "counted", "counted", "resumed", "counted", "finished"]
+    assert [row["topic"] for row in copy if row["event"] == "resumed"] == ["log/session"]
+    assert copy[-1]["cells"] == "3"
+
+
+@pytest.mark.parametrize("epoch", ["../../etc/passwd", "", "00FF", "0" * 65, 7, None])
+def test_what_is_no_record_of_the_device_is_left_out(device, tmp_path, epoch):
+    device.hear("log/cell", said(record(1) | {"epoch": epoch}))
+    device.hear("log/cell", said(record(1) | {"device": "other"}))
+    device.hear("log/cell", said(record(True)))
+    device.hear("log/cell", b"\xff[" + b"[" * 5000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fields_of_newer_software_are_kept_whole(device, tmp_path):
+    device.hear("log/cell", said(record(1, stain="giemsa", lobes=3)))
+    assert json.loads(rows(tmp_path)[0]["other_fields"]) == {"stain": "giemsa", "lobes": 3}
+
+
+def test_what_the_device_no_longer_keeps_is_counted_as_lost_and_the_copy_goes_on(device, tmp_path):
+    device.hear("log/cell", said(record(1)))
+    device.hear("log/cell", said(record(9)))
+    reply = {"verb": "replay", "epoch": EPOCH, "log_seq": 9, "oldest_seq": 8, "code": "not_kept"}
+    device.hear("reply/follow", said(reply))
+    device.hear("log/cell", said(record(8, replayed=True)))
+    assert device.lost == 6
+    assert [int(row["seq"]) for row in rows(tmp_path)] == [1, 8, 9]
+
+
+def test_where_nothing_is_kept_any_more_it_stops_asking(device, tmp_path):
+    device.hear("status", said({"epoch": EPOCH, "log_seq": 5}))
+    device.hear("availability", b"online")
+    assert device.request(0.0, NOON) is None  # it may still be on its way
+    assert json.loads(device.request(GRACE_S, NOON))["to_seq"] == 5
+    reply = {"verb": "replay", "epoch": EPOCH, "log_seq": 6, "oldest_seq": 7, "code": "not_kept"}
+    device.hear("reply/follow", said(reply))
+    assert device.lost == 6
+    assert device.request(1000.0, NOON) is None
+
+
+def test_a_line_that_a_kill_cut_short_is_written_again(tmp_path):
+    with LogCopy(tmp_path, "fnrbc", EPOCH) as copy:
+        for seq in (1, 2, 3):
+            copy.take("log/cell", record(seq, reason="two\nlines"))
+    whole = copy.path.read_bytes()
+    copy.path.write_bytes(whole[:-5])
+
+    with LogCopy(tmp_path, "fnrbc", EPOCH) as copy:
+        assert copy.last_seq == 2
+        assert copy.take("log/cell", record(3, reason="two\nlines"))
+    assert copy.path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a,b,c\n1,2,3", "its columns are those of other software"),
+        (HEADING + b"x" * 100_000, "its last line is longer than"),
+    ],
+)
+def test_a_file_of_others_is_refused_and_left_as_it_is(tmp_path, content, words):
+    path = tmp_path / f"fnrbc-{EPOCH}.csv"
+    path.write_bytes(content)
+    with pytest.raises(PublishError, match=words):
+        LogCopy(tmp_path, "fnrbc", EPOCH)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("length", [0, 7, len(HEADING) - 1])
+def test_a_heading_that_a_kill_cut_short_is_written_again(tmp_path, length):
+    (tmp_path / f"fnrbc-{EPOCH}.csv").write_bytes(HEADING[:length])
+    with LogCopy(tmp_path, "fnrbc", EPOCH) as copy:
+        copy.take("log/cell", record(1))
+    assert [row["seq"] for row in rows(tmp_path)] == ["1"]
+
+
+def test_what_is_missing_is_asked_for_less_and_less_often_and_in_pieces():
+    gaps, asked_at = Gaps(), []
+    for now_s in range(200):
+        wanted = gaps.wanted(0, 25_000, now_s)
+        if wanted:
+            assert wanted == Wanted(1, MAX_REPLAY)
+            asked_at.append(now_s)
+    waits = [later - earlier for earlier, later in pairwise(asked_at)]
+    assert waits[0] == FIRST_RETRY_S
+    assert waits == sorted(waits)
+    assert gaps.wanted(10_000, 25_000, 200.0) is None  # it grows
+    assert gaps.wanted(10_000, 25_000, 200.0 + GRACE_S) == Wanted(10_001, 20_000)
