@@ -92,8 +92,7 @@ def report_html(report: Report) -> str:
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">",
         f"<title>fnrbc report: {escape(report.title)}</title><style>{style}</style></head><body>",
-        research,
-        "<header><h1>Count of fetal nucleated red blood cells</h1>",
+        f"<header>{research}<h1>Count of fetal nucleated red blood cells</h1>",
         f'<p class="soft">{escape(report.title)}</p></header>',
         f"<main>{_counts(report.summary)}{_open(report)}",
         "".join(f"<h2>{escape(heading)}</h2>{_table(rows)}" for heading, rows in report.sections),

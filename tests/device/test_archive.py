@@ -238,6 +238,7 @@ def test_all_that_happened_is_told_in_order(record: Path) -> None:
         journal.note("gap", {"reason": "camera_lost", "seconds": 2.5, "reopened": True}, 2)
     with closing(Registrar(record, "fnrbc", SystemClock())) as registrar:
         registrar.audit("anna", "mark", "", "look here")
+        registrar.audit("vera", "login", "", "from elsewhere")  # on record, and not about the session
     with reading(record) as connection:
         kinds = [one.kind for one in happenings(connection, "s3")]
         command = happenings(connection, "s3")[-1]
