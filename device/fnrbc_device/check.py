@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from fnrbc_device.bundle import load_bundle
@@ -22,6 +21,7 @@ from fnrbc_device.inference.opening import open_classifier
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.publishing import certificates
 from fnrbc_device.records import BadFrame, Frame
+from fnrbc_device.vitals import hottest_c
 from fnrbc_device.web.access.gate import wants_login
 from fnrbc_device.web.tls import server_context
 
@@ -29,7 +29,6 @@ State = Literal["ok", "warning", "fault", "not used"]
 
 CAMERA_S: Final = 10.0
 BROKER_S: Final = 3.0
-THERMAL: Final = Path("/sys/class/thermal")
 HOT_C: Final = 85.0
 """From here on an Orin throttles itself."""
 
@@ -156,19 +155,12 @@ def _page(config: Config) -> Finding:
 
 
 def _temperature(config: Config) -> Finding:
-    hottest = max((_celsius(zone) for zone in THERMAL.glob("thermal_zone*/temp")), default=None)
+    hottest = hottest_c()
     if hottest is None:
         return Finding("temperature", "not used", "this machine does not tell")
     if hottest >= HOT_C:
         return Finding("temperature", "warning", f"{hottest:.0f} C, from {HOT_C:.0f} on it slows down; clean the fan")
     return Finding("temperature", "ok", f"{hottest:.0f} C")
-
-
-def _celsius(zone: Path) -> float:
-    try:
-        return int(zone.read_text()) / 1000
-    except (OSError, ValueError):  # a zone whose sensor sleeps
-        return -273.15
 
 
 def _first_frame(source: FrameSource) -> Frame | BadFrame | None:

@@ -4,12 +4,14 @@ Only working memory: the record is the journal. A checkpoint that is missing, da
 aside, and what it held is learned again.
 """
 
+import copyreg
 import hashlib
 import importlib
 import io
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -19,9 +21,10 @@ from numpy.typing import NDArray
 
 import fnrbc_device
 from fnrbc_device.analysis import Analyser
+from fnrbc_device.counting.ledger import Cell, View
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.manifest import Manifest
-from fnrbc_device.records import Image
+from fnrbc_device.records import CountEvent, Image, Verdict
 
 OWN: Final = "fnrbc_device."
 
@@ -120,11 +123,21 @@ def _unpacked(content: bytes, outside: Outside) -> Analyser:
     return analyser
 
 
+def _as_call(kind: type[Any]) -> Callable[[Any], tuple[type[Any], tuple[Any, ...]]]:
+    values = attrgetter(*(field.name for field in fields(kind)))
+    return lambda record: (kind, values(record))
+
+
 class _Packer(pickle.Pickler):
     """Leaves out what is kept elsewhere or made again more cheaply than written."""
 
     def __init__(self, file: io.BytesIO, analyser: Analyser) -> None:
         super().__init__(file, protocol=5)
+        # A session has thousands of these; dataclasses' own way of packing them takes three times as long.
+        self.dispatch_table = {
+            **copyreg.dispatch_table,
+            **{kind: _as_call(kind) for kind in (Cell, CountEvent, Verdict, View)},
+        }
         cells = [cell for cell in analyser.cells() if cell.best]
         self._named: dict[int, tuple[str, int]] = {
             id(analyser.classifier): ("classifier", 0),

@@ -32,7 +32,9 @@ CURES: Final = {
     "pixel_size_doubtful": "Red cells do not measure what the pixel size says: check objective, binning and "
     "camera.pixel_size_um.",
     "engine_parity_failed": "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
-    "disk_low": "The disk is nearly full: this session will be closed; free some, or tell an engineer.",
+    "disk_low": "The disk is nearly full: a session is closed before it is, and none begins; free some, or tell an "
+    "engineer.",
+    "clock_unsynced": "No time server holds the clock: dates may be wrong, counts are not; tell an engineer.",
     "page_certificate_ended": "The page's certificate has ended: browsers refuse it, have a new one made.",
     "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
 }
@@ -46,6 +48,9 @@ ALARMS: Final = (
     "pixel_size_doubtful",
 )
 """Reasons that somebody elsewhere should come for. The others are for the hand at the microscope, and pass."""
+
+HARMLESS: Final = frozenset({"clock_unsynced"})
+"""Reasons that say nothing against the count."""
 
 _OF_REJECTION: Final = {
     "too_fast": "pan_too_fast",
@@ -128,9 +133,9 @@ class HealthMonitor:
         self._until[reason] = float("inf")
 
     def snapshot(self, state: HealthState, now_s: float) -> Health:
-        """State the health; ``counting`` becomes ``degraded`` while there is a reason."""
+        """State the health; ``counting`` becomes ``degraded`` while there is a reason against the count."""
         reasons = tuple(sorted(reason for reason, until in self._until.items() if until > now_s))
-        if state == "counting" and reasons:
+        if state == "counting" and not HARMLESS.issuperset(reasons):
             state = "degraded"
         latencies = sorted(self._latencies_ms)
         return Health(

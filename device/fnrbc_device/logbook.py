@@ -19,13 +19,14 @@ from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.retention import prune
 from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.errors import DiskFullError
-from fnrbc_device.records import CountEvent, Step, Tally
+from fnrbc_device.records import CountEvent, SessionState, Step, Tally
 from fnrbc_device.resuming import Resuming
 from fnrbc_device.specimen import specimen_hash
 
 CHECKPOINT_FRAMES: Final = 120
-"""Between two checkpoints of 1 to 3 MB, four seconds at 30 frames/s. Writing one takes 8 ms, on fewer than one frame in
-a hundred."""
+"""Between two checkpoints of 1 to 3 MB, at least: four seconds at 30 frames/s. One takes 5 ms and 10 us a cell of the
+counting thread's time, so there are also at least as many frames between two as there are cells: fewer than one frame
+in a hundred waits for one, and the share of the time stays the same however long a session grows."""
 
 RESUME_WITHIN: Final = timedelta(hours=8)
 """A session that was cut off longer ago, a working day, is ended: another slide lies under the objective by then."""
@@ -43,9 +44,10 @@ class Opening:
     began: datetime
     first_frame: int
     """Index that the source's next frame has in the record."""
-    resumed: bool
     specimen: str
     """Hash of the specimen's id, for the lab."""
+    state: SessionState = "running"
+    """``paused`` where it was so when it was cut off."""
 
 
 class Logbook:
@@ -144,7 +146,7 @@ class Logbook:
         self._journal.begin(session, now, meta)
         self._note_session(session)
         specimen = specimen_hash(meta.specimen, self._folder)
-        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, resumed=False, specimen=specimen)
+        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, specimen)
 
     def write(self, step: Step, analyser: Analyser) -> int:
         """Record a step; returns ``last_seq``.
@@ -164,9 +166,13 @@ class Logbook:
             self._unwritten = step.events
             raise
         self._plates = added
-        self._keep_checkpoint(analyser, step.frame.index)
+        self._keep_checkpoint(analyser, step)
         self._require_room_to_close()
         return last_seq
+
+    def look_at_room(self) -> None:
+        """See whether there is room for a session, while none runs."""
+        self.low = not self._has_room()
 
     def note(self, kind: Kind, note: dict[str, Any], frame: int | None = None) -> None:
         """Write what a person did, or a time without camera, into the audit."""
@@ -209,7 +215,8 @@ class Logbook:
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
         began, following = _moment(cut_off.started_utc), cut_off.last_frame + 1
         specimen = specimen_hash(meta.specimen, self._folder)
-        return Opening(cut_off.session, meta, analyser, began, following, resumed=True, specimen=specimen)
+        state: SessionState = "paused" if self._journal.held(cut_off.session) else "running"
+        return Opening(cut_off.session, meta, analyser, began, following, specimen, state)
 
     def _note_session(self, session: str) -> None:
         self._checkpoint = CheckpointFile(self._folder, session)
@@ -218,13 +225,13 @@ class Logbook:
     def _prune(self, now: datetime) -> None:
         prune(self._journal, self._settings, now if self._clock.synchronised() else None)
 
-    def _keep_checkpoint(self, analyser: Analyser, frame: int) -> None:
+    def _keep_checkpoint(self, analyser: Analyser, step: Step) -> None:
         self._since_checkpoint += 1
-        if self._checkpoint is None or self._since_checkpoint < CHECKPOINT_FRAMES:
+        if self._checkpoint is None or self._since_checkpoint < max(CHECKPOINT_FRAMES, step.tally.cells):
             return
         self._since_checkpoint = 0
         try:
-            self._checkpoint.write(analyser, frame)
+            self._checkpoint.write(analyser, step.frame.index)
         except OSError as error:
             _log.warning("no checkpoint (%s): the record alone will have to do", error.strerror)
 
@@ -238,8 +245,7 @@ class Logbook:
         return name
 
     def _require_room(self) -> None:
-        least = self._settings.least_free_mb * MB
-        if not self._reserve.hold() or self._room() < least:
+        if not self._has_room():
             raise DiskFullError(
                 f"{self._room() // MB} MB are free for {self._folder}, below the limit of "
                 f"{self._settings.least_free_mb} for a session; free some, or lower record.keep_mb"
@@ -256,6 +262,9 @@ class Logbook:
                 f"{self._room() // MB} MB are free for {self._folder}, below the {CLOSE_AT_BYTES // MB} that a "
                 "session needs to be closed properly, so it was closed; free some and start again"
             )
+
+    def _has_room(self) -> bool:
+        return self._reserve.hold() and self._room() >= self._settings.least_free_mb * MB
 
     def _room(self) -> int:
         return room_bytes(self._folder, self._journal.files)

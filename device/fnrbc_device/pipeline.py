@@ -151,6 +151,11 @@ class Capture:
         """The health reason that a live camera names now; empty while all is well."""
         return self._source.trouble if isinstance(self._source, Watched) else ""
 
+    @property
+    def exposure_ms(self) -> float | None:
+        """Exposure that a live camera says it has; None where it does not say."""
+        return self._source.exposure_ms if isinstance(self._source, Watched) else None
+
     def take_gaps(self) -> list[Gap]:
         """Times without good pictures that are over and were not taken yet, by the record's numbers of frames."""
         gaps = self._source.take_gaps() if isinstance(self._source, Watched) else []

@@ -79,10 +79,11 @@ class Session:
             A live camera failed for good. The session goes on with the next start, when the camera is back.
         """
         parts = self._parts
-        parts.control.enter("running")
+        parts.control.enter(self._opening.state)
         parts.foot.begin()
         parts.health.begin()
-        parts.voice.begin(self._opening.session, self._opening.began, self._last_seq, self._opening.specimen)
+        opening = self._opening
+        parts.voice.begin(opening.session, opening.began, self._last_seq, opening.specimen, opening.state)
         try:
             self._count()
         except DiskFullError as full:
@@ -122,7 +123,7 @@ class Session:
         self._watch(step, arrival, dropped)
         if parts.thumbnails:
             self._show_candidates(step)
-        parts.voice.tell(step.tally, self._last_seq, parts.health.snapshot("counting", parts.clock.monotonic_s()))
+        parts.voice.tell(step.tally, self._last_seq)
         parts.foot.see(step)
         self._show(step, "running", "counting")
         parts.showing.alive()
@@ -182,4 +183,7 @@ class Session:
         return tally
 
     def _show(self, step: Step | None, state: SessionState, health_state: HealthState) -> None:
-        self._parts.foot.show(self._parts.showing.show(step, state, health_state, self.told))
+        parts = self._parts
+        health = parts.showing.show(step, state, health_state, self.told)
+        parts.foot.show(health)
+        parts.voice.tell_health(health, self._last_seq)

@@ -66,7 +66,9 @@ class FleetDevice:
         tally = Tally(fnrbc=self._cells, cells=self._cells, frames=self._cells)
         frame = Frame(self._cells, self._cells / RATE_HZ, EMPTY)
         step = Step(frame, Pose(1, 0, 0), None, [], [event], tally, 0.0, 1.0, {})
-        self._voice.tell(tally, self._journal.record(step), HEALTH)
+        seq = self._journal.record(step)
+        self._voice.tell(tally, seq)
+        self._voice.tell_health(HEALTH, seq)
 
     def close(self) -> None:
         self._publisher.stop(5)

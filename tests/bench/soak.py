@@ -2,7 +2,8 @@
 
     python tests/bench/soak.py --frames 100000 --fps 30
 
-Memory is said as medians of the second and of the last tenth of the run, latency from the camera to the tally.
+Memory is said as medians of the second and of the last tenth of the run; latency from the camera to the tally, which
+on a machine shared with others is theirs too, and beside it the counting thread's own time on a processor.
 """
 
 import argparse
@@ -36,12 +37,16 @@ class Watch(LiveView):
         self._frames = 0
         self.rss_kb: list[int] = []
         self.late_ms: list[float] = []
+        self.busy_ms: list[float] = []
+        self._thread_s = 0.0
 
     def show(self, snapshot) -> None:
         super().show(snapshot)
         if snapshot.step is None:
             return
         self.late_ms.append(1e3 * (time.monotonic() - snapshot.step.frame.captured_at_s))
+        before, self._thread_s = self._thread_s, time.thread_time()
+        self.busy_ms.append(1e3 * (self._thread_s - before))
         self._frames += 1
         if self._frames % self._every == 0:
             self.rss_kb.append(rss_kb())
@@ -98,6 +103,10 @@ def main() -> None:
         "growth_percent": round(100 * (last / second - 1), 2),
         "late_ms_p50": round(float(np.percentile(watch.late_ms, 50)), 1),
         "late_ms_p99": round(float(np.percentile(watch.late_ms, 99)), 1),
+        "late_share_over_two_intervals": round(float(np.mean(np.array(watch.late_ms) > 2e3 / options.fps)), 4),
+        "busy_ms_p50": round(float(np.percentile(watch.busy_ms[1:], 50)), 1),
+        "busy_ms_p99": round(float(np.percentile(watch.busy_ms[1:], 99)), 1),
+        "busy_ms_most": round(max(watch.busy_ms[1:]), 1),
         "two_intervals_ms": round(2e3 / options.fps, 1),
         "left_over": {name: number - before[name] for name, number in held().items() if number > before[name]},
         "journal_mb": round(journal_mb, 1),

@@ -1,5 +1,10 @@
-"""Frames that changed a count, a journal with a session in it, and publishers of that journal."""
+"""Frames that changed a count, a journal with a session in it and publishers of it; and cameras that are real ones."""
 
+import importlib
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -8,9 +13,13 @@ import numpy as np
 import pytest
 
 from fnrbc_device.counting.journal import Journal, SessionMeta
+from fnrbc_device.errors import ConfigError
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import BadFrame, CountEvent, Frame, Pose, Step, Tally, Verdict
+
+SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
+FAKE = "arv-fake-gv-camera-0.8"
 
 CLASSES = (
     ("fnrbc", "target"),
@@ -90,3 +99,69 @@ def publish(path: Path, journal: Journal) -> Iterator[Callable[..., Publisher]]:
 
     yield start
     assert all(publisher.stop(10.0) for publisher in publishers)
+
+
+@pytest.fixture
+def bindings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's GObject bindings, which no wheel brings."""
+    if importlib.util.find_spec("gi") is None:
+        if not (SYSTEM_PACKAGES / "gi").exists():
+            pytest.skip("python3-gi is not installed")
+        (tmp_path / "bindings").mkdir()
+        (tmp_path / "bindings" / "gi").symlink_to(SYSTEM_PACKAGES / "gi")
+        monkeypatch.syspath_prepend(str(tmp_path / "bindings"))
+    try:
+        importlib.import_module("gi")
+    except ImportError as error:
+        for name in [name for name in sys.modules if name.split(".")[0] == "gi"]:
+            del sys.modules[name]
+        pytest.skip(f"the system's gi is for another Python: {error}")
+
+
+@pytest.fixture
+def aravis(bindings: None) -> type:
+    from fnrbc_device.camera.aravis import AravisDriver, import_aravis
+
+    try:
+        import_aravis()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    if shutil.which(FAKE) is None:
+        pytest.skip(f"{FAKE} is not installed")
+    return AravisDriver
+
+
+class FakeCamera:
+    """Aravis' GigE Vision camera, as a process on loopback."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        command = [FAKE, "-i", "127.0.0.1", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.3)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(5)
+            self._process = None
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeCamera]:
+    fake = FakeCamera()
+    yield fake
+    fake.kill()
+
+
+@pytest.fixture
+def gstreamer(bindings: None) -> type:
+    from fnrbc_device.camera.gstreamer import GStreamerDriver, import_gstreamer
+
+    try:
+        import_gstreamer()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return GStreamerDriver

@@ -108,6 +108,16 @@ def test_what_no_frame_shows_can_be_noted() -> None:
     assert monitor.snapshot("counting", 1.1 * HELD_S).reasons == ()
 
 
+def test_a_clock_that_nobody_holds_is_said_and_says_nothing_against_the_count() -> None:
+    monitor = watched(step())
+    monitor.note("clock_unsynced", 0.0)
+    alone = monitor.snapshot("counting", 0.0)
+    monitor.note("broker_away", 0.0)
+
+    assert (alone.state, alone.reasons) == ("counting", ("clock_unsynced",))
+    assert monitor.snapshot("counting", 0.0).state == "degraded"
+
+
 def test_several_reasons_are_said_in_order() -> None:
     monitor = watched(step(0, "too_dark"), step(1, "blurred"))
 

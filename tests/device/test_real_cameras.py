@@ -1,12 +1,7 @@
 """Real cameras: GigE Vision over loopback, and real GStreamer pipelines."""
 
-import importlib
-import shutil
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -27,61 +22,6 @@ FAKE = "arv-fake-gv-camera-0.8"
 pytestmark = pytest.mark.filterwarnings("ignore:DynamicImporter:ImportWarning")
 
 
-@pytest.fixture
-def bindings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's GObject bindings, which no wheel brings."""
-    if importlib.util.find_spec("gi") is None:
-        if not (SYSTEM_PACKAGES / "gi").exists():
-            pytest.skip("python3-gi is not installed")
-        (tmp_path / "bindings").mkdir()
-        (tmp_path / "bindings" / "gi").symlink_to(SYSTEM_PACKAGES / "gi")
-        monkeypatch.syspath_prepend(str(tmp_path / "bindings"))
-    try:
-        importlib.import_module("gi")
-    except ImportError as error:
-        for name in [name for name in sys.modules if name.split(".")[0] == "gi"]:
-            del sys.modules[name]
-        pytest.skip(f"the system's gi is for another Python: {error}")
-
-
-@pytest.fixture
-def aravis(bindings: None) -> type:
-    from fnrbc_device.camera.aravis import AravisDriver, import_aravis
-
-    try:
-        import_aravis()
-    except ConfigError as error:
-        pytest.skip(str(error))
-    if shutil.which(FAKE) is None:
-        pytest.skip(f"{FAKE} is not installed")
-    return AravisDriver
-
-
-class FakeCamera:
-    """Aravis' GigE Vision camera, as a process on loopback."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *options: str) -> None:
-        command = [FAKE, "-i", "127.0.0.1", *options]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(0.3)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(5)
-            self._process = None
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeCamera]:
-    fake = FakeCamera()
-    yield fake
-    fake.kill()
-
-
 def read_for(camera: WatchedCamera, seconds: float) -> list[Frame | BadFrame]:
     frames, until = [], time.monotonic() + seconds
     while time.monotonic() < until:
@@ -95,13 +35,13 @@ def test_a_gige_camera_delivers_at_its_rate_and_every_picture_has_its_number(ara
     fake.start()
     camera = WatchedCamera("gige", lambda: aravis("", Tuning(fps=25.0)), 25.0, 0.1)
     read_for(camera, 0.5)
-    lost, frames = camera.lost_pictures, read_for(camera, 4.0)
+    lost, frames = camera.lost_pictures, read_for(camera, 2.5)
     camera.close()
 
     good = [frame for frame in frames if isinstance(frame, Frame)]
     indices = [frame.index for frame in frames]
     assert indices[-1] - indices[0] + 1 == len(indices) + camera.lost_pictures - lost
-    assert len(good) >= 60
+    assert len(good) >= 35
     assert good[0].image.shape == (512, 512, 3)
     assert not good[0].image.flags.writeable
 
@@ -118,7 +58,7 @@ def test_a_gige_camera_that_loses_packets_is_named(aravis, fake):
     fake.start("-r", "20")
     camera = WatchedCamera("gige", lambda: aravis("", Tuning(fps=25.0)), 25.0, 0.1)
     reasons, until = set(), time.monotonic() + 2.0
-    while time.monotonic() < until:
+    while time.monotonic() < until and "camera_incomplete" not in reasons:
         camera.read()
         reasons.add(camera.trouble)
     camera.close()
@@ -157,26 +97,15 @@ def test_without_a_camera_the_error_names_the_cure(aravis):
         aravis("nobody-42", Tuning())
 
 
-@pytest.fixture
-def gstreamer(bindings: None) -> type:
-    from fnrbc_device.camera.gstreamer import GStreamerDriver, import_gstreamer
-
-    try:
-        import_gstreamer()
-    except ConfigError as error:
-        pytest.skip(str(error))
-    return GStreamerDriver
-
-
 LIVE = "videotestsrc is-live=true pattern=snow ! video/x-raw,width=322,height=240,framerate=25/1"
 
 
 def test_a_pipeline_delivers_colour_pictures_at_its_rate(gstreamer):
     camera = WatchedCamera("pipeline", lambda: gstreamer(LIVE), 25.0, 0.1)
-    frames = read_for(camera, 3.0)
+    frames = read_for(camera, 1.5)
     camera.close()
 
-    assert len(frames) >= 50
+    assert len(frames) >= 25
     assert {frame.image.shape for frame in frames} == {(240, 322, 3)}
     assert frames[-1].index - frames[0].index + 1 == len(frames) + camera.lost_pictures
     assert camera.trouble == ""
@@ -184,10 +113,10 @@ def test_a_pipeline_delivers_colour_pictures_at_its_rate(gstreamer):
 
 def test_a_pipeline_that_ends_is_named_and_played_again(gstreamer):
     camera = WatchedCamera("pipeline", lambda: gstreamer(LIVE.replace("true", "true num-buffers=20", 1)), 25.0, 0.1)
-    frames = read_for(camera, 4.0)
+    frames = read_for(camera, 3.2)
     camera.close()
 
-    assert len(frames) > 40
+    assert len(frames) > 30
     assert camera.opened >= 3
     assert {gap.reason for gap in camera.take_gaps()} == {"camera_lost"}
 
@@ -257,7 +186,7 @@ def test_a_usb_camera_is_fixed_read_back_and_gives_rgb():
     assert tuple(picture.image[0, 0]) == (0, 0, 200)
     assert driver.settings["auto_exposure"] == "1"
     assert driver.settings["auto_white_balance"] == "0"
-    assert driver.settings["exposure_100us"] == "1"
+    assert driver.settings["exposure_us"] == "100"
     assert "gain" not in driver.settings
     assert capture.released
 

@@ -1,7 +1,7 @@
 """A daemon that can be started and killed hundreds of times: a parent loads all once, and forks a child a start.
 
-Run as a program it is that parent: it reads ``recording FOLDER`` or ``live FOLDER`` from its input, answers with the
-child's process id, and with its exit code once the child has ended.
+Run as a program it is that parent: it reads ``recording FOLDER``, ``live FOLDER`` or ``attended-TASK FOLDER`` from its
+input, answers with the child's process id, and with its exit code once the child has ended.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ import numpy as np
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.control import SessionControl, SessionPlan
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon import Daemon, Setup
@@ -30,6 +31,7 @@ from fnrbc_device.disk import RecordSettings
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Frame
 from fnrbc_device.web.live import LiveView
+from truth import held_against
 
 SHAPE = (480, 640)
 LIVE_FPS = 60.0
@@ -51,7 +53,7 @@ class Camera:
         part = self._counter.with_suffix(".part")
         part.write_text(str(frame.index + 1))
         part.replace(self._counter)
-        return Frame(frame.index - self._first, frame.captured_at_s, frame.image)
+        return Frame(frame.index - self._first, frame.captured_at_s, frame.image, str(frame.index))
 
     def close(self):
         self._microscope.close()
@@ -65,7 +67,37 @@ def calm_path(slide, frames):
     return np.array(line + line[::-1])
 
 
-def run_daemon(slide, frames, folder, live, least_free_mb=50):
+SPARE = SessionPlan(specimen="B 4", objective="spare", pixel_size_um=0.15)
+
+
+def attend(task, control, view, stop):
+    """What people do: start so many sessions one after the other, or end the one that is gone on with."""
+    if task == "end":
+        _wait_for_count(view)
+        stop.set()
+    for number in range(int(task) if task.isdigit() else 0):
+        if number:
+            control.ask("stop", lambda: None)
+            assert control.wait("finished", 30)
+        control.ask("start", lambda: None, SPARE if number else SessionPlan(specimen="A 17"))
+        assert control.wait("running", 30)
+        _wait_for_count(view)
+
+
+def _wait_for_count(view, frames=20):
+    """Wait until a session has counted so many frames more."""
+    seq, first = 0, None
+    while True:
+        shown = view.wait_newer(seq, 30)
+        seq, step = shown.seq, shown.snapshot.step
+        if shown.snapshot.state == "running" and step is not None:
+            first = step.tally.frames if first is None else first
+            if step.tally.frames >= first + frames:
+                return
+
+
+def run_daemon(slide, frames, folder, kind, least_free_mb=50):
+    live, view, control, stop = kind != "recording", LiveView(), SessionControl(), threading.Event()
     microscope = SimulatedMicroscope(
         slide, calm_path(slide, frames), seed=7, frame_shape=SHAPE, fps=LIVE_FPS if live else None
     )
@@ -75,10 +107,15 @@ def run_daemon(slide, frames, folder, live, least_free_mb=50):
         pixel_size_um=slide.pixel_size_um,
         journal_path=folder / "journal.sqlite",
         mqtt=MqttSettings(enabled=False),
-        live=LiveView(),
+        live=view,
         record=RecordSettings(least_free_mb=least_free_mb),
+        start="by_hand" if kind.startswith("attended-") else "at_once",
+        control=control,
     )
-    Daemon(setup).run(threading.Event())
+    if setup.start == "by_hand":
+        task = kind.removeprefix("attended-")
+        threading.Thread(target=attend, args=(task, control, view, stop), daemon=True).start()
+    Daemon(setup).run(stop)
 
 
 class Mortal:
@@ -137,7 +174,16 @@ def _wait_for_frames(folder, number):
             return
         if recorded(folder, "SELECT 1 FROM sessions WHERE ended_utc IS NOT NULL"):
             return
-        time.sleep(0.002)
+        time.sleep(0.01)
+
+
+def kill_after(pid, folder, query, rows):
+    """Kill a daemon once its journal holds so many rows."""
+    deadline = time.monotonic() + 60
+    while len(recorded(folder, query)) < rows:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
 
 
 def recorded(folder, query):
@@ -166,6 +212,33 @@ def standing(folder):
     return found
 
 
+WHOLE_PX = 60
+"""A cell this far inside a frame is whole: 7.5 um at 0.125 um a pixel."""
+
+TIMES = 3
+"""A cell that so many used frames show whole must be counted."""
+
+
+def held_to_truth(folder, slide, frames):
+    """What a live session counted, held against the cells that its recorded frames show: ``truth.Held``."""
+    path = calm_path(slide, frames)
+    rows = recorded(folder, "SELECT name, island, row_px, col_px FROM frames WHERE used")
+    hand = np.array([path[int(name)] for name, *_ in rows])
+    islands, places = np.array([row[1] for row in rows]), np.array([row[2:] for row in rows])
+    offsets = {one: np.median((hand - places)[islands == one], axis=0) for one in set(islands.tolist())}
+    counted = {}
+    for event, cell, island, *place in recorded(
+        folder, "SELECT event, cell, island, row_px, col_px FROM events ORDER BY seq"
+    ):
+        counted.pop(cell, None)
+        if event == "counted":
+            counted[cell] = place + offsets[island]
+    truth = np.array([(cell.row_px, cell.col_px) for cell in slide.truth])
+    inside = truth[:, None] - hand[None]
+    whole = ((inside > WHOLE_PX) & (inside < np.array(SHAPE) - WHOLE_PX)).all(axis=2).sum(axis=1)
+    return held_against(truth, whole >= TIMES, np.array(list(counted.values())), slide.pixel_size_um)
+
+
 def _serve(seed, cells, frames):
     cv2.setNumThreads(1)  # a pool of threads does not outlive a fork
     slide = SimulatedSlide.make(seed, "giemsa", cells)
@@ -174,7 +247,7 @@ def _serve(seed, cells, frames):
         child = os.fork()
         if child == 0:
             try:
-                run_daemon(slide, frames, Path(folder), kind == "live")
+                run_daemon(slide, frames, Path(folder), kind)
             except BaseException:  # noqa: BLE001 - the child must not go on as its parent
                 traceback.print_exc()
                 os._exit(1)

@@ -118,9 +118,9 @@ def test_a_count_is_paused_goes_on_and_ends_by_command(broker, listen, operate, 
     listener = listen(broker.port)
     slide = SimulatedSlide.make(24, "giemsa", 30)
     microscope = SimulatedMicroscope(slide, seed=24, fps=30)
-    tallies, stop = [], threading.Event()
+    stop = threading.Event()
     counting = threading.Thread(
-        target=lambda: tallies.append(run_daemon(slide, microscope, broker.port, tmp_path, stop)[1]), name="counting"
+        target=lambda: run_daemon(slide, microscope, broker.port, tmp_path, stop), name="counting"
     )
     counting.start()
 
@@ -139,15 +139,26 @@ def test_a_count_is_paused_goes_on_and_ends_by_command(broker, listen, operate, 
     assert operator.ask("mark", note="here")["accepted"]
     assert operator.ask("stop")["state"] == "stopping"
     listener.wait_for(lambda _: states()[-1] == "finished")
+    assert operator.ask("start")["state"] == "starting"
+    listener.wait_for(lambda _: len(listener.on("health")) > 1 and states()[-1] == "running")
+    assert operator.ask("stop")["accepted"]
+    listener.wait_for(lambda _: states()[-1] == "finished")
     stop.set()
     counting.join(20)
 
-    assert tallies[0].frames > frames
     listener.wait_for(lambda heard: heard[-1].payload == "offline")
-    assert states() == ["running", "paused", "running", "finished"]
+    assert states() == ["running", "paused", "running", "finished", "starting", "running", "finished"]
     said = [(one.fields["verb"], one.fields["outcome"]) for one in listener.on("log/audit")]
     assert said == [
         ("pause", "accepted"), ("resume", "accepted"), ("start", "refused"), ("mark", "accepted"), ("stop", "accepted"),
+        ("start", "accepted"), ("stop", "accepted"),
     ]  # fmt: skip
+    told = [(one.fields["event"], one.fields["session"]) for one in listener.on("log/session")]
+    first, second = told[0][1], told[-1][1]
+    assert told == [("started", first), ("finished", first), ("started", second), ("finished", second)]
+    assert first != second
+    health = listener.on("health")[0].fields
+    assert health["disk_free_mb"] > 0
+    assert health["mem_used_mb"] > 0
     seqs = [one.fields["seq"] for one in listener.log()]
     assert sorted(set(seqs)) == list(range(1, max(seqs) + 1))

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from attended import Cable
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.driver import Picture
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
@@ -16,34 +16,9 @@ from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.errors import SourceError
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
-from mortal import SHAPE, calm_path, recorded, standing
+from mortal import SHAPE, calm_path, recorded, run_daemon, standing
 
-FRAMES, FPS = 200, 40.0
-
-
-class Cable:
-    """The driver of a simulated microscope, whose cable can be pulled; the hand waits meanwhile."""
-
-    name = "simulated"
-
-    def __init__(self, microscope, pulled, done):
-        self.settings = {}
-        self._microscope, self._pulled, self._done = microscope, pulled, done
-        if pulled.is_set():
-            raise SourceError("unplugged")
-
-    def grab(self, timeout_s):
-        if self._pulled.is_set():
-            raise SourceError("unplugged")
-        frame = self._microscope.read()
-        if frame is None:
-            self._done.set()
-            time.sleep(timeout_s)
-            return None
-        return Picture(frame.image, frame.captured_at_s, frame.index)
-
-    def close(self):
-        pass
+FRAMES, FPS = 160, 60.0
 
 
 class Healths(LiveView):
@@ -102,10 +77,11 @@ def count(slide, tmp_path):
     return run
 
 
-def test_a_cable_that_is_pulled_costs_no_cell_and_is_on_record(count, tmp_path):
-    count("whole")
+def test_a_cable_that_is_pulled_costs_no_cell_and_is_on_record(count, slide, tmp_path):
+    (tmp_path / "whole").mkdir()
+    run_daemon(slide, FRAMES, tmp_path / "whole", "recording")
     started = time.monotonic()
-    live = count("pulled", pulls=[(2.0, 1.5)])
+    live = count("pulled", pulls=[(1.2, 1.2)])
 
     assert len(standing(tmp_path / "pulled")) == len(standing(tmp_path / "whole")) > 5
     named = [at for at, reasons in live.said if "camera_lost" in reasons]
@@ -113,14 +89,14 @@ def test_a_cable_that_is_pulled_costs_no_cell_and_is_on_record(count, tmp_path):
     ((frame, note),) = recorded(tmp_path / "pulled", "SELECT frame, note FROM audit WHERE kind = 'gap'")
     gap = json.loads(note)
     assert gap["reason"] == "camera_lost"
-    assert 1.0 < gap["seconds"] < 6.0
+    assert 0.8 < gap["seconds"] < 6.0
     assert recorded(tmp_path / "pulled", f"SELECT 1 FROM frames WHERE frame = {frame}") == [(1,)]
     assert prove(tmp_path / "pulled" / "journal.sqlite").fault == ""
 
 
 def test_a_camera_that_stays_away_ends_the_process_and_not_the_session(count, tmp_path):
     with pytest.raises(SourceError, match="has given no good picture for"):
-        count("pulled", pulls=[(1.5, 6.0)], give_up_s=1.0)
+        count("pulled", pulls=[(0.8, 3.5)], give_up_s=0.5)
     assert recorded(tmp_path / "pulled", "SELECT ended_utc FROM sessions") == [(None,)]
 
     count("pulled")

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from attended import PowerLost, power_lost
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.control import SessionPlan
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon import Daemon, Setup
@@ -90,16 +92,11 @@ def test_two_sessions_of_one_moment_have_two_names(setup_in, tmp_path):
 
 @pytest.mark.parametrize(("hours", "begun"), [(-1, 1), (1, 1), (9, 2)])
 def test_a_session_is_gone_on_with_unless_a_working_day_has_passed(setup_in, tmp_path, hours, begun):
-    class Stopped(Exception):
-        pass
-
-    daemon = Daemon(setup_in(tmp_path), SteppedClock())
-    daemon._finish = lambda *_: (_ for _ in ()).throw(Stopped)  # type: ignore[method-assign]  # as a loss of power does
-    with pytest.raises(Stopped):
-        daemon.run(threading.Event())
+    with power_lost(), pytest.raises(PowerLost):
+        Daemon(setup_in(tmp_path, frames=40), SteppedClock()).run(threading.Event())
     assert recorded(tmp_path, "SELECT 1 FROM sessions WHERE ended_utc IS NOT NULL") == []
 
-    Daemon(setup_in(tmp_path), SteppedClock(timedelta(hours=hours))).run(threading.Event())
+    Daemon(setup_in(tmp_path, frames=60), SteppedClock(timedelta(hours=hours))).run(threading.Event())
 
     sessions = recorded(tmp_path, "SELECT ended_utc IS NOT NULL, ending FROM sessions ORDER BY rowid")
     assert len(sessions) == begun
@@ -111,7 +108,7 @@ def test_a_session_is_gone_on_with_unless_a_working_day_has_passed(setup_in, tmp
 def test_a_session_that_rests_on_something_else_is_ended_and_not_gone_on_with(setup_in, tmp_path):
     setup = setup_in(tmp_path)
     with Journal.open(setup.journal_path) as journal:
-        journal.begin("s1", SteppedClock().utc(), replace(Daemon(setup)._meta(), bundle="another"))
+        journal.begin("s1", SteppedClock().utc(), replace(Daemon(setup)._meta(SessionPlan()), bundle="another"))
 
     Daemon(setup, SteppedClock()).run(threading.Event())
 
@@ -141,7 +138,7 @@ logbook.Reserve.__init__.__defaults__ = (1_000_000,)
 slide = SimulatedSlide.make(78, "giemsa", 30)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:
-    mortal.run_daemon(slide, 400, Path(folder), False, least_free_mb=1)
+    mortal.run_daemon(slide, 400, Path(folder), "recording", least_free_mb=1)
 except FnrbcError as error:
     print(error)
     sys.exit(error.exit_code)

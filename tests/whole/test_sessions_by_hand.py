@@ -1,63 +1,14 @@
 """A daemon whose sessions people start: it looks without counting, counts, and waits for the next."""
 
-import threading
-
 import pytest
 
-from fnrbc_device.bundle import load_bundle
+from attended import SOON_S, Device
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.control import SessionControl, SessionPlan
+from fnrbc_device.control import SessionPlan
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
-from fnrbc_device.daemon import Daemon, Setup
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
-
-SOON_S = 30.0
-
-
-class Device:
-    """A daemon in a thread, over a simulated slide at 60 frames/s."""
-
-    def __init__(self, folder):
-        slide = SimulatedSlide.make(5, "giemsa", 40)
-        self.control = SessionControl()
-        self.live = LiveView()
-        self.stop = threading.Event()
-        self.journal_path = folder / "journal.sqlite"
-        setup = Setup(
-            source=SimulatedMicroscope(slide, seed=5, fps=60),
-            bundle=load_bundle(None),
-            pixel_size_um=slide.pixel_size_um,
-            journal_path=self.journal_path,
-            mqtt=MqttSettings(enabled=False),
-            live=self.live,
-            start="by_hand",
-            control=self.control,
-        )
-        ready = threading.Event()
-        self.thread = threading.Thread(target=lambda: Daemon(setup).run(self.stop, ready.set), name="counting")
-        self.thread.start()
-        assert ready.wait(SOON_S)
-
-    def shown(self, condition):
-        """Wait until the page shows something."""
-        seq = 0
-        for _ in range(2000):
-            shown = self.live.wait_newer(seq, SOON_S)
-            assert shown is not None
-            if condition(shown.snapshot):
-                return shown.snapshot
-            seq = shown.seq
-        raise AssertionError("never shown")
-
-    def ask(self, verb, plan=None):
-        self.control.ask(verb, lambda: None, plan)
-
-    def end(self):
-        self.stop.set()
-        self.thread.join(SOON_S)
+from mortal import SHAPE, calm_path
 
 
 @pytest.fixture
@@ -78,6 +29,7 @@ def test_nothing_is_counted_before_somebody_starts_and_the_picture_is_there(devi
 def test_sessions_follow_each_other_with_what_was_said_at_their_start(device):
     for specimen in ("A 17", "B 4"):
         device.ask("start", SessionPlan(operator="anna", specimen=specimen))
+        assert device.control.wait("running", SOON_S)
         device.shown(lambda one: one.state == "running" and one.step is not None and one.step.tally.frames_used > 5)
         device.ask("stop")
         assert device.control.wait("finished", SOON_S)
@@ -92,12 +44,16 @@ def test_sessions_follow_each_other_with_what_was_said_at_their_start(device):
     assert prove(device.journal_path).fault == ""
 
 
-def test_after_the_end_of_a_recording_the_daemon_stays_for_the_review_and_begins_nothing(device):
+def test_after_the_end_of_a_recording_the_daemon_stays_for_the_review_and_begins_nothing(tmp_path):
+    slide = SimulatedSlide.make(5, "giemsa", 40)
+    path = calm_path(slide, 40)
+    device = Device(tmp_path, source=SimulatedMicroscope(slide, path, seed=5, frame_shape=SHAPE, fps=60))
     device.ask("start")
-    assert device.control.wait("finished", 2 * SOON_S)
+    assert device.control.wait("finished", SOON_S)
 
     device.ask("start")
 
     assert device.control.wait("idle", SOON_S)
     assert device.shown(lambda one: "camera_lost" in one.health.reasons).state == "idle"
     assert device.thread.is_alive()
+    device.end()

@@ -27,7 +27,7 @@ class Driver(Protocol):
     name: str
     """Model and serial number, as the camera says."""
     settings: dict[str, str]
-    """Exposure, gain, white balance and rate as read back; what the camera does not have is missing."""
+    """Exposure (``exposure_us``), gain, white balance and rate as read back; what a camera does not have is missing."""
 
     def grab(self, timeout_s: float) -> Picture | None:
         """Newest picture; None if none came in time.

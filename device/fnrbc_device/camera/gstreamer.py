@@ -64,8 +64,9 @@ class GStreamerDriver:
         if not self.settings:
             self.settings = {"caps": sample.get_caps().to_string()}
         buffer = sample.get_buffer()
-        known = buffer.offset != self._gst.BUFFER_OFFSET_NONE
-        return Picture(self._image(sample, buffer), at_s, int(buffer.offset) if known else None)
+        # Of video an offset is the number of the picture; elsewhere it is a place in a stream of bytes, or nothing.
+        counts = buffer.offset_end == buffer.offset + 1
+        return Picture(self._image(sample, buffer), at_s, int(buffer.offset) if counts else None)
 
     def close(self) -> None:
         """Stop the pipeline."""

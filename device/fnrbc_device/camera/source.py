@@ -56,5 +56,9 @@ class Watched(Protocol):
     trouble: str
     """The health reason that is true now; empty while all is well."""
 
+    @property
+    def exposure_ms(self) -> float | None:
+        """Exposure as read back from the camera, ms; None where it does not say."""
+
     def take_gaps(self) -> list[Gap]:
         """Times without good pictures that are over and were not taken yet. From any thread."""

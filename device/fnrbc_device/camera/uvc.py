@@ -74,13 +74,14 @@ class UvcDriver:
             ("buffers", cv2.CAP_PROP_BUFFERSIZE, 1),
             ("auto_exposure", cv2.CAP_PROP_AUTO_EXPOSURE, MANUAL),
             ("auto_white_balance", cv2.CAP_PROP_AUTO_WB, 0),
-            ("exposure_100us", cv2.CAP_PROP_EXPOSURE, exposure),
+            ("exposure_us", cv2.CAP_PROP_EXPOSURE, exposure),
             ("gain", cv2.CAP_PROP_GAIN, tuning.gain),
         )
         for _, number, value in wanted:
             if value is not None:
                 self._capture.set(number, value)
         found = {name: self._capture.get(number) for name, number, _ in wanted}
+        found["exposure_us"] *= EXPOSURE_UNIT_US
         return {name: f"{value:g}" for name, value in found.items() if value >= 0}
 
 

@@ -51,7 +51,7 @@ class _Grabber:
     def __init__(self, open_driver: OpenDriver) -> None:
         self.queue: Queue[Picture | Exception] = Queue(QUEUE)
         self.dropped = 0
-        self.name = ""
+        self.settings: dict[str, str] = {}
         self._open_driver = open_driver
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -67,7 +67,7 @@ class _Grabber:
         driver: Driver | None = None
         try:
             driver = self._open_driver()
-            self.name = driver.name
+            self.settings = driver.settings
             _log.info("camera %s: %s", driver.name, ", ".join(f"{k} {v}" for k, v in driver.settings.items()))
             while not self._stop.is_set():
                 picture = driver.grab(GRAB_S)
@@ -135,6 +135,7 @@ class WatchedCamera:
         self._number: int | None = None
         self._seen_s = self._good_s = self._reopened_s = clock()
         self._trouble_since_s = 0.0
+        self._gap_reason = ""
         self._attempts = 0
         self._reopened = 0
 
@@ -161,6 +162,13 @@ class WatchedCamera:
             self._name_trouble("camera_lost", self._clock())
             self._reopen()
         return None
+
+    @property
+    def exposure_ms(self) -> float | None:
+        """Exposure as read back from the camera, ms; None where it does not say."""
+        grabber = self._grabber
+        said = grabber.settings.get("exposure_us") if grabber else None
+        return float(said) / 1000 if said else None
 
     def take_gaps(self) -> list[Gap]:
         """Gaps that are over and were not taken yet. From any thread."""
@@ -225,6 +233,8 @@ class WatchedCamera:
         if not self.trouble:
             self._trouble_since_s = self._good_s
             self._reopened = 0
+        if not self.trouble or reason in REOPENED_FOR:
+            self._gap_reason = reason  # a camera that comes back with incomplete pictures was lost all the same
         if reason != self.trouble:
             _log.warning("camera %s: %s", self.name, reason)
         self.trouble = reason
@@ -232,7 +242,7 @@ class WatchedCamera:
     def _all_well(self, now: float, index: int) -> None:
         if self.trouble:
             seconds = round(now - self._trouble_since_s, 3)
-            self._gaps.append(Gap(self.trouble, seconds, index - 1, self._reopened))
+            self._gaps.append(Gap(self._gap_reason, seconds, index - 1, self._reopened))
             _log.warning("camera %s is well again after %.1f s", self.name, seconds)
         self.trouble = ""
         self._attempts = 0

@@ -1,5 +1,6 @@
 """What the journal knows, read back: events, joins and frames of a session, and what they add up to."""
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,6 +144,17 @@ class History:
             found = self._connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session_id,))
             return found.fetchone() is not None
 
+    def held(self, session_id: str) -> bool:
+        """Whether a session was paused, at the microscope or from elsewhere, and nobody let it go on."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT kind, payload FROM audit LEFT JOIN outbox ON outbox.seq = audit.last_seq"
+                " WHERE audit.session = ? AND kind IN ('paused', 'unpaused', 'command') ORDER BY link DESC",
+                (session_id,),
+            )
+            verbs = (_verb(kind, payload) for kind, payload in rows)
+            return next((verb == "pause" for verb in verbs if verb), False)
+
     def oldest_to_let_go(self) -> tuple[str, str] | None:
         """Oldest session and when it ended; None where it is not ended, or not acknowledged message by message."""
         with self._reading():
@@ -259,6 +271,15 @@ def as_png(picture: NDArray[np.uint8]) -> bytes:
     if not packed:
         raise JournalError(f"a picture of {picture.shape} cannot be packed; report it: this is a defect")
     return content.tobytes()
+
+
+def _verb(kind: str, payload: str | None) -> str:
+    """What a link of the audit did to a running session: ``pause``, ``resume`` or nothing."""
+    if kind != "command":
+        return {"paused": "pause", "unpaused": "resume"}[kind]
+    told = json.loads(payload or "{}")
+    followed = told.get("outcome") == "accepted" and told.get("verb") in ("pause", "resume")
+    return str(told["verb"]) if followed else ""
 
 
 def _grey(content: bytes) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """What the daemon says of itself: the retained states, built from the count and handed to the publisher."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from fnrbc_device.publishing.payloads import (
 )
 from fnrbc_device.publishing.topics import HEALTH, SESSION, STATUS, SUMMARY, TALLY
 from fnrbc_device.records import SessionState, Tally
+from fnrbc_device.vitals import Vitals
 
 HEALTH_EVERY_S: Final = 5.0
 """The contract's interval."""
@@ -33,14 +35,23 @@ class Voice:
         Names that stand in the messages.
     clock
         UTC for the messages, monotonic for the intervals.
+    vitals
+        Asks the machine how it is.
     """
 
     def __init__(
-        self, publisher: Publisher | None, device: str, bundle: str, camera: str, clock: Clock
+        self,
+        publisher: Publisher | None,
+        device: str,
+        bundle: str,
+        camera: str,
+        clock: Clock,
+        vitals: Callable[[], Vitals] = Vitals,
     ) -> None:
         self._publisher = publisher
         self._device, self._bundle, self._camera = device, bundle, camera[:256]
         self._clock = clock
+        self._vitals = vitals
         self._session = self._specimen = ""
         self._started_utc = ""
         self._started_s = 0.0
@@ -65,24 +76,29 @@ class Voice:
         self._publisher.set_state(STATUS, status)
         self._say_session("idle", log_seq)
 
-    def begin(self, session_id: str, started: datetime, log_seq: int, specimen: str = "") -> None:
-        """Say that a session runs, of a specimen whose id is told as a hash alone."""
+    def begin(
+        self,
+        session_id: str,
+        started: datetime,
+        log_seq: int,
+        specimen: str = "",
+        state: SessionState = "running",
+    ) -> None:
+        """Say that a session runs, or goes on paused, of a specimen whose id is told as a hash alone."""
         self._session, self._specimen, self._started_utc = session_id, specimen, iso_utc(started)
         self._started_s = self._clock.monotonic_s()
         if self._publisher is not None:
-            self._say_session("running", log_seq)
+            self._say_session(state, log_seq)
 
     def say_state(self, state: SessionState, log_seq: int) -> None:
         """Say what the session does, where that is news."""
         if self._publisher is not None and state != self._state:
             self._say_session(state, log_seq)
 
-    def tell(self, tally: Tally, log_seq: int, health: Health) -> None:
-        """Say the counts, and now and then how well it goes."""
-        if self._publisher is None:
-            return
-        self._publisher.set_state(TALLY, TallyNow(**self._counts(tally, log_seq), state="running"))
-        self.tell_health(health, log_seq)
+    def tell(self, tally: Tally, log_seq: int) -> None:
+        """Say the counts."""
+        if self._publisher is not None:
+            self._publisher.set_state(TALLY, TallyNow(**self._counts(tally, log_seq), state="running"))
 
     def tell_health(self, health: Health, log_seq: int) -> None:
         """Say how well it goes, every five seconds."""
@@ -122,6 +138,7 @@ class Voice:
 
     def _say_health(self, health: Health, log_seq: int) -> None:
         assert self._publisher is not None
+        vitals = self._vitals()
         now = HealthNow(
             **self._common(log_seq),
             state=health.state,
@@ -130,7 +147,13 @@ class Voice:
             latency_ms_p50=_rounded(health.latency_ms_p50),
             latency_ms_p95=_rounded(health.latency_ms_p95),
             sharpness=round(health.sharpness, 3),
+            exposure_ms=None if vitals.exposure_ms is None else round(vitals.exposure_ms, 3),
             pan_um_s=round(health.pan_um_s, 1),
+            gpu_temp_c=vitals.gpu_temp_c,
+            cpu_temp_c=vitals.cpu_temp_c,
+            throttled=vitals.throttled,
+            mem_used_mb=_rounded(vitals.mem_used_mb),
+            disk_free_mb=_rounded(vitals.disk_free_mb),
             backlog=self._publisher.status.backlog,
         )
         self._publisher.set_state(HEALTH, now)
