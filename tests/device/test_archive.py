@@ -32,7 +32,7 @@ from fnrbc_device.counting.signing import Signing
 from fnrbc_device.errors import CommandError, ConfigError, JournalError, ReviewError
 from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.records import Join, Pose, Tally
-from fnrbc_device.session_export import COLUMNS, export, without_names
+from fnrbc_device.reporting.session_export import COLUMNS, export, without_names
 from fnrbc_device.specimen import KEY_NAME, MAX_SPECIMEN, specimen_hash, written
 from fnrbc_device.web.plan import Typed, read_plan
 from fnrbc_device.wording import RESEARCH_USE_ONLY
