@@ -55,6 +55,11 @@ def iso_utc(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment_of(words: str) -> datetime:
+    """Read what ``iso_utc`` wrote."""
+    return datetime.fromisoformat(words.replace("Z", "+00:00")).astimezone(timezone.utc)
+
+
 def boot_id() -> str:
     """Name of this start of the machine, random; "unknown" where the system does not tell."""
     try:

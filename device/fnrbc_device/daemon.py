@@ -36,7 +36,7 @@ from fnrbc_device.records import BadFrame, Frame, Tally
 from fnrbc_device.session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts, Session
 from fnrbc_device.showing import NO_SESSION, NOTHING_COUNTED, About, Showing, looked_at
 from fnrbc_device.systemd import Notifier
-from fnrbc_device.vitals import Vitals, read_vitals
+from fnrbc_device.vitals import read_vitals
 from fnrbc_device.web.live import LiveView
 
 JOIN_TIMEOUT_S: Final = 5.0
@@ -145,9 +145,7 @@ class Daemon:
             parts = self._parts(capture, logbook, publisher, stop)
             parts.voice.introduce(journal.epoch, journal.last_seq)
             if opening is not None:
-                parts.voice.begin(
-                    opening.session, opening.began, journal.last_seq, opening.specimen, opening.state
-                )
+                parts.voice.begin(opening.session, opening.began, journal.last_seq, opening.specimen, opening.state)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
@@ -179,12 +177,11 @@ class Daemon:
         )
 
     def _voice(self, publisher: Publisher | None, capture: Capture) -> Voice:
-        setup = self._setup
-
-        def vitals() -> Vitals:
-            return replace(read_vitals(setup.journal_path.parent), exposure_ms=capture.exposure_ms)
-
-        return Voice(publisher, setup.mqtt.device, setup.bundle.id, setup.source.name, self._clock, vitals)
+        setup, folder = self._setup, self._setup.journal_path.parent
+        names = (setup.mqtt.device, setup.bundle.id, setup.source.name)
+        return Voice(
+            publisher, *names, self._clock, lambda: replace(read_vitals(folder), exposure_ms=capture.exposure_ms)
+        )
 
     def _showing(self, publisher: Publisher | None) -> Showing:
         setup = self._setup
@@ -220,7 +217,9 @@ class Daemon:
             else:
                 frame = self._look(parts)
             parts.capture.raise_live_fault()
-            self._note_room(parts.logbook)
+            parts.logbook.look_at_room()
+            if parts.logbook.low:
+                self._health.note("disk_low", self._clock.monotonic_s())
             parts.foot.follow()
             if parts.control.state == "starting":
                 opening = self._begun(parts, classifier, frame.index if frame else 0)
@@ -233,11 +232,6 @@ class Daemon:
             parts.voice.tell_health(health, parts.logbook.last_seq)
             parts.showing.alive()
         return None
-
-    def _note_room(self, logbook: Logbook) -> None:
-        logbook.look_at_room()
-        if logbook.low:
-            self._health.note("disk_low", self._clock.monotonic_s())
 
     def _is_over(self) -> bool:
         """Whether nothing is left to do: a source that ended, unless people started it and may still want to review."""

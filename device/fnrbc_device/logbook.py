@@ -3,15 +3,15 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta, timezone
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.checkpoint import CheckpointFile
-from fnrbc_device.clock import Clock, boot_id, iso_utc
+from fnrbc_device.clock import Clock, boot_id, moment_of
 from fnrbc_device.counting.audit import Kind
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import NOTHING_KEPT, Kept, Unfinished
@@ -20,16 +20,13 @@ from fnrbc_device.counting.retention import prune
 from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.records import CountEvent, SessionState, Step, Tally
-from fnrbc_device.resuming import Resuming
+from fnrbc_device.resuming import Resuming, why_not
 from fnrbc_device.specimen import specimen_hash
 
 CHECKPOINT_FRAMES: Final = 120
 """Between two checkpoints of 1 to 3 MB, at least: four seconds at 30 frames/s. One takes 5 ms and 10 us a cell of the
 counting thread's time, so there are also at least as many frames between two as there are cells: fewer than one frame
 in a hundred waits for one, and the share of the time stays the same however long a session grows."""
-
-RESUME_WITHIN: Final = timedelta(hours=8)
-"""A session that was cut off longer ago, a working day, is ended: another slide lies under the objective by then."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,11 +109,11 @@ class Logbook:
         now = self._clock.utc()
         self._prune(now)
         for cut_off in self._journal.cut_off():
-            why_not = _why_not(cut_off, meta, now)
-            if not why_not:
+            words = why_not(cut_off, meta, now)
+            if not words:
                 return self._gone_on(cut_off, source, fresh, may_go_on)
-            _log.warning("session %s, which was cut off, is ended: %s", cut_off.session, why_not)
-            self._journal.abandon(cut_off.session, why_not)
+            _log.warning("session %s, which was cut off, is ended: %s", cut_off.session, words)
+            self._journal.abandon(cut_off.session, words)
             CheckpointFile(self._folder, cut_off.session).remove()
         return None
 
@@ -213,7 +210,7 @@ class Logbook:
         self._note_session(cut_off.session)
         self._plates = analyser.registration.plates.added
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
-        began, following = _moment(cut_off.started_utc), cut_off.last_frame + 1
+        began, following = moment_of(cut_off.started_utc), cut_off.last_frame + 1
         specimen = specimen_hash(meta.specimen, self._folder)
         state: SessionState = "paused" if self._journal.held(cut_off.session) else "running"
         return Opening(cut_off.session, meta, analyser, began, following, specimen, state)
@@ -279,19 +276,3 @@ def _kept(analyser: Analyser, events: list[CountEvent], plates_before: int) -> K
     crops = {cell.number: cell.best[0].crop for cell in cells if cell.best}
     plates = [plate for plate in analyser.registration.plates if plate.number >= plates_before]
     return Kept(crops, plates, analyser.frame_shape or (0, 0))
-
-
-def _why_not(cut_off: Unfinished, meta: SessionMeta, now: datetime) -> str:
-    """Why a session cannot be gone on with; empty where it can."""
-    then = json.loads(cut_off.meta)
-    # The pixel size of an objective that somebody chose is the session's own.
-    for name in ("bundle", "source") if then.get("objective") else ("bundle", "source", "pixel_size_um"):
-        if then.get(name) != asdict(meta)[name]:
-            return f"{name} was {then.get(name)} and is {asdict(meta)[name]}"
-    if now - _moment(cut_off.last_utc) > RESUME_WITHIN:
-        return f"it was cut off at {cut_off.last_utc}, more than {RESUME_WITHIN} before {iso_utc(now)}"
-    return ""
-
-
-def _moment(words: str) -> datetime:
-    return datetime.fromisoformat(words.replace("Z", "+00:00")).astimezone(timezone.utc)

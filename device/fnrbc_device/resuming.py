@@ -5,9 +5,11 @@ can show its frames again, and then nothing at all is lost; else it is taken ove
 were in view uncounted are looked at anew.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,9 @@ import numpy as np
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.camera.source import FrameSource, Rereadable
 from fnrbc_device.checkpoint import CheckpointFile, Outside
-from fnrbc_device.counting.history import History, RecordedFrame, RecordedPlate
+from fnrbc_device.clock import iso_utc, moment_of
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.history import History, RecordedFrame, RecordedPlate, Unfinished
 from fnrbc_device.counting.merging import merge
 from fnrbc_device.counting.recall import Recall
 from fnrbc_device.records import CountEvent, Join, Pose, final_pose
@@ -24,7 +28,30 @@ from fnrbc_device.records import CountEvent, Join, Pose, final_pose
 MOST_REREAD: Final = 100_000
 """Frames that a source may lie behind the record before it is said not to be the same source."""
 
+RESUME_WITHIN: Final = timedelta(hours=8)
+"""A session that was cut off longer ago, a working day, is ended: another slide lies under the objective by then."""
+
 _log = logging.getLogger(__name__)
+
+
+def why_not(cut_off: Unfinished, meta: SessionMeta, now: datetime) -> str:
+    """Why a session cannot be gone on with; empty where it can.
+
+    Parameters
+    ----------
+    meta
+        What a new session's counts would rest on.
+    now
+        UTC.
+    """
+    then = json.loads(cut_off.meta)
+    # The pixel size of an objective that somebody chose is the session's own.
+    for name in ("bundle", "source") if then.get("objective") else ("bundle", "source", "pixel_size_um"):
+        if then.get(name) != asdict(meta)[name]:
+            return f"{name} was {then.get(name)} and is {asdict(meta)[name]}"
+    if now - moment_of(cut_off.last_utc) > RESUME_WITHIN:
+        return f"it was cut off at {cut_off.last_utc}, more than {RESUME_WITHIN} before {iso_utc(now)}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -81,9 +81,9 @@ class Showing:
     ) -> Health:
         """Show how it stands; gives the health that was shown."""
         self._watch_broker()
-        self._watch_certificate()
         if not self._clock.synchronised():
             self._health.note("clock_unsynced", self._clock.monotonic_s())
+        self._watch_certificate()
         health = self._health.snapshot(health_state, self._clock.monotonic_s())
         if self._publisher is not None:
             self._publisher.report({code: CURES[code] for code in health.reasons if code in ALARMS})

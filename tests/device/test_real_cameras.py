@@ -199,3 +199,21 @@ def test_a_usb_camera_that_is_not_there_is_said_as_such():
 def test_a_name_is_looked_for_by_id_and_a_path_is_taken_as_it_is():
     assert device_path("usb-Lab_Cam-0") == "/dev/v4l/by-id/usb-Lab_Cam-0"
     assert device_path("/dev/video2") == "/dev/video2"
+
+
+@pytest.mark.parametrize(
+    ("ids", "numbers"),
+    [
+        ([7, 8, 10], [0, 1, 3]),
+        ([65534, 65535, 1, 2], [0, 1, 2, 3]),
+        ([65535, 2], [0, 2]),
+        ([9, 11, 10, 12], [0, 2, 2, 3]),
+        ([1, 65535, 2], [0, 0, 1]),
+    ],
+    ids=["a hole", "the counter wraps", "it wraps in a hole", "one comes late", "one comes late over the wrap"],
+)
+def test_the_cameras_own_count_is_followed_through_its_wrap(aravis, ids, numbers):
+    driver = object.__new__(aravis)
+    driver._number, driver._id = 0, None
+
+    assert [driver._count(one) for one in ids] == numbers

@@ -15,8 +15,11 @@ from fnrbc_device.errors import SourceError
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.session import Session
 from fnrbc_device.web.live import LiveView
+from mortal import SHAPE, calm_path
 
 SOON_S = 30.0
+FRAMES = 6000
+"""More than any test sees, at 60 a second."""
 
 
 class PowerLost(Exception):
@@ -76,7 +79,7 @@ class Device:
         self.journal_path = folder / "journal.sqlite"
         self.ended_with = None
         setup = Setup(
-            source=changes.get("source") or SimulatedMicroscope(slide, seed=5, fps=60),
+            source=SimulatedMicroscope(slide, calm_path(slide, FRAMES), seed=5, frame_shape=SHAPE, fps=60),
             bundle=load_bundle(None),
             pixel_size_um=slide.pixel_size_um,
             journal_path=self.journal_path,

@@ -116,7 +116,7 @@ def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, 
 
 def test_a_count_is_paused_goes_on_and_ends_by_command(broker, listen, operate, tmp_path):
     listener = listen(broker.port)
-    slide = SimulatedSlide.make(24, "giemsa", 30)
+    slide = SimulatedSlide.make(24, "giemsa", 60)
     microscope = SimulatedMicroscope(slide, seed=24, fps=30)
     stop = threading.Event()
     counting = threading.Thread(

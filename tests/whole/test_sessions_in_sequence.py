@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attended import SOON_S, Cable, Device, PowerLost, power_lost
+from attended import FRAMES, SOON_S, Cable, Device, PowerLost, power_lost
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
@@ -17,7 +17,7 @@ from fnrbc_device.counting.audit import prove
 from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import SourceError
 from fnrbc_device.publishing.registrar import Registrar
-from mortal import SPARE, Mortal, kill_after, recorded
+from mortal import SHAPE, SPARE, Mortal, calm_path, kill_after, recorded
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_without_room_a_start_is_refused_and_the_daemon_waits_and_says_why(start
 
 def camera_on(pulled, give_up_s=60.0):
     slide = SimulatedSlide.make(5, "giemsa", 40)
-    microscope = SimulatedMicroscope(slide, seed=5, fps=60)
+    microscope = SimulatedMicroscope(slide, calm_path(slide, FRAMES), seed=5, frame_shape=SHAPE, fps=60)
     return WatchedCamera("cable", lambda: Cable(microscope, pulled), 60.0, slide.pixel_size_um, give_up_s=give_up_s)
 
 

@@ -24,6 +24,9 @@ a camera on loopback were incomplete on a busy machine of two cores, with this n
 ID_BITS: Final = 16
 """GigE Vision counts pictures in 16 bits and never uses 0."""
 
+NOTHING: Final = np.zeros((0, 0, 3), np.uint8)
+"""In place of a picture that lost packets: its buffer may not even say how large it is."""
+
 FORMATS: Final = ("RGB8", "RGB8Packed", "BayerRG8", "BayerGB8", "BayerGR8", "BayerBG8", "Mono8")
 """Preferred first: no debayering, then raw, then grey."""
 
@@ -76,10 +79,10 @@ class AravisDriver:
         at_s = time.monotonic()
         try:
             number = self._count(buffer.get_frame_id())
-            fault = ""
             if buffer.get_status() != self._arv.BufferStatus.SUCCESS:
                 fault = f"picture {number} of {self.name} came incomplete: {buffer.get_status().value_nick}"
-            return Picture(self._image(buffer), at_s, number, fault)
+                return Picture(NOTHING, at_s, number, fault)
+            return Picture(self._image(buffer), at_s, number)
         finally:
             self._stream.push_buffer(buffer)
 
@@ -94,6 +97,8 @@ class AravisDriver:
         """The camera's own count, without its wrap."""
         if self._id is not None:
             step = (frame_id - self._id) % (1 << ID_BITS)
+            if step >= 1 << (ID_BITS - 1):  # late: one that was waited for came in vain after a newer one
+                return self._number
             wrapped = frame_id < self._id
             self._number += step - (1 if wrapped and step > 0 else 0)  # no picture is number 0
         self._id = frame_id
@@ -164,7 +169,7 @@ def as_rgb(data: NDArray[np.uint8], pixel_format: str, height: int, width: int) 
     """Make the picture of a buffer; one of another size than it says is given back as it is, for the watch to name."""
     channels = 3 if pixel_format.startswith("RGB8") else 1
     if data.size < height * width * channels or not data.size:
-        return np.zeros((0, 0, 3), np.uint8)
+        return NOTHING
     flat = data[: height * width * channels]
     if channels == 3:
         image = flat.reshape(height, width, 3).copy()

@@ -12,7 +12,7 @@ class Picture:
     """One picture as a driver delivers it."""
 
     image: Image
-    """(H, W, 3) RGB, read-only."""
+    """(H, W, 3) RGB, read-only; empty where it has a fault."""
     captured_at_s: float
     """Monotonic clock."""
     number: int | None = None

@@ -194,10 +194,11 @@ class WatchedCamera:
     def _judged(self, picture: Picture) -> Frame | BadFrame:
         now = self._clock()
         self._seen_s = now
-        symptom = self._symptoms.see(picture.image, now)  # by when they arrive: a camera's own clock may stand still
         index = self._numbered(picture)
-        if picture.fault and not symptom:
-            symptom = "camera_incomplete"
+        if picture.fault:  # its content says nothing about the camera
+            self._name_trouble("camera_incomplete", now)
+            return BadFrame(index, picture.captured_at_s, "unreadable", picture.fault)
+        symptom = self._symptoms.see(picture.image, now)  # by when they arrive: a camera's own clock may stand still
         if symptom:
             self._name_trouble(symptom, now)
             if symptom in REOPENED_FOR and now - self._reopened_s > SETTLE_S:
@@ -207,8 +208,6 @@ class WatchedCamera:
         if not self._symptoms.fits(picture.image):
             detail = f"{self.name} gave a picture of {picture.image.shape}, which is none of this session"
             return BadFrame(index, picture.captured_at_s, "wrong_size", detail)
-        if picture.fault:
-            return BadFrame(index, picture.captured_at_s, "unreadable", picture.fault)
         return Frame(index, picture.captured_at_s, picture.image)
 
     def _numbered(self, picture: Picture) -> int:

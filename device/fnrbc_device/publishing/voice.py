@@ -77,14 +77,9 @@ class Voice:
         self._say_session("idle", log_seq)
 
     def begin(
-        self,
-        session_id: str,
-        started: datetime,
-        log_seq: int,
-        specimen: str = "",
-        state: SessionState = "running",
+        self, session_id: str, started: datetime, log_seq: int, specimen: str = "", state: SessionState = "running"
     ) -> None:
-        """Say that a session runs, or goes on paused, of a specimen whose id is told as a hash alone."""
+        """Say that a session of a specimen, whose id is told as a hash alone, runs or goes on paused."""
         self._session, self._specimen, self._started_utc = session_id, specimen, iso_utc(started)
         self._started_s = self._clock.monotonic_s()
         if self._publisher is not None:
