@@ -78,7 +78,7 @@ def compare(
     from fnrbc_device.bundle import load_bundle
     from fnrbc_device.config import load_config
     from fnrbc_device.counting.labels import of_sessions
-    from fnrbc_device.reclassifying import in_words, reclassify
+    from fnrbc_device.learning.reclassifying import in_words, reclassify
     from fnrbc_device.verify import JOURNAL_NAME
 
     settings = load_config(config)

@@ -60,7 +60,7 @@ def count(
     from fnrbc_device.analysis import require_pixel_size
     from fnrbc_device.bundle import load_bundle
     from fnrbc_device.camera.replay import open_source
-    from fnrbc_device.difference import read_earlier
+    from fnrbc_device.reporting.difference import read_earlier
     from fnrbc_device.scale import require_known_pixel_size
 
     if pixel_size_um is not None:
@@ -145,8 +145,8 @@ def reviewed(
     config: ConfigPath = None,
 ) -> None:
     """Write reviewed cells as a dataset that fnrbc-train cut takes."""
-    from fnrbc_device import reviewed as writing
     from fnrbc_device.config import load_config
+    from fnrbc_device.learning import reviewed as writing
     from fnrbc_device.verify import JOURNAL_NAME
 
     dataset = writing.gather(load_config(config).state_dir / JOURNAL_NAME, session or [], reviewed_only)
@@ -161,10 +161,10 @@ def drift(
     config: ConfigPath = None,
 ) -> None:
     """Say how a session's cells look different from those that the bundle in use was measured on."""
-    from fnrbc_device import drift as drifting
     from fnrbc_device.bundle import load_bundle
     from fnrbc_device.config import load_config
     from fnrbc_device.counting.labels import of_sessions
+    from fnrbc_device.learning import drift as drifting
     from fnrbc_device.verify import JOURNAL_NAME
 
     settings = load_config(config)

@@ -14,15 +14,15 @@ from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.ledger import Cell
-from fnrbc_device.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.intervals import PLANNED_WITHIN
 from fnrbc_device.records import CountEvent, Image, Step, Tally
-from fnrbc_device.report import GalleryItem, Report, write_report
+from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
+from fnrbc_device.reporting.report import GalleryItem, Report, write_report
+from fnrbc_device.reporting.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
 from fnrbc_device.scale import ScaleWatch
-from fnrbc_device.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 from fnrbc_device.wording import RESEARCH_USE_ONLY, to_go
 

@@ -138,6 +138,8 @@ class Daemon:
             logbook = Logbook(journal, setup.journal_path.parent, self._clock, setup.record)
             publisher = self._publisher(stack)
             opening = self._first(logbook, classifier, stop)
+            if opening is None:
+                setup.control.enter("idle")
             capture = Capture(setup.source, self._box, self._clock.monotonic_s, opening.first_frame if opening else 0)
             stack.callback(capture.end)
             parts = self._parts(capture, logbook, publisher, stop)

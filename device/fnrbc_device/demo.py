@@ -56,6 +56,7 @@ def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fnrbc-demo-")))
         broker = stack.enter_context(EmbeddedBroker())
         control = SessionControl()
+        control.enter("starting")  # a start asked for before the daemon waits for one would be lost
         journal_path = folder / "journal.sqlite"
         instrument = Instrument(live, control, journal_path, "demo", "simulated", slide.pixel_size_um)
         page = WebServer(live, port=port, instrument=instrument)

@@ -40,6 +40,7 @@ def run_service(config: Config) -> None:
     live = LiveView()
     stop = threading.Event()
     control = SessionControl()
+    control.enter("starting")  # a start asked for before the daemon waits for one would be lost
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signal(stop))
         source = open_camera(config.camera)

@@ -32,7 +32,7 @@ from fnrbc_device.counting.signing import Signing
 from fnrbc_device.errors import CommandError, ConfigError, JournalError, ReviewError
 from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.records import Join, Pose, Tally
-from fnrbc_device.session_export import COLUMNS, export, without_names
+from fnrbc_device.reporting.session_export import COLUMNS, export, without_names
 from fnrbc_device.specimen import KEY_NAME, MAX_SPECIMEN, specimen_hash, written
 from fnrbc_device.web.plan import Typed, read_plan
 from fnrbc_device.wording import RESEARCH_USE_ONLY
@@ -238,6 +238,7 @@ def test_all_that_happened_is_told_in_order(record: Path) -> None:
         journal.note("gap", {"reason": "camera_lost", "seconds": 2.5, "reopened": True}, 2)
     with closing(Registrar(record, "fnrbc", SystemClock())) as registrar:
         registrar.audit("anna", "mark", "", "look here")
+        registrar.audit("vera", "login", "", "from elsewhere")  # on record, and not about the session
     with reading(record) as connection:
         kinds = [one.kind for one in happenings(connection, "s3")]
         command = happenings(connection, "s3")[-1]

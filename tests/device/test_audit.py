@@ -124,6 +124,17 @@ def test_a_flipped_byte_is_found_or_harms_nothing(record, seed):
             assert {session: journal.events(session) for session in ("s1", "s2")} == whole
 
 
+def test_a_file_whose_damage_is_no_text_is_refused_in_one_sentence(record):
+    with closing(sqlite3.connect(record)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = record.read_bytes()
+    assert b"CREATE TABLE crops" in content
+    record.write_bytes(content.replace(b"CREATE TABLE crops", b"CREATE \xe1ABLE crops"))
+
+    with pytest.raises(JournalError, match="damaged or something else"):
+        Journal.open(record)
+
+
 def test_a_damaged_session_is_not_gone_on_with(record):
     change(record, "UPDATE events SET class_name = 'other' WHERE cell = 1")
 

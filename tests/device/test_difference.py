@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fnrbc_device.difference import CountedCell, Earlier, differ, require_same_frames
 from fnrbc_device.errors import UsageError
+from fnrbc_device.reporting.difference import CountedCell, Earlier, differ, require_same_frames
 
 UM = 0.1
 CLASSES = ("fnrbc", "leukocyte", "other", "indeterminate")

@@ -15,8 +15,8 @@ from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.labels import of_sessions
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import ReviewError, UsageError
-from fnrbc_device.reclassifying import in_words, reclassify
-from fnrbc_device.reviewed import gather, write
+from fnrbc_device.learning.reclassifying import in_words, reclassify
+from fnrbc_device.learning.reviewed import gather, write
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 

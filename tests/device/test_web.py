@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, get_args
 
 import cv2
@@ -323,6 +324,20 @@ def test_the_page_asks_for_nothing_from_elsewhere_and_runs_nothing_inline(client
         assert re.match(r"/(?!/)", link)
         assert not link.startswith("/static/") or client.get(link).status_code == 200
     assert not re.search(r"<script(?![^>]*src=)|\son\w+=|style=", page)
+
+
+@pytest.mark.parametrize(
+    ("state", "reasons", "said"),
+    [
+        ("counting", ("clock_unsynced",), []),
+        ("degraded", ("clock_unsynced", "focus_lost"), ["focus_lost"]),
+        ("ready", ("clock_unsynced",), ["clock_unsynced"]),
+    ],
+)
+def test_a_reason_that_says_nothing_against_the_count_is_not_laid_over_its_picture(live, client, state, reasons, said):
+    live.show(snapshot(health=replace(COUNTING, state=state, reasons=reasons)))
+
+    assert [one["code"] for one in client.get("/api/state").json()["health"]["reasons"]] == said
 
 
 @pytest.mark.parametrize("path", ["/", "/api/state", "/static/page.js", "/static/page.css", "/nothing-here"])

@@ -15,7 +15,7 @@ from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
 from fnrbc_device.records import Frame, Interval, Mark, Pose, Step, Tally
-from fnrbc_device.report import GalleryItem, Report, write_report
+from fnrbc_device.reporting.report import GalleryItem, Report, write_report
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 from fnrbc_device.web.server import WebServer
 
@@ -343,7 +343,8 @@ def test_every_command_is_one_key_and_ending_asks_first(
     press(browser, "p")  # while the question stands no other key commands
     press(browser, "Enter")
     browser.wait_for("!document.getElementById('ending').open")
-    assert browser.evaluate("window.asked") == [["/api/session/mark", "POST", "", {"note": ""}]]
+    token = browser.evaluate("document.querySelector('meta[name=token]').content")
+    assert browser.evaluate("window.asked") == [["/api/session/mark", "POST", token, {"note": ""}]]
     press(browser, "e")
     press(browser, "Tab")
     press(browser, "Enter")

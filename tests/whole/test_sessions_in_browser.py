@@ -49,6 +49,7 @@ class Device:
         slide = SimulatedSlide.make(8, "giemsa", 60)
         self.path = folder / "journal.sqlite"
         self.control = SessionControl()
+        self.control.enter("starting")  # as the service does: nobody is to ask before the daemon waits
         self.stop = threading.Event()
         live, ready = LiveView(), threading.Event()
         objectives = {"40x": slide.pixel_size_um}
@@ -360,6 +361,7 @@ def _try_all_roles(device: Device) -> None:
         headers = {"x-fnrbc-token": visits[name].token}
         return visits[name].post(f"/api/session/{verb}", json=fields, headers=headers).status_code
 
+    assert (device.control.state, device.sessions()) == ("idle", [])
     assert order("vera", "start") == 403
     assert visits["vera"].get("/sessions/new").status_code == 403
     assert order("olga", "start", specimen="A 17", wanted_leukocytes=20) == 200

@@ -21,11 +21,15 @@ MAX_HAPPENINGS: Final = 200
 """Of one session, the newest: a camera that comes and goes could fill the page."""
 
 _COLUMNS: Final = (
-    "session, started_utc, ended_utc, complete, ending, meta, signed_utc, signed_by, area_mm2, revisit_share"
+    "session, started_utc, ended_utc, ending, meta, signed_utc, signed_by, area_mm2, revisit_share"
 )
 
 _SEARCHED: Final = "specimen", "operator", "note", "objective"
 """What was said of a session at its start, where a searched word may stand."""
+
+
+_ORDERS: Final = ("start", "pause", "resume", "stop", "mark")
+"""Commands that are about the session. Others, such as a login, are on record with whatever session ran then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,6 @@ class ArchivedSession:
     started_utc: str
     ended_utc: str | None
     """None while it runs, or was cut off and not gone on with."""
-    complete: bool
     ending: str
     """Why it ended, where nobody asked for it."""
     meta: SessionMeta
@@ -124,8 +127,9 @@ def happenings(connection: sqlite3.Connection, session: str) -> list[Happening]:
     rows = connection.execute(
         "SELECT at_utc, kind, frame, note, payload FROM audit LEFT JOIN outbox ON seq = first_seq"
         " AND kind IN ('command', 'alarm', 'signed') WHERE session = ? AND kind NOT IN ('frame', 'review')"
+        " AND (kind <> 'command' OR payload IS NULL OR json_extract(payload, '$.verb') IN (?, ?, ?, ?, ?))"
         " ORDER BY link DESC LIMIT ?",
-        (session, MAX_HAPPENINGS),
+        (session, *_ORDERS, MAX_HAPPENINGS),
     ).fetchall()
     return [
         Happening(at, kind, frame, json.loads(payload or "{}") | json.loads(note))
@@ -148,13 +152,12 @@ def _condition(search: Search) -> tuple[str, tuple[str, ...]]:
 
 
 def _session(connection: sqlite3.Connection, row: Sequence[Any]) -> ArchivedSession:
-    session, started, ended, complete, ending, meta, signed_utc, signed_by, area_mm2, revisit_share = row
+    session, started, ended, ending, meta, signed_utc, signed_by, area_mm2, revisit_share = row
     tally = replace(_tally(connection, session), unique_area_mm2=area_mm2 or 0.0, revisit_share=revisit_share or 0.0)
     return ArchivedSession(
         session=session,
         started_utc=started,
         ended_utc=ended,
-        complete=bool(complete),
         ending=ending,
         meta=SessionMeta(**json.loads(meta)),
         signed_utc=signed_utc,

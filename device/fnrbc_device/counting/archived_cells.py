@@ -7,7 +7,7 @@ from fnrbc_device.counting.recount import ENTERING
 from fnrbc_device.counting.reviews import Review, basis, reviews, standing_reviews
 from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.records import CountEvent, Join, Pose, final_pose
-from fnrbc_device.tables import CELL_COLUMNS
+from fnrbc_device.reporting.tables import CELL_COLUMNS
 
 REVIEW_COLUMNS: Final = ("target_probability", "review", "reviewed_class", "reviewer", "reviewed_utc")
 """Beside the columns of ``cells.csv``. ``class`` stays the machine's; ``reviewed_class`` is the first reader's, empty

@@ -193,10 +193,11 @@ def _uncovered(connection: sqlite3.Connection) -> str:
         if row:
             return f"the {name} {row[0]} has no link: it was added afterwards"
     row = connection.execute(
-        "SELECT session FROM audit JOIN sessions USING (session) WHERE kind = 'signed' AND signed_utc IS NULL LIMIT 1"
+        "SELECT sessions.session FROM sessions LEFT JOIN audit ON audit.session = sessions.session AND kind = 'signed'"
+        " WHERE signed_utc IS NOT at_utc OR signed_by IS NOT json_extract(note, '$.signed_by') LIMIT 1"
     ).fetchone()
     if row:
-        return f"session {row[0]} was signed off, and its sign-off was taken away"
+        return f"the sign-off of session {row[0]} is not the one that the audit knows"
     row = connection.execute("SELECT seq FROM outbox, journal WHERE seq > last_seq LIMIT 1").fetchone()
     return f"the message {row[0]} has no link: it was added afterwards" if row else ""
 

@@ -187,7 +187,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         _prepare(connection, path)
     except BaseException as error:
         connection.close()
-        if isinstance(error, sqlite3.Error):
+        # Of a damaged file the complaint itself may hold bytes that are no text.
+        if isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
             raise journal_error(path, error) from error
         raise
     return connection
@@ -244,7 +245,7 @@ def _cure(path: Path, words: str) -> str:
         return f"{_free_mb(path)} MB are free there: free some, or set the state folder on a larger disk"
     if "readonly" in words or "unable to open" in words or "denied" in words or "Read-only" in words:
         return "let this user write to the file and its folder, or choose another state folder"
-    if "not a database" in words or "malformed" in words:
+    if "not a database" in words or "malformed" in words or "can't decode" in words:
         return "the file is damaged or something else: move it away, and a new one is made"
     if "locked" in words:
         return f"another process has held it for {BUSY_S:.0f} s: end it"

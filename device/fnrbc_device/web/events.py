@@ -10,7 +10,7 @@ import numpy as np
 from fnrbc_device import __version__
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.slidemap import SlideMap
-from fnrbc_device.health import Health
+from fnrbc_device.health import HARMLESS, Health
 from fnrbc_device.records import BadFrame, Image, Mark, Step, Tally
 from fnrbc_device.web.event import base64_of, event
 from fnrbc_device.web.live import Shown
@@ -65,7 +65,9 @@ def describe(shown: Shown) -> dict[str, Any]:
 
 
 def _health(health: Health) -> dict[str, Any]:
-    reasons = [{"code": code, "sentence": health_reason(code)} for code in health.reasons]
+    """What is wrong and what to do; over a picture that is counted, nothing that says nothing against the count."""
+    said = [code for code in health.reasons if health.state == "ready" or code not in HARMLESS]
+    reasons = [{"code": code, "sentence": health_reason(code)} for code in said]
     return {"state": health.state, "words": HEALTH_STATES[health.state], "reasons": reasons}
 
 

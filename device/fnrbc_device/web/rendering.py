@@ -25,6 +25,7 @@ STATIC: Final = {
     "review.js": "text/javascript; charset=utf-8",
     "review_place.js": "text/javascript; charset=utf-8",
     "review_sender.js": "text/javascript; charset=utf-8",
+    "review_words.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 """What may be asked for, by name: a closed list, so that no path leads elsewhere."""

@@ -20,9 +20,9 @@ from fnrbc_device.counting.archived_cells import cell_table
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.publishing.topics import is_segment
-from fnrbc_device.report_map import map_html
-from fnrbc_device.report_picture import data_uri
-from fnrbc_device.session_report import DRAWN, gallery, islands, provenance, target, told
+from fnrbc_device.reporting.report_map import map_html
+from fnrbc_device.reporting.report_picture import data_uri
+from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, target, told
 from fnrbc_device.web.comparison import comparison
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.rendering import render

@@ -9,7 +9,8 @@ from starlette.requests import Request
 RoleName = Literal["viewer", "operator", "reviewer", "admin"]
 
 RANKS: Final[dict[RoleName, int]] = {"viewer": 0, "operator": 1, "reviewer": 2, "admin": 3}
-"""What the higher may, the lower may not: look; start, hold and end sessions; decide on cells; sign off and set up."""
+"""What the higher may, the lower may not: look; start, hold and end sessions; decide on cells and sign
+sessions off; take specimen ids off the device."""
 
 
 @dataclass(frozen=True, slots=True)

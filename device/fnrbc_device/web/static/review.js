@@ -2,20 +2,16 @@
 
 import { drawPlace } from "./review_place.js";
 import { Sender } from "./review_sender.js";
+import { answer, at, classes, drawTally, glyph, me, notice, reader, say, session, threshold, words } from "./review_words.js";
 
 const POLL_MS = 500; // two people see each other's decisions within a second
 const HIDDEN_POLL_MS = 5000;
-const NOTICES = 3;
 
-const at = (id) => document.getElementById(id);
-const say = (id, text) => { const node = at(id); if (node.textContent !== text) node.textContent = text; };
-const { session, reader, target, me } = at("desk").dataset;
-const classes = at("desk").dataset.classes.split("\n").filter((name) => name !== target);
-const threshold = Number(at("desk").dataset.threshold);
 const named = `session=${encodeURIComponent(session)}&reader=${reader}`;
 
 const cells = new Map(); // what the machine says of each candidate, by its number
 const decisions = new Map(); // by seq: all that was decided, also what was taken back
+const decided = new Map(); // the same, by cell and seq
 const nodes = new Map(); // of the gallery, by cell
 const mine = []; // requests of this browser's own decisions, the newest last
 let order = []; // numbers of the cells, as they are gone through
@@ -31,24 +27,22 @@ const sender = new Sender(`fnrbc-review-${session}-${reader}-${me}`, taken, refu
 
 // All decisions on a cell in order, those that are still on their way at the end.
 function decisionsOn(cell) {
-  const found = [...decisions.values()].filter((one) => one.cell === cell).sort((one, other) => one.seq - other.seq);
+  const found = [...(decided.get(cell)?.values() ?? [])].sort((one, other) => one.seq - other.seq);
   const known = new Set(found.map((one) => one.request));
   const unsent = sender.waiting.filter((one) => one.cell === cell && !known.has(one.request));
   return [...found, ...unsent.map((one) => ({ ...one, class: one.class_name, seq: one.request, undoes: sender.undoes(one) }))];
+}
+
+function keep(one) {
+  decisions.set(one.seq, one);
+  if (!decided.has(one.cell)) decided.set(one.cell, new Map());
+  decided.get(one.cell).set(one.seq, one);
 }
 
 function standing(cell) {
   const all = decisionsOn(cell);
   const undone = new Set(all.map((one) => one.undoes).filter(Boolean));
   return all.filter((one) => one.decision !== "undone" && !undone.has(one.seq)).at(-1) ?? null;
-}
-
-function words(one) {
-  return { confirmed: "fNRBC", rejected: "no cell", undone: "taken back" }[one.decision] ?? one.class;
-}
-
-function glyph(one) {
-  return { confirmed: "\u2713", rejected: "\u2715" }[one.decision] ?? String(classes.indexOf(one.class) + 1);
 }
 
 // --- deciding -------------------------------------------------------------------------------------------------------
@@ -91,7 +85,7 @@ function newestOfMine() {
 }
 
 function taken(ask, answer) {
-  decisions.set(answer.seq, { ...ask, seq: answer.seq, class: ask.class_name ?? "", reviewer: answer.reviewer, at: new Date().toISOString() });
+  keep({ ...ask, seq: answer.seq, class: ask.class_name ?? "", reviewer: answer.reviewer, at: new Date().toISOString() });
   drawCell(ask.cell);
   poll(); // the counts are the record's: ask for them at once
 }
@@ -266,22 +260,6 @@ function drawCounts() {
   for (const button of at("actions").children) button.disabled = current === null || Boolean(signed);
 }
 
-// The counts are the record's own, not this page's.
-function drawTally(tally, machine, agreement) {
-  say("verified", String(tally.fnrbc));
-  say("split", `${tally.confirmed} confirmed, ${tally.rejected} rejected, ${tally.reclassified} of another class`);
-  const rate = tally.fnrbc_per_100_leukocytes;
-  say("ratio-verified", rate
-    ? `${rate.value.toFixed(1)} per 100 leukocytes (${rate.low.toFixed(1)}\u2013${rate.high.toFixed(1)}), ${tally.leukocytes_by_machine} of ${tally.leukocytes} leukocytes by machine`
-    : `no ratio before all are decided on: ${tally.candidates - tally.reviewed} open`);
-  say("machine", String(machine.fnrbc));
-  say("machine-split", `${machine.indeterminate} indeterminate, ${machine.leukocytes} leukocytes`);
-  at("kappa").hidden = !agreement;
-  if (!agreement) return;
-  const kappa = agreement.kappa === null ? "kappa not defined: all answers are alike" : `kappa ${agreement.kappa.toFixed(2)}`;
-  say("kappa", `Two readers agree on ${agreement.agreed} of ${agreement.cells}: ${kappa}`);
-}
-
 function drawUnsent() {
   const late = sender.late;
   at("unsent").hidden = !late && !signed;
@@ -289,20 +267,12 @@ function drawUnsent() {
   else if (late) say("unsent", `${sender.waiting.length} not taken down yet. They are kept here and sent as soon as the appliance answers.`);
 }
 
-function notice(sentence) {
-  if (at("notices").lastChild?.textContent === sentence) return;
-  const node = Object.assign(document.createElement("p"), { className: "notice", textContent: sentence });
-  at("notices").append(node);
-  while (at("notices").children.length > NOTICES) at("notices").firstChild.remove();
-  setTimeout(() => node.remove(), 20000);
-}
-
 // --- what others do -------------------------------------------------------------------------------------------------
 
 function heard(one) {
   if (decisions.has(one.seq)) return;
   const before = standing(one.cell);
-  decisions.set(one.seq, one);
+  keep(one);
   if (!seq || sender.isOurs(one.request) || !before || !sender.isOurs(before.request)) return;
   notice(`Cell ${one.cell}: ${one.reviewer} decided \u201c${words(one)}\u201d after your \u201c${words(before)}\u201d. The later one stands; both are on record.`);
 }
@@ -320,16 +290,6 @@ async function poll() {
   if (fields) take(fields);
   asking = false;
   next = setTimeout(poll, again ? 0 : document.hidden ? HIDDEN_POLL_MS : POLL_MS);
-}
-
-// What the appliance says, or null where it does not answer now.
-async function answer(address) {
-  try {
-    const response = await fetch(address, { signal: AbortSignal.timeout(5000) });
-    return response.ok ? await response.json() : null;
-  } catch {
-    return null;
-  }
 }
 
 function take(fields) {

@@ -13,7 +13,7 @@ from fnrbc_device.counting.history import History
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.counting.verified import VerifiedTally
 from fnrbc_device.records import INDETERMINATE, Interval
-from fnrbc_device.report import GalleryItem, Report
+from fnrbc_device.reporting.report import GalleryItem, Report
 
 MAX_GALLERY: Final = 400
 """Candidates in a report, those nearest to the threshold: 4 kB each."""

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.records import INDETERMINATE, Image
-from fnrbc_device.report_map import LEGEND, map_html
-from fnrbc_device.report_picture import data_uri
+from fnrbc_device.reporting.report_map import LEGEND, map_html
+from fnrbc_device.reporting.report_picture import data_uri
 from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, left_open, number, rejection, to_go
 
 CROP_QUALITY: Final = 90
@@ -82,7 +82,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def report_html(report: Report) -> str:
     """Build the page. Every text that comes from outside is escaped."""
-    style = (files("fnrbc_device") / "report.css").read_text("utf-8")
+    style = (files("fnrbc_device.reporting") / "report.css").read_text("utf-8")
     research = f'<p class="research">{escape(RESEARCH_USE_ONLY)}</p>'
     parts = [
         "<!doctype html>",
@@ -92,8 +92,7 @@ def report_html(report: Report) -> str:
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">",
         f"<title>fnrbc report: {escape(report.title)}</title><style>{style}</style></head><body>",
-        research,
-        "<header><h1>Count of fetal nucleated red blood cells</h1>",
+        f"<header>{research}<h1>Count of fetal nucleated red blood cells</h1>",
         f'<p class="soft">{escape(report.title)}</p></header>',
         f"<main>{_counts(report.summary)}{_open(report)}",
         "".join(f"<h2>{escape(heading)}</h2>{_table(rows)}" for heading, rows in report.sections),

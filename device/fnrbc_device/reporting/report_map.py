@@ -9,7 +9,7 @@ import numpy as np
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.records import INDETERMINATE, Image
-from fnrbc_device.report_picture import data_uri
+from fnrbc_device.reporting.report_picture import data_uri
 
 MOSAIC_PX: Final = 2000
 """Longest side of a mosaic in the report: sharp in print at 170 mm and 300 dpi."""

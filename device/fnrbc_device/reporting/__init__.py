@@ -1,0 +1,1 @@
+"""What people read of a count and take along: reports, tables, and the difference between two counts."""
