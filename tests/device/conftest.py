@@ -4,6 +4,7 @@ import importlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from fnrbc_device.counting.journal import Journal, SessionMeta
+from fnrbc_device.durable import held
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
@@ -151,9 +153,11 @@ class FakeCamera:
 
 @pytest.fixture
 def fake() -> Iterator[FakeCamera]:
-    fake = FakeCamera()
-    yield fake
-    fake.kill()
+    # GigE Vision has one port, and tests run side by side.
+    with held(Path(tempfile.gettempdir()) / "fnrbc-tests-gige.lock", 200.0):
+        fake = FakeCamera()
+        yield fake
+        fake.kill()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from mortal import SHAPE, calm_path, recorded, run_daemon, standing
 
-FRAMES, FPS = 160, 60.0
+FRAMES, FPS = 160, 40.0
 
 
 class Healths(LiveView):
