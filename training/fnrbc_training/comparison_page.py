@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.records import Image, Interval
+from fnrbc_device.vision.preprocessing import MARGIN_UM
 from fnrbc_training import bootstrap, charts, metrics
 from fnrbc_training.comparison import MORE_EPOCHS, Comparison, Outcome, Size, confusion
 from fnrbc_training.dataset import CLASSES, TARGET
 from fnrbc_training.paper import DIFFERENCES, FIGURES, INCONSISTENCIES
+from fnrbc_training.report import area
 
 TITLES: Final[dict[Size, str]] = {"paper": "At the paper's sample size", "all": "On all data"}
 
@@ -161,15 +163,18 @@ def _beside(comparison: Comparison) -> str:
 
 
 def _calibration(outcome: Outcome) -> str:
-    ece = metrics.expected_calibration_error(outcome.probabilities[:, TARGET], outcome.positive)
-    return f"Expected calibration error of {outcome.case.title}, on all data: {100 * ece:.2f} %."
+    promised, truth = outcome.probabilities[:, TARGET], outcome.positive
+    error = bootstrap.bootstrapped(
+        outcome.heldout.groups, lambda weights: metrics.expected_calibration_error(promised, truth, weights)
+    )
+    return f"Expected calibration error of {outcome.case.title}, on all data: {percent(error)}."
 
 
-def _background(areas: tuple[float, float]) -> str:
+def _background(areas: tuple[Interval, Interval]) -> str:
     return (
         "A logistic regression that sees nothing but the colours of the outer ring reaches an area under the ROC curve "
-        f"of {areas[0]:.3f} on whole pictures (chance is 0.5), and of {areas[1]:.3f} on the crops that the networks "
-        "see, in which all that is not the cell was replaced."
+        f"of {area(areas[0])} on whole pictures (chance is 0.5), and of {area(areas[1])} on the crops that the "
+        f"networks see, in which all that is further than {MARGIN_UM:g} um from the nucleus was replaced."
     )
 
 
