@@ -14,7 +14,7 @@ demo: $(VENV)/demo.stamp  ## a simulated microscope, a broker and the page; ARGS
 	$(BIN)/fnrbc demo $(ARGS)
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

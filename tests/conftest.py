@@ -3,15 +3,13 @@
 import importlib
 import json
 import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Protocol
@@ -23,6 +21,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from fnrbc_device.publishing.broker import EmbeddedBroker
+from mosquitto import Mosquitto, free_port, mosquitto_path
 
 LEFTOVER_GRACE_S = 3.0
 """A thread that was told to end may still be on its way out when the test function returns."""
@@ -105,12 +104,6 @@ def a_free_port() -> int:
     return free_port()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Broker(Protocol):
     """What the tests ask of a broker."""
 
@@ -122,84 +115,14 @@ class Broker(Protocol):
     def stop(self) -> None: ...
 
 
-class Mosquitto:
-    """A mosquitto of our own: a child process on loopback, with a folder of its own."""
-
-    def __init__(self, folder: Path, acl: str = "") -> None:
-        folder.chmod(0o755)
-        self.port = free_port()
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        lines = [
-            f"listener {self.port} 127.0.0.1",
-            "allow_anonymous true",
-            # What survives a kill -9: stock settings write to disk every half an hour.
-            "persistence true",
-            f"persistence_location {folder}/",
-            "autosave_on_changes true",
-            "autosave_interval 1",
-            f"log_dest file {folder}/log",
-            f"user {_user()}",
-        ]
-        if acl:
-            (folder / "acl").write_text(acl)
-            lines.append(f"acl_file {folder}/acl")
-        (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [_mosquitto(), "-c", str(self._folder / "mosquitto.conf")], stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            assert self._process.poll() is None, (self._folder / "log").read_text()
-            time.sleep(0.02)
-        raise AssertionError("mosquitto does not listen")
-
-    def pause(self) -> None:
-        """Hold it as a stalled machine would: connections stay open and nothing comes."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def _end(self, by: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(by)
-            self._process.wait(10)
-            self._process = None
-
-
-def _user() -> str:
-    """Root's mosquitto would give up its rights, and with them the test's folder."""
-    return "root" if os.geteuid() == 0 else ""
-
-
-def _mosquitto() -> str:
-    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
-        pytest.skip("mosquitto is not installed")
-    return found
-
-
 @pytest.fixture
 def make_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Start mosquittos, with an access list where one is given."""
     brokers: list[Mosquitto] = []
 
     def make(acl: str = "") -> Mosquitto:
-        _mosquitto()
+        if mosquitto_path() is None:
+            pytest.skip("mosquitto is not installed")
         folder = tmp_path / f"mosquitto-{len(brokers)}"
         folder.mkdir()
         brokers.append(Mosquitto(folder, acl))
@@ -233,8 +156,12 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 @dataclass(frozen=True)
 class Heard:
     topic: str
-    payload: str
+    raw: bytes
     retained: bool
+
+    @property
+    def payload(self) -> str:
+        return self.raw.decode()
 
     @property
     def fields(self) -> dict[str, object]:
@@ -255,7 +182,7 @@ class Listener:
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = lambda _client, _user, message: self.heard.append(
-            Heard(message.topic, message.payload.decode(), message.retain)
+            Heard(message.topic, bytes(message.payload), message.retain)
         )
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's is untyped
         properties.SessionExpiryInterval = 3600
@@ -283,6 +210,67 @@ class Listener:
         self._client.disconnect()
         self._client.loop_stop()
         self._client.on_connect = self._client.on_subscribe = self._client.on_message = None
+
+
+class Operator:
+    """An independent client that gives commands and hears the answers."""
+
+    def __init__(self, port: int, base: str, user: str) -> None:
+        self._base, self._user = base, user
+        self._replies = Listener(port, f"{base}/reply/{user}", f"replies-to-{user}")
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"operator-{user}", protocol=paho.MQTTv5)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def send(self, verb: str, request: str | None = None, *, retain: bool = False, **fields: object) -> str:
+        """Give a command and do not wait; returns its id."""
+        request = request or uuid.uuid4().hex
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self.send_raw(verb, json.dumps({"id": request, "ts": now, **fields}).encode(), retain=retain)
+        return request
+
+    def send_raw(self, verb: str, payload: bytes, *, retain: bool = False) -> None:
+        topic = f"{self._base}/cmd/{self._user}/{verb}"
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(10)
+
+    def ask(self, verb: str, request: str | None = None, **fields: object) -> dict[str, object]:
+        """Give a command and wait for its answer."""
+        heard = len(self._replies.heard)
+        self.send(verb, request, **fields)  # type: ignore[arg-type]  # fields of the payload
+        self._replies.wait_for(lambda all_heard: len(all_heard) > heard)
+        return self._replies.heard[-1].fields
+
+    def ask_at_most(self, verb: str, seconds: float) -> dict[str, object] | None:
+        """Give a command; its answer, or None where nobody gives one in time."""
+        request = self.send(verb)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for reply in self.replies():
+                if reply["request"] == request:
+                    return reply
+            time.sleep(0.02)
+        return None
+
+    def replies(self) -> list[dict[str, object]]:
+        return [one.fields for one in list(self._replies.heard)]
+
+    def close(self) -> None:
+        self._replies.close()
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def operate() -> Iterator[Callable[..., Operator]]:
+    operators: list[Operator] = []
+
+    def make(port: int, base: str = "fnrbc/v1/lab/fnrbc", user: str = "anna") -> Operator:
+        operators.append(Operator(port, base, user))
+        return operators[-1]
+
+    yield make
+    for operator in operators:
+        operator.close()
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ def test_clean():
 def test_what_leaves_a_thread_a_process_or_a_listener_behind_fails(tmp_path):
     (tmp_path / "conftest.py").write_text(Path(__file__).with_name("conftest.py").read_text())
     (tmp_path / "test_leaks.py").write_text(LEAKS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", str(tmp_path)]
+    helpers = Path(__file__).with_name("helpers")
+    quietly = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-o", f"pythonpath={helpers}"]
+    command = [sys.executable, "-m", "pytest", *quietly, str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path).stdout
 
     assert "4 passed, 3 errors" in told

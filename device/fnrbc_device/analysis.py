@@ -94,22 +94,23 @@ class Analyser:
     ) -> None:
         require_pixel_size(pixel_size_um)
         self.pixel_size_um = pixel_size_um
-        self._classifier = classifier
-        self._manifest = manifest
+        self.classifier = classifier
+        self.manifest = manifest
         self._still = still
-        self._clock = clock
+        self.clock = clock
         self._gate = Gate()
-        self._registration = Registration()
+        self.registration = Registration()
         self._light = FlatField()
         self._segmenter = Segmenter(pixel_size_um)
         self._dust = Dust(pixel_size_um)
-        self._tally = TallyKeeper()
-        self._shape: tuple[int, int] | None = None
+        self.tally_keeper = TallyKeeper()
+        self.frame_shape: tuple[int, int] | None = None
+        """(rows, cols) px; None before the first good frame."""
         self.ledger = Ledger(pixel_size_um, (0, 0))
         """The cells seen so far, counted or not; read it, never change it."""
-        self._counter = Counter(self.ledger, classifier, manifest, pixel_size_um, self._light)
+        self.counter = Counter(self.ledger, classifier, manifest, pixel_size_um, self._light)
         self._pace = Pace(pixel_size_um)
-        self._islands: set[int] = set()
+        self.islands: set[int] = set()
         """Those that are open: with a used frame, and not joined to another."""
         self.slide_map: SlideMap | None = None
         """None before the first good frame."""
@@ -127,7 +128,7 @@ class Analyser:
         Step
             All that the frame changed.
         """
-        watch = Stopwatch(self._clock)
+        watch = Stopwatch(self.clock)
         if isinstance(frame, BadFrame):
             return self._rejected(frame, frame.reason, watch)
         if not self._fits(frame):
@@ -155,7 +156,7 @@ class Analyser:
                 self.slide_map.paint(pose, frame.image)
         with watch.stage("classify"):
             seen = [sighting.cell for sighting in entry.sightings]
-            events = self._counter.follow(seen, entry.missed, pose)
+            events = self.counter.follow(seen, entry.missed, pose)
         with watch.stage("registration"):
             joins = self._join_islands()
         events += [event for join in joins for event in self._joined(join)]
@@ -163,9 +164,9 @@ class Analyser:
 
     def finish(self) -> list[CountEvent]:
         """End the session: settle the cells that are still open."""
-        events = self._counter.finish()
+        events = self.counter.finish()
         for event in events:
-            self._tally.add_event(event)
+            self.tally_keeper.add_event(event)
         return events
 
     def cells(self) -> Iterator[Cell]:
@@ -176,20 +177,29 @@ class Analyser:
         """State the counts so far."""
         seen = self.slide_map
         area, revisited = (seen.unique_area_mm2, seen.revisit_share) if seen else (0.0, 0.0)
-        return self._tally.tally(len(self._islands), area, self._counter.open, revisited)
+        return self.tally_keeper.tally(len(self.islands), area, self.counter.open, revisited)
+
+    def set_frame_shape(self, shape: tuple[int, int]) -> None:
+        """Lay out what depends on the frames' (rows, cols); the first good frame does it, or who knows it before."""
+        self.frame_shape = shape
+        self.ledger = Ledger(self.pixel_size_um, shape)
+        self.counter = Counter(self.ledger, self.classifier, self.manifest, self.pixel_size_um, self._light)
+        self.set_map()
+
+    def set_map(self) -> None:
+        """Begin an empty map."""
+        if self.frame_shape is not None:
+            self.slide_map = SlideMap(self.pixel_size_um, self.frame_shape)
 
     def drop(self, frames: int) -> None:
         """Note frames that the live view passed over."""
-        self._tally.dropped += frames
+        self.tally_keeper.dropped += frames
 
     def _fits(self, frame: Frame) -> bool:
         shape = (frame.image.shape[0], frame.image.shape[1])
-        if self._shape is None:
-            self._shape = shape
-            self.ledger = Ledger(self.pixel_size_um, shape)
-            self._counter = Counter(self.ledger, self._classifier, self._manifest, self.pixel_size_um, self._light)
-            self.slide_map = SlideMap(self.pixel_size_um, shape)
-        return shape == self._shape
+        if self.frame_shape is None:
+            self.set_frame_shape(shape)
+        return shape == self.frame_shape
 
     def _look(self, frame: Frame, watch: Stopwatch) -> _Look:
         """Gate and registration. A blurred frame is still registered: the next one builds on its place."""
@@ -215,37 +225,37 @@ class Analyser:
     def _place(self, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none."""
         try:
-            return self._registration.place(reduced, sharp=sharp), "tracking_lost"
+            return self.registration.place(reduced, sharp=sharp), "tracking_lost"
         except ObjectiveError:
             return None, "objective_changed"
         except RegistrationError:
             return None, "tracking_lost"
 
     def _enter(self, detections: list[Detection], pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
-        self._islands.add(pose.island)
+        self.islands.add(pose.island)
         cells = detections if self._still else self._dust.without(detections, pose)
         entry = self.ledger.enter(cells, pose, frame.index)
         row, col = entry.correction_rc
-        self._registration.correct(row, col)
+        self.registration.correct(row, col)
         return entry, Pose(pose.island, pose.row_px + row, pose.col_px + col)
 
     def _join_islands(self) -> tuple[Join, ...]:
         """Make a join that pictures prove and cells do not contradict."""
-        proposal = None if self._still else self._registration.find_join()
+        proposal = None if self._still else self.registration.find_join()
         if proposal is None:
             return ()
         if not agrees(self.ledger, proposal, self.pixel_size_um):
-            self._registration.refuse(proposal.join)
+            self.registration.refuse(proposal.join)
             return ()
-        self._registration.join(proposal.join)
+        self.registration.join(proposal.join)
         return (proposal.join,)
 
     def _joined(self, join: Join) -> list[CountEvent]:
         """Bring the count in line with a join: what was counted twice is taken back."""
-        self._islands.discard(join.island)
+        self.islands.discard(join.island)
         if self.slide_map is not None:
             self.slide_map.join(join)
-        return self._counter.merge(merge(self.ledger, join, self.pixel_size_um))
+        return self.counter.merge(merge(self.ledger, join, self.pixel_size_um))
 
     def _keep_views(self, entry: Entry, found: Field, frame: Frame, sharpness: float) -> None:
         for sighting in entry.sightings:
@@ -265,7 +275,7 @@ class Analyser:
         look: _Look | None = None,
         speed: Speed | None = None,
     ) -> Step:
-        self._tally.add_frame(reason)
+        self.tally_keeper.add_frame(reason)
         pose, sharpness = (look.pose, look.sharpness) if look else (None, 1.0)
         tally, stages_ms, hand = self.tally(), watch.stages_ms, speed or Speed()
         return Step(
@@ -283,9 +293,9 @@ class Analyser:
         speed: Speed,
         watch: Stopwatch,
     ) -> Step:
-        self._tally.add_frame(None)
+        self.tally_keeper.add_frame(None)
         for event in events:
-            self._tally.add_event(event)
+            self.tally_keeper.add_event(event)
         marks = [_mark(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
         tally, stages_ms = self.tally(), watch.stages_ms
         paced = speed.limit_um_s, speed.hurried

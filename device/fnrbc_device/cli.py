@@ -12,6 +12,7 @@ import typer
 import fnrbc_device
 from fnrbc_device import bundle_command, command
 from fnrbc_device.allocation import keep_large_buffers
+from fnrbc_device.following.command import follow
 from fnrbc_device.wording import RESEARCH_USE_ONLY
 
 
@@ -104,7 +105,34 @@ def run(config: ConfigPath = None) -> None:
     run_service(load_config(config))
 
 
+@app.command()
+def check(config: ConfigPath = None) -> None:
+    """Say what is missing on this machine, and how to mend it."""
+    from fnrbc_device.check import check as look
+    from fnrbc_device.config import load_config
+
+    faults = 0
+    for finding in look(load_config(config)):
+        faults += finding.state == "fault"
+        print(f"{finding.what:14} {finding.state:9} {finding.words}", flush=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    target: Annotated[str, typer.Argument(help="A state folder, a journal, or a session of this device.")],
+    config: ConfigPath = None,
+) -> None:
+    """Prove a session's record unbroken, or point at what was changed."""
+    from fnrbc_device.config import load_config
+    from fnrbc_device.verify import verify as prove
+
+    print(prove(target, load_config(config).state_dir))
+
+
 app.add_typer(bundle_command.app, name="bundle")
+app.command()(follow)
 
 
 @app.command()

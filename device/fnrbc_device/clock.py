@@ -4,6 +4,7 @@ import ctypes
 import sys
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Final, Protocol
 
 TIMEX_BYTES: Final = 512
@@ -11,6 +12,9 @@ TIMEX_BYTES: Final = 512
 
 TIME_ERROR: Final = 5
 """What adjtimex(2) answers while the kernel's clock is not synchronised."""
+
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -49,3 +53,11 @@ class SystemClock:
 def iso_utc(moment: datetime) -> str:
     """Write a moment as ISO 8601 in UTC with milliseconds, e.g. ``2026-03-01T09:30:00.125Z``."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def boot_id() -> str:
+    """Name of this start of the machine, random; "unknown" where the system does not tell."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return "unknown"

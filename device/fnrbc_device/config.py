@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.publishing.settings import MqttSettings
 
@@ -19,6 +20,9 @@ else:
 DEFAULT_PATH: Final = Path("/etc/fnrbc/fnrbc.toml")
 
 
+Pin = Annotated[int, Field(ge=1, le=40)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,15 +30,33 @@ class _Part(BaseModel):
 class CameraSettings(_Part):
     """Where frames come from."""
 
-    kind: Literal["simulated", "replay"] = "simulated"
+    kind: Literal["simulated", "replay", "uvc", "gstreamer", "aravis"] = "simulated"
     path: Path | None = None
     """Of ``replay``: a folder of frames, a video file or one image."""
     pixel_size_um: Annotated[float, Field(ge=0.01, le=1.0)] | None = None
     """Size of a camera pixel on the slide; None where the source itself knows it."""
+    device: Annotated[str, Field(max_length=200)] = ""
+    """Of ``uvc``: a name below /dev/v4l/by-id, or a path. Of ``aravis``: the camera's id; empty for the first found."""
+    pipeline: Annotated[str, Field(max_length=1000)] = ""
+    """Of ``gstreamer``: from the camera to raw video."""
     fps: Annotated[float, Field(ge=0.5, le=500)] = 30.0
-    """Pace of the simulated camera, frames a second."""
+    """Frames a second, asked of a camera or kept by the simulated one."""
+    width_px: Annotated[int, Field(ge=64, le=20000)] | None = None
+    height_px: Annotated[int, Field(ge=64, le=20000)] | None = None
+    """Asked of ``uvc``; None for what the camera has."""
+    exposure_us: Annotated[float, Field(ge=1, le=1_000_000)] | None = None
+    """Of ``uvc`` and ``aravis``: fixed before the start; None to keep what is set."""
+    gain: Annotated[float, Field(ge=0, le=10_000)] | None = None
+    """In the camera's own unit."""
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     """Of the simulated slide and hand."""
+
+
+class SessionSettings(_Part):
+    """How sessions begin."""
+
+    start: Literal["at_once", "by_hand"] = "at_once"
+    """Whether the first begins with the daemon; the others when somebody starts them."""
 
 
 class InferenceSettings(_Part):
@@ -46,6 +68,36 @@ class InferenceSettings(_Part):
     """What counts when no engine can be built and proved: the processor, or the engine before it, or else nothing."""
     build_timeout_s: Annotated[float, Field(ge=1, le=86400)] = 3600.0
     """For building an engine; on an Orin it takes minutes."""
+
+
+class RecordPart(_Part):
+    """What the record may take of the disk, and how long it is kept."""
+
+    least_free_mb: Annotated[int, Field(ge=50, le=1_000_000)] = 200
+    """A session is not begun with less room on the disk of ``state_dir``."""
+    keep_days: Annotated[int, Field(ge=1, le=36500)] = 365
+    """Sessions that ended longer ago go, once the lab has acknowledged all their messages."""
+    keep_mb: Annotated[int, Field(ge=10, le=10_000_000)] = 20_000
+    """The oldest acknowledged sessions go while all together take more."""
+
+    def settings(self) -> RecordSettings:
+        """As the record's keeper wants it."""
+        return RecordSettings(self.least_free_mb, self.keep_days, self.keep_mb)
+
+
+class PanelSettings(_Part):
+    """Footswitch, lamp and buzzer on pins of the 40-pin header, by their number there."""
+
+    pins: Literal["none", "jetson", "mock"] = "none"
+    """Whose pins: an Orin's, or the mock that tests press."""
+    footswitch: Pin | None = None
+    """Closes to ground."""
+    green: Pin | None = None
+    red: Pin | None = None
+    """The lamp's two colours; None for what is not connected."""
+    buzzer: Pin | None = None
+    buzz: bool = False
+    """Whether an fNRBC sounds the buzzer."""
 
 
 class WebSettings(_Part):
@@ -68,8 +120,11 @@ class Config(_Part):
     bundle_key: Path | None = None
     """Ed25519 public key, PEM; with it, bundles that it did not sign are refused."""
     camera: CameraSettings = CameraSettings()
+    session: SessionSettings = SessionSettings()
     inference: InferenceSettings = InferenceSettings()
+    record: RecordPart = RecordPart()
     mqtt: MqttSettings = MqttSettings()
+    panel: PanelSettings = PanelSettings()
     web: WebSettings = WebSettings()
 
     def fingerprint(self) -> str:

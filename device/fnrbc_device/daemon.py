@@ -8,47 +8,48 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import fnrbc_device
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import Clock, SystemClock
-from fnrbc_device.counting.journal import Journal, SessionMeta
-from fnrbc_device.errors import SourceError
+from fnrbc_device.control import SessionControl, SessionPlan
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.journal import Journal
+from fnrbc_device.disk import RecordSettings
+from fnrbc_device.errors import DiskFullError, SourceError
 from fnrbc_device.health import HealthMonitor
+from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
-from fnrbc_device.pipeline import Arrival, FrameBox
+from fnrbc_device.logbook import Logbook, Opening
+from fnrbc_device.panel.board import Panel
+from fnrbc_device.panel.foot import Foot
+from fnrbc_device.pipeline import Capture, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
-from fnrbc_device.records import HealthState, SessionState, Step, Tally
-from fnrbc_device.scale import ScaleWatch
-from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
-
-TAKE_TIMEOUT_S: Final = 0.5
-"""How soon the daemon notices a stop while no frame comes."""
-
-CAMERA_TIMEOUT_S: Final = 2.0
-"""No frame for this long: the camera is lost."""
+from fnrbc_device.records import BadFrame, Frame, Tally
+from fnrbc_device.session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts, Session
+from fnrbc_device.showing import NOTHING_COUNTED, About, Showing, looked_at
+from fnrbc_device.systemd import Notifier
+from fnrbc_device.web.live import LiveView
 
 JOIN_TIMEOUT_S: Final = 5.0
 FLUSH_TIMEOUT_S: Final = 5.0
 """What the end of a session waits for the broker; what it has not taken by then waits in the outbox."""
 
-PIXEL_SIZE_SETTING: Final = "camera.pixel_size_um"
-"""Where a person states the pixel size."""
+StartName = Literal["at_once", "by_hand"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setup:
-    """What one session is made of."""
+    """What sessions are made of."""
 
     source: FrameSource
     bundle: Bundle
@@ -60,15 +61,20 @@ class Setup:
     simulated: bool = False
     engines: EngineSettings | None = None
     """None to run the network on the processor."""
-
-
-def session_name(moment: datetime) -> str:
-    """Name of a session that starts now: UTC, fit for a topic and a file name."""
-    return moment.strftime("s%Y%m%d-%H%M%S")
+    record: RecordSettings = field(default_factory=RecordSettings)
+    panel: Panel | None = None
+    buzz: bool = False
+    """Whether an fNRBC sounds the panel's buzzer."""
+    notifier: Notifier = field(default_factory=Notifier)
+    """Tells systemd."""
+    start: StartName = "at_once"
+    """Whether the first session begins with the daemon, or when somebody starts it."""
+    control: SessionControl = field(default_factory=SessionControl)
+    """Shared with all who may start, hold and end a session."""
 
 
 class Daemon:
-    """Runs one session from its first frame to its last.
+    """Counts one session after the other, the first from where it was cut off.
 
     Parameters
     ----------
@@ -82,12 +88,11 @@ class Daemon:
         self._setup = setup
         self._clock = clock or SystemClock()
         self._box = FrameBox()
-        self._camera_fault: Exception | None = None
         self._health = HealthMonitor()
-        self._scale = ScaleWatch()
-        self._doubt = ""
+        self._full: DiskFullError | None = None
+        self._seen_s = self._clock.monotonic_s()
         self.session_id = ""
-        """Set when the session begins."""
+        """Of the newest session; empty before the first."""
 
     def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> Tally:
         """Count until the source ends or ``stop`` is set.
@@ -95,14 +100,14 @@ class Daemon:
         Parameters
         ----------
         stop
-            Ends the session in an orderly way; looked at at least twice a second.
+            Ends the session and the daemon in an orderly way; looked at at least twice a second.
         started
             Called once counting can begin.
 
         Returns
         -------
         Tally
-            As recorded in the journal.
+            Of the last session, as recorded in the journal.
 
         Raises
         ------
@@ -112,6 +117,8 @@ class Daemon:
             There is no engine, and the configuration wants no other network.
         JournalError
             The record cannot be kept. Nothing is counted that is not recorded.
+        DiskFullError
+            There is no room for a session, or there was none to go on with it; then it was closed.
         SourceError
             The camera failed.
         """
@@ -124,148 +131,151 @@ class Daemon:
                 self._health.keep("engine_parity_failed")
             _log.info("the network runs in %s", opened.runtime)
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
+            logbook = Logbook(journal, setup.journal_path.parent, self._clock, setup.record)
             publisher = self._publisher(stack)
-            capture = threading.Thread(target=self._capture, args=(stop,), name="capture", daemon=True)
-            stack.callback(self._end_capture, capture)
-            analyser = Analyser(setup.pixel_size_um, classifier, setup.bundle.manifest)
-            began = self._clock.utc()
-            self.session_id = self._begin(journal, began)
-            voice = Voice(publisher, setup.mqtt.device, setup.bundle.id, setup.source.name, self._clock)
-            voice.begin(self.session_id, began, journal.epoch, journal.last_seq)
+            opening = self._first(logbook, classifier, stop)
+            capture = Capture(setup.source, self._box, self._clock.monotonic_s, opening.first_frame if opening else 0)
+            stack.callback(capture.end)
+            parts = self._parts(capture, logbook, publisher, stop)
+            parts.voice.introduce(journal.epoch, journal.last_seq)
+            if opening is not None:
+                parts.voice.begin(opening.session, opening.began, journal.last_seq)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
+            setup.notifier.ready()
             started()
-            self._count(analyser, journal, voice, publisher, stop)
-            tally = self._finish(analyser, journal, voice)
-            self._show(None, analyser, publisher, "finished", "stopping")
+            tally = self._sessions(parts, opening, classifier)
+            setup.notifier.stopping()
             if publisher is not None:
                 publisher.flush(FLUSH_TIMEOUT_S)
-        if self._camera_fault is not None:
-            raise SourceError(f"the camera failed: {self._camera_fault}") from self._camera_fault
+        if self._full is not None:
+            raise self._full
+        capture.raise_fault()
         return tally
+
+    def _parts(self, capture: Capture, logbook: Logbook, publisher: Publisher | None, stop: threading.Event) -> Parts:
+        setup, clock = self._setup, self._clock
+        return Parts(
+            capture=capture,
+            box=self._box,
+            logbook=logbook,
+            control=setup.control,
+            health=self._health,
+            voice=Voice(publisher, setup.mqtt.device, setup.bundle.id, setup.source.name, clock),
+            foot=Foot(setup.panel, logbook, setup.control, setup.buzz),
+            showing=self._showing(publisher),
+            clock=clock,
+            stop=stop,
+            thumbnails=setup.mqtt.thumbnails,
+        )
+
+    def _showing(self, publisher: Publisher | None) -> Showing:
+        setup = self._setup
+        about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um)
+        return Showing(about, setup.live, publisher, setup.notifier, self._health, self._clock)
+
+    def _first(self, logbook: Logbook, classifier: Classifier, stop: threading.Event) -> Opening | None:
+        """Open the session that was cut off, or a new one where the daemon shall begin at once."""
+        meta, fresh = self._meta(SessionPlan()), self._analysers(classifier)
+        opening = logbook.go_on(meta, self._setup.source, fresh, lambda: self._starting(stop))
+        if opening is None and self._setup.start == "at_once":
+            opening = logbook.begin(meta, fresh, 0)
+        return opening
+
+    def _sessions(self, parts: Parts, opening: Opening | None, classifier: Classifier) -> Tally:
+        """Count session after session, until the source or the process ends."""
+        tally = NOTHING_COUNTED
+        while opening := opening or self._wait_for_start(parts, classifier):
+            self.session_id = opening.session
+            session = Session(parts, opening)
+            tally, self._full, opening = session.run(), session.full, None
+            if self._full is not None:
+                break
+        return tally
+
+    def _wait_for_start(self, parts: Parts, classifier: Classifier) -> Opening | None:
+        """Show what the camera sees until somebody starts a session; None where the process shall end."""
+        while not (parts.stop.is_set() or self._is_over()):
+            frame = None
+            if parts.capture.waits or self._box.ended:  # a recording is not used up by looking
+                parts.control.wait("starting", TAKE_TIMEOUT_S)
+            else:
+                frame = self._look(parts)
+            parts.foot.follow()
+            if parts.control.state == "starting":
+                opening = self._begun(parts, classifier, frame.index if frame else 0)
+                if opening is not None:
+                    return opening
+            health = parts.showing.show(looked_at(frame), parts.control.state, "ready", self.session_id)
+            parts.foot.show(health)
+            parts.voice.tell_health(health, parts.logbook.last_seq)
+            parts.showing.alive()
+        return None
+
+    def _is_over(self) -> bool:
+        """Whether nothing is left to do: a source that ended, unless people started it and may still want to review."""
+        return self._box.ended and self._setup.start == "at_once"
+
+    def _look(self, parts: Parts) -> Frame | BadFrame | None:
+        """Take the newest frame, which nothing counts."""
+        arrival, _ = parts.box.take(TAKE_TIMEOUT_S)
+        parts.capture.take_gaps()
+        now = self._clock.monotonic_s()
+        if arrival is not None:
+            self._seen_s = now
+        if parts.capture.trouble or now - self._seen_s > CAMERA_TIMEOUT_S:
+            parts.health.note(parts.capture.trouble or "camera_lost", now)
+        return arrival.frame if arrival else None
+
+    def _begun(self, parts: Parts, classifier: Classifier, first_frame: int) -> Opening | None:
+        """Begin what was asked for; None where there is no room or no camera, which the page then says."""
+        parts.voice.say_state("starting", parts.logbook.last_seq)
+        try:
+            if self._box.ended:
+                raise SourceError("the recording is at its end; start the daemon again")
+            return parts.logbook.begin(self._meta(parts.control.plan), self._analysers(classifier), first_frame)
+        except (DiskFullError, SourceError) as error:
+            _log.error("no session was begun: %s", error)
+            reason = "disk_low" if isinstance(error, DiskFullError) else "camera_lost"
+            self._health.note(reason, self._clock.monotonic_s())
+            parts.control.enter("idle")
+            parts.voice.say_state("idle", parts.logbook.last_seq)
+            return None
+
+    def _analysers(self, classifier: Classifier) -> Callable[[float], Analyser]:
+        return lambda pixel_size_um: Analyser(pixel_size_um, classifier, self._setup.bundle.manifest)
 
     def _building(self, stop: threading.Event) -> bool:
         """Show that an engine is built; says whether to go on."""
-        setup = self._setup
-        health = self._health.snapshot("building_engine", self._clock.monotonic_s())
-        setup.live.show(
-            Snapshot(None, "", "starting", health, setup.pixel_size_um, setup.bundle.id, setup.simulated)
-        )
+        self._showing(None).show(None, "starting", "building_engine")
+        return self._starting(stop)
+
+    def _starting(self, stop: threading.Event) -> bool:
+        """Say that the start goes on, and whether it shall."""
+        self._setup.notifier.extend()
         return not stop.is_set()
 
     def _publisher(self, stack: ExitStack) -> Publisher | None:
-        if not self._setup.mqtt.enabled:
+        setup = self._setup
+        if not setup.mqtt.enabled:
             return None
-        publisher = Publisher(self._setup.journal_path, self._setup.mqtt, self._clock)
+        publisher = Publisher(setup.journal_path, setup.mqtt, self._clock, setup.control)
         stack.callback(publisher.stop, JOIN_TIMEOUT_S)
         return publisher
 
-    def _begin(self, journal: Journal, began: datetime) -> str:
+    def _meta(self, plan: SessionPlan) -> SessionMeta:
         setup = self._setup
-        name = session_name(began)
-        meta = SessionMeta(
+        return SessionMeta(
             software=f"fnrbc {fnrbc_device.__version__}",
             bundle=setup.bundle.id,
             source=setup.source.name,
-            pixel_size_um=setup.pixel_size_um,
+            pixel_size_um=plan.pixel_size_um or setup.pixel_size_um,
             config_hash=setup.config_hash,
-        )
-        journal.begin(name, began, meta)
-        return name
-
-    def _capture(self, stop: threading.Event) -> None:
-        """Read the camera until it ends; runs in its own thread."""
-        try:
-            while not stop.is_set():
-                frame = self._setup.source.read()
-                if frame is None:
-                    break
-                self._box.put(Arrival(frame, self._clock.monotonic_s()))
-        except Exception as error:  # noqa: BLE001 - whatever a driver raises must reach the counting thread
-            self._camera_fault = error
-        finally:
-            self._box.close()
-
-    def _end_capture(self, capture: threading.Thread) -> None:
-        self._setup.source.close()
-        if capture.is_alive():
-            capture.join(JOIN_TIMEOUT_S)
-
-    def _count(
-        self,
-        analyser: Analyser,
-        journal: Journal,
-        voice: Voice,
-        publisher: Publisher | None,
-        stop: threading.Event,
-    ) -> None:
-        waited_since = self._clock.monotonic_s()
-        while not (stop.is_set() or self._box.ended):
-            arrival, dropped = self._box.take(TAKE_TIMEOUT_S)
-            now = self._clock.monotonic_s()
-            if arrival is None:
-                if now - waited_since > CAMERA_TIMEOUT_S:
-                    self._health.note("camera_lost", now)
-                    self._show(None, analyser, publisher, "running", "counting")
-                continue
-            waited_since = now
-            analyser.drop(dropped)
-            step = analyser.analyse(arrival.frame)
-            last_seq = journal.record(step)
-            self._watch(step, arrival, analyser, dropped, publisher)
-            voice.tell(step.tally, last_seq, self._health.snapshot("counting", self._clock.monotonic_s()))
-            self._show(step, analyser, publisher, "running", "counting")
-
-    def _watch(
-        self, step: Step, arrival: Arrival, analyser: Analyser, dropped: int, publisher: Publisher | None
-    ) -> None:
-        now = self._clock.monotonic_s()
-        self._health.watch(step, arrival.arrived_s, now, dropped)
-        self._watch_scale(step, analyser.pixel_size_um, now)
-        if publisher is not None and not publisher.status.connected:
-            self._health.note("broker_away", now)
-        if publisher is not None and publisher.status.refused:
-            self._health.note("broker_refused", now)
-
-    def _watch_scale(self, step: Step, pixel_size_um: float, now_s: float) -> None:
-        self._scale.see(step.frame, step.reason)
-        doubt = self._scale.doubt(pixel_size_um, PIXEL_SIZE_SETTING)
-        if doubt and not self._doubt:
-            _log.warning("%s", doubt)
-        self._doubt = doubt
-        if doubt:
-            self._health.note("pixel_size_doubtful", now_s)
-
-    def _finish(self, analyser: Analyser, journal: Journal, voice: Voice) -> Tally:
-        events = analyser.finish()
-        tally = replace(analyser.tally(), cells_open=0)
-        ended = self._clock.utc()
-        complete = tally.islands <= 1 and tally.frames_used > 0
-        last_seq = journal.end(ended, tally, complete, events)
-        voice.end(tally, last_seq, ended, complete)
-        return tally
-
-    def _show(
-        self,
-        step: Step | None,
-        analyser: Analyser,
-        publisher: Publisher | None,
-        state: SessionState,
-        health_state: HealthState,
-    ) -> None:
-        health = self._health.snapshot(health_state, self._clock.monotonic_s())
-        status = publisher.status if publisher is not None else None
-        self._setup.live.show(
-            Snapshot(
-                step=step,
-                session_id=self.session_id,
-                state=state,
-                health=health,
-                pixel_size_um=analyser.pixel_size_um,
-                bundle=self._setup.bundle.id,
-                simulated=self._setup.simulated,
-                slide_map=analyser.slide_map,
-                broker=BrokerLine(status.connected, status.backlog, status.last_error) if status else None,
-            )
+            operator=plan.operator,
+            specimen=plan.specimen,
+            note=plan.note,
+            objective=plan.objective,
+            wanted_leukocytes=plan.wanted_leukocytes,
+            wanted_area_mm2=plan.wanted_area_mm2,
         )

@@ -14,10 +14,12 @@ from fnrbc_device.camera.simulated import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated_hand import hand_path
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.camera.simulated_stain import LookName
+from fnrbc_device.control import SessionControl
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.publishing.broker import EmbeddedBroker
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Tally
+from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.wording import RESEARCH_USE_ONLY
@@ -53,7 +55,10 @@ def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fnrbc-demo-")))
         broker = stack.enter_context(EmbeddedBroker())
-        page = WebServer(live, port=port)
+        control = SessionControl()
+        journal_path = folder / "journal.sqlite"
+        instrument = Instrument(live, control, journal_path, "demo", "simulated", slide.pixel_size_um)
+        page = WebServer(live, port=port, instrument=instrument)
         page.start()
         stack.callback(page.stop)
         stack.enter_context(stopped_by_signal(stop))
@@ -61,10 +66,11 @@ def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps
             source=SimulatedMicroscope(slide, path, seed=seed, fps=fps),
             bundle=load_bundle(None),
             pixel_size_um=slide.pixel_size_um,
-            journal_path=folder / "journal.sqlite",
+            journal_path=journal_path,
             mqtt=MqttSettings(host=broker.host, port=broker.port, site="demo", device="simulated"),
             live=live,
             simulated=True,
+            control=control,
         )
         if seconds is not None:
             timer = threading.Timer(seconds, stop.set)

@@ -53,8 +53,32 @@ class JournalError(FnrbcError):
     """The record on disk cannot be written or read."""
 
 
+class DiskFullError(JournalError):
+    """There is no room to begin a session, or none left to go on with one; what was counted is recorded."""
+
+
 class PublishError(FnrbcError):
     """The broker refused, or cannot be reached in the time allowed."""
+
+
+class BrokerRefusedError(PublishError):
+    """The broker is there and wants nothing of us, or we nothing of it: name, password or a certificate is wrong."""
+
+
+class CommandError(FnrbcError):
+    """What somebody asked of the daemon is not done: too old, malformed, or not possible as things stand.
+
+    Parameters
+    ----------
+    code
+        One word of the closed list in ``publishing.answers.RefusalCode``, for programs.
+    words
+        One sentence, for people.
+    """
+
+    def __init__(self, code: str, words: str) -> None:
+        super().__init__(words)
+        self.code = code
 
 
 class EngineError(FnrbcError):

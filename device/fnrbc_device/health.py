@@ -20,15 +20,31 @@ CURES: Final = {
     "session and set its pixel size.",
     "exposure_drift": "Too dark or too bright: set the lamp and the camera's exposure.",
     "camera_frozen": "The camera repeats its picture: check its cable.",
+    "camera_repeating": "The camera shows the same few pictures over and over: unplug it and plug it in again.",
     "camera_lost": "The camera is gone: plug it in again.",
+    "camera_black": "The picture is black: switch the lamp on, take the cap off.",
+    "camera_white": "The picture is white: turn the lamp down.",
+    "camera_wrong_format": "The camera gives pictures of another size or kind: set it back, or start a new session.",
+    "camera_slow": "The camera gives fewer pictures than asked for: check its cable and its exposure time.",
+    "camera_incomplete": "Pictures come incomplete: check the camera's cable and the network.",
     "broker_refused": "The broker refuses messages: counting goes on, tell whoever keeps the broker.",
     "broker_away": "The broker cannot be reached: counting goes on, and messages wait.",
     "pixel_size_doubtful": "Red cells do not measure what the pixel size says: check objective, binning and "
     "camera.pixel_size_um.",
     "engine_parity_failed": "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
+    "disk_low": "The disk is nearly full: this session will be closed; free some, or tell an engineer.",
     "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
 }
 """Every reason, and its cure in one sentence."""
+
+ALARMS: Final = (
+    "camera_frozen",
+    "camera_lost",
+    "engine_parity_failed",
+    "objective_changed",
+    "pixel_size_doubtful",
+)
+"""Reasons that somebody elsewhere should come for. The others are for the hand at the microscope, and pass."""
 
 _OF_REJECTION: Final = {
     "too_fast": "pan_too_fast",
@@ -37,7 +53,7 @@ _OF_REJECTION: Final = {
     "objective_changed": "objective_changed",
     "too_dark": "exposure_drift",
     "too_bright": "exposure_drift",
-    "unreadable": "camera_lost",
+    "unreadable": "camera_incomplete",
 }
 
 REPEATS: Final = 15
@@ -75,6 +91,11 @@ class HealthMonitor:
         self._repeats = 0
         self._speed = 0.0
         self._sharpness = 1.0
+
+    def begin(self) -> None:
+        """Take in that another session begins: its islands are numbered anew."""
+        self._newest_island = 0
+        self._repeats = 0
 
     def watch(self, step: Step, arrived_s: float, now_s: float, dropped: int) -> None:
         """Take a step in.

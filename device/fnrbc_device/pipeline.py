@@ -1,12 +1,21 @@
-"""Between capture and analysis: one place for one frame. The newest wins, and what it replaces is counted."""
+"""Between camera and analysis: one place for one frame. The newest wins, and what it replaces is counted."""
 
 import threading
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Generic, TypeVar
 
+from fnrbc_device.camera.source import FrameSource, Gap, Rereadable, Watched
+from fnrbc_device.errors import SourceError
 from fnrbc_device.records import BadFrame, Frame
 
 Item = TypeVar("Item")
+
+JOIN_TIMEOUT_S: Final = 5.0
+"""For a reading thread to end; one that hangs in a driver dies with the process."""
+
+LOOK_S: Final = 0.1
+"""How soon a writer that waits notices that it need not."""
 
 
 class Mailbox(Generic[Item]):
@@ -26,6 +35,12 @@ class Mailbox(Generic[Item]):
             self._item = item
             self._changed.notify()
 
+    def wait_empty(self, given_up: Callable[[], bool]) -> None:
+        """Wait until the reader has taken what is in the box, so that nothing is dropped."""
+        with self._changed:
+            while self._item is not None and not self._closed and not given_up():
+                self._changed.wait(LOOK_S)
+
     def take(self, timeout_s: float) -> tuple[Item | None, int]:
         """Newest item, and how many were dropped since the last was taken.
 
@@ -37,6 +52,7 @@ class Mailbox(Generic[Item]):
             item, self._item = self._item, None
             if item is None:
                 return None, 0
+            self._changed.notify_all()
             dropped, self._dropped = self._dropped, 0
             return item, dropped
 
@@ -64,3 +80,92 @@ class Arrival:
 
 FrameBox = Mailbox[Arrival]
 """What stands between the camera's thread and the counting one."""
+
+
+class Capture:
+    """Reads a source into a box until it ends, in a thread of its own.
+
+    Parameters
+    ----------
+    source
+        Closed by ``end``.
+    box
+        Closed when the source ends or fails.
+    monotonic_s
+        The clock that arrivals are told by.
+    first_frame
+        Number of a live camera's first frame: it counts from 0 at each start, while the record goes on.
+    """
+
+    def __init__(
+        self, source: FrameSource, box: FrameBox, monotonic_s: Callable[[], float], first_frame: int
+    ) -> None:
+        self._source = source
+        self._box = box
+        self._monotonic_s = monotonic_s
+        self._first_frame = first_frame
+        self._fault: Exception | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Close the source and end the thread. Safe before the start."""
+        self._stop.set()
+        self._source.close()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_TIMEOUT_S)
+
+    def raise_fault(self) -> None:
+        """Say it where the source failed.
+
+        Raises
+        ------
+        SourceError
+            Whatever its driver raised.
+        """
+        if self._fault is not None:
+            raise SourceError(f"the camera failed: {self._fault}") from self._fault
+
+    def raise_live_fault(self) -> None:
+        """Say it where a camera failed; what failed to be read of a recording is only its end.
+
+        Raises
+        ------
+        SourceError
+            Whatever its driver raised.
+        """
+        if not isinstance(self._source, Rereadable):
+            self.raise_fault()
+
+    @property
+    def waits(self) -> bool:
+        """Whether its frames wait for the reader."""
+        return isinstance(self._source, Rereadable) and self._source.waits
+
+    @property
+    def trouble(self) -> str:
+        """The health reason that a live camera names now; empty while all is well."""
+        return self._source.trouble if isinstance(self._source, Watched) else ""
+
+    def take_gaps(self) -> list[Gap]:
+        """Times without good pictures that are over and were not taken yet, by the record's numbers of frames."""
+        gaps = self._source.take_gaps() if isinstance(self._source, Watched) else []
+        return [replace(gap, after_frame=gap.after_frame + self._first_frame) for gap in gaps]
+
+    def _run(self) -> None:
+        recording = self._source if isinstance(self._source, Rereadable) else None
+        try:
+            while not self._stop.is_set() and (frame := self._source.read()) is not None:
+                if recording is None:
+                    frame = replace(frame, index=frame.index + self._first_frame)
+                elif recording.waits:
+                    self._box.wait_empty(self._stop.is_set)
+                self._box.put(Arrival(frame, self._monotonic_s()))
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises must reach the counting thread
+            self._fault = error
+        finally:
+            self._box.close()

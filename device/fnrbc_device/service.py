@@ -6,13 +6,19 @@ from pathlib import Path
 
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.bundle_command import bundle_for
-from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.config import CameraSettings, Config
-from fnrbc_device.daemon import PIXEL_SIZE_SETTING, Daemon, Setup
-from fnrbc_device.demo import DEMO_CELLS, stopped_by_signal
+from fnrbc_device.camera.opening import open_camera
+from fnrbc_device.config import Config, PanelSettings
+from fnrbc_device.control import SessionControl
+from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.demo import stopped_by_signal
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.inference.opening import EngineSettings
+from fnrbc_device.panel.board import Panel, PanelPins
+from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.scale import require_known_pixel_size
+from fnrbc_device.session import PIXEL_SIZE_SETTING
+from fnrbc_device.systemd import Notifier
+from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
 
@@ -27,9 +33,10 @@ def run_service(config: Config) -> None:
     """
     live = LiveView()
     stop = threading.Event()
+    control = SessionControl()
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signal(stop))
-        source = _open_camera(config.camera)
+        source = open_camera(config.camera)
         stack.callback(source.close)
         try:
             config.state_dir.mkdir(parents=True, exist_ok=True)
@@ -39,7 +46,7 @@ def run_service(config: Config) -> None:
             ) from error
         page = None
         if config.web.enabled:
-            page = WebServer(live, config.web.host, config.web.port)
+            page = WebServer(live, config.web.host, config.web.port, _instrument(config, live, control))
             page.start()
             stack.callback(page.stop)
         chosen = bundle_for(config)
@@ -55,10 +62,38 @@ def run_service(config: Config) -> None:
             config_hash=config.fingerprint(),
             simulated=config.camera.kind == "simulated",
             engines=_engines(config, chosen),
+            record=config.record.settings(),
+            panel=_panel(config.panel, stack),
+            buzz=config.panel.buzz,
+            notifier=Notifier.from_environment(),
+            start=config.session.start,
+            control=control,
         )
-        started = f"counting; page: {page.url}" if page else "counting"
+        does = "counting" if config.session.start == "at_once" else "ready"
+        started = f"{does}; page: {page.url}" if page else does
         tally = Daemon(setup).run(stop, lambda: print(started, flush=True))
     print(f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes")
+
+
+def _instrument(config: Config, live: LiveView, control: SessionControl) -> Instrument:
+    return Instrument(
+        live=live,
+        control=control,
+        journal_path=config.state_dir / "journal.sqlite",
+        site=config.mqtt.site,
+        device=config.mqtt.device,
+        pixel_size_um=config.camera.pixel_size_um or 0.1,
+    )
+
+
+def _panel(settings: PanelSettings, stack: ExitStack) -> Panel | None:
+    if settings.pins == "none":
+        return None
+    pins = PanelPins(settings.footswitch, settings.green, settings.red, settings.buzzer)
+    panel = Panel(pins, pin_factory(settings.pins))
+    stack.callback(panel.stop)
+    panel.start()
+    return panel
 
 
 def _engines(config: Config, bundle: Path | None) -> EngineSettings | None:
@@ -66,17 +101,3 @@ def _engines(config: Config, bundle: Path | None) -> EngineSettings | None:
     if inference.runtime == "onnxruntime":
         return None
     return EngineSettings(bundle, config.state_dir / "engines", inference.fallback, inference.build_timeout_s)
-
-
-def _open_camera(settings: CameraSettings) -> FrameSource:
-    if settings.kind == "simulated":
-        from fnrbc_device.camera.simulated import SimulatedMicroscope
-        from fnrbc_device.camera.simulated_slide import SimulatedSlide
-
-        slide = SimulatedSlide.make(settings.seed, "giemsa", DEMO_CELLS)
-        return SimulatedMicroscope(slide, seed=settings.seed, fps=settings.fps)
-    from fnrbc_device.camera.replay import open_source
-
-    if settings.path is None:
-        raise ConfigError("camera.kind is replay, but camera.path is missing; name a folder, a video or an image")
-    return open_source(settings.path, settings.pixel_size_um)

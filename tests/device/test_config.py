@@ -20,6 +20,7 @@ fps = 15.0
 seed = 3
 
 [mqtt]
+ca_file = "/etc/fnrbc/ca.pem"
 host = "broker.example"
 port = 8883
 device = "scope-2"

@@ -40,7 +40,7 @@ def test_nothing_wrong_is_counting_without_a_reason() -> None:
         ("tracking_lost", "tracking_lost"),
         ("too_dark", "exposure_drift"),
         ("too_bright", "exposure_drift"),
-        ("unreadable", "camera_lost"),
+        ("unreadable", "camera_incomplete"),
     ],
 )
 def test_a_rejected_frame_degrades_the_count_until_its_reason_has_been_read(reason: Rejection, said: str) -> None:

@@ -215,7 +215,7 @@ def test_sessions_are_one_at_a_time_and_each_id_is_used_once(path, make_step):
 def test_a_journal_of_another_version_is_refused(path, version):
     Journal.open(path).close()
     rows(path, f"PRAGMA user_version = {version}")
-    with pytest.raises(JournalError, match=f"version {version}, this software writes 2; run the software"):
+    with pytest.raises(JournalError, match=f"version {version}, this software writes 3; run the software"):
         Journal.open(path)
 
 

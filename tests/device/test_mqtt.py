@@ -280,6 +280,8 @@ topic write {base}/availability
 topic write {base}/status
 topic write {base}/session
 topic write {base}/log/session
+topic write {base}/log/alarm
+topic write {base}/alarm/records_refused
 """
 
 
@@ -295,8 +297,9 @@ def test_what_the_access_list_forbids_is_parked_and_the_rest_goes_out(
     publisher.set_state(SESSION, SessionNow(**STATE, session="s1", state="finished"))
 
     assert publisher.flush(30.0)
-    far_end.wait_for(lambda heard: len(set(seqs(far_end.log()))) == 2)
-    assert set(seqs(far_end.log())) == {1, 4}
+    far_end.wait_for(lambda heard: len(set(seqs(far_end.log()))) == 3 and far_end.on("alarm/records_refused"))
+    assert set(seqs(far_end.log())) == {1, 4, 5}
+    assert far_end.on("alarm/records_refused")[-1].fields["active"] is True
     assert far_end.on("tally") == []
     outbox = Outbox(path)
     refused = outbox.refused()

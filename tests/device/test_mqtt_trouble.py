@@ -183,3 +183,20 @@ def test_ctrl_c_at_the_terminal_does_not_reach_the_embedded_broker(embedded_brok
 def listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_defect_in_the_publishing_thread_costs_a_second_and_no_record(mosquitto, journal, publish, monkeypatch):
+    from fnrbc_device.publishing.office import Office
+
+    failures, whole = iter([RuntimeError("a defect"), ValueError("another")]), Office.keep_house
+
+    def keep_house(self, reported):
+        for failure in failures:
+            raise failure
+        whole(self, reported)
+
+    monkeypatch.setattr(Office, "keep_house", keep_house)
+    publisher = publish(mosquitto.port)
+    assert publisher.flush(15.0)
+    assert publisher.status.acked == 1
+    assert "report this" in publisher.status.last_error

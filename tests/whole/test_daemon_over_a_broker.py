@@ -111,3 +111,40 @@ def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, 
     with Journal.open(tmp_path / "journal.sqlite", "bench") as journal:
         assert journal.last_seq == tally.cells + 2  # a record for each cell, one for the start, one for the end
         assert journal.tally(daemon.session_id).cells == tally.cells
+
+
+def test_a_count_is_paused_goes_on_and_ends_by_command(broker, listen, operate, tmp_path):
+    listener = listen(broker.port)
+    slide = SimulatedSlide.make(24, "giemsa", 60)
+    microscope = SimulatedMicroscope(slide, seed=24, fps=30)
+    tallies = []
+    counting = threading.Thread(
+        target=lambda: tallies.append(run_daemon(slide, microscope, broker.port, tmp_path)[1]), name="counting"
+    )
+    counting.start()
+
+    def states():
+        return [one.fields["state"] for one in list(listener.heard) if one.topic == f"{B}/session"]
+
+    listener.wait_for(lambda _: any(one.payload == "online" for one in listener.on("availability")))
+    operator = operate(broker.port, B)
+
+    assert operator.ask("pause")["state"] == "paused"
+    listener.wait_for(lambda _: states()[-1] == "paused")
+    frames = listener.on("tally")[-1].fields["frames"] if listener.on("tally") else 0
+    assert operator.ask("resume")["accepted"]
+    assert operator.ask("start")["code"] == "wrong_state"
+    listener.wait_for(lambda _: listener.on("tally")[-1].fields["frames"] > frames)
+    assert operator.ask("mark", note="here")["accepted"]
+    assert operator.ask("stop")["state"] == "stopping"
+    counting.join(20)
+
+    assert tallies[0].frames > frames
+    listener.wait_for(lambda heard: heard[-1].payload == "offline")
+    assert states() == ["running", "paused", "running", "finished"]
+    said = [(one.fields["verb"], one.fields["outcome"]) for one in listener.on("log/audit")]
+    assert said == [
+        ("pause", "accepted"), ("resume", "accepted"), ("start", "refused"), ("mark", "accepted"), ("stop", "accepted"),
+    ]  # fmt: skip
+    seqs = [one.fields["seq"] for one in listener.log()]
+    assert sorted(set(seqs)) == list(range(1, max(seqs) + 1))

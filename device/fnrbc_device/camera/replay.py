@@ -95,6 +95,8 @@ class ReplaySource:
         self.pixel_size_um = pixel_size_um
         self.frames = frames
         """How many frames there will be; None where the file does not say."""
+        self.waits = True
+        self._first = 0
         self._deliveries = deliveries
         self._queue: Queue[Delivery | Exception | None] = Queue(DECODE_AHEAD)
         self._stop = Event()
@@ -111,6 +113,22 @@ class ReplaySource:
         SourceError
             Not one frame was good, or none came within 60 s.
         """
+        delivery = self._next()
+        while delivery is not None and delivery.index < self._first:
+            delivery = self._next()
+        return delivery
+
+    def skip_to(self, index: int) -> None:
+        """Make the frame of that index, which was not read yet, the next one."""
+        self._first = index
+
+    def close(self) -> None:
+        """Stop decoding and wait for the thread. Safe to call twice."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_TIMEOUT_S)
+
+    def _next(self) -> Delivery | None:
         if self._ended or self._stop.is_set():
             return None
         if self._thread is None:
@@ -123,12 +141,6 @@ class ReplaySource:
                 f"{self.name} gave no frame within {READ_TIMEOUT_S:.0f} s; check the drive it lies on"
             ) from None
         return self._taken(delivery)
-
-    def close(self) -> None:
-        """Stop decoding and wait for the thread. Safe to call twice."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(JOIN_TIMEOUT_S)
 
     def _taken(self, delivery: Delivery | Exception | None) -> Delivery | None:
         """Hand on what the thread left, and keep account of it."""

@@ -69,6 +69,8 @@ class SimulatedMicroscope:
         self.slide = slide
         self.path = np.array(hand_path(slide.image.shape, frame_shape, seed) if path is None else path, float)
         self.frame_shape = frame_shape
+        self.waits = fps is None
+        """Without a pace its frames wait for the reader."""
         self._optics = Optics() if optics is None else optics
         _check_path(self.path, slide.image.shape, frame_shape)
         rng = np.random.default_rng((seed, 1))
@@ -91,6 +93,11 @@ class SimulatedMicroscope:
         index = self._next
         self._next += 1
         return Frame(index=index, captured_at_s=captured_at_s, image=self.image(index))
+
+    def skip_to(self, index: int) -> None:
+        """Make the frame of that index, which was not read yet, the next one."""
+        self._sensor.pass_over(max(0, min(index, len(self.path)) - self._next))
+        self._next = max(index, self._next)
 
     def close(self) -> None:
         """Stop; a read that waits for its turn returns at once."""

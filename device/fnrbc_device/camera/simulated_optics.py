@@ -103,6 +103,14 @@ class Sensor:
         # Whatever lies in a room is overwritten by the next frame: what leaves here is a picture of its own.
         return self._with_noise(frame) if self._noise[0].size else frame.copy()
 
+    def pass_over(self, frames: int) -> None:
+        """Leave out frames; those that follow have the noise that they would have had."""
+        for _ in range(frames if self._noise[0].size else 0):
+            self._noise_places()
+
+    def _noise_places(self) -> NDArray[np.int64]:
+        return self._rng.integers(0, NOISE_PLACES, 2)
+
     def _window(self, slide: Image, corner_rc: NDArray[np.float64], motion_rc: NDArray[np.float64]) -> Image:
         """Average the window over the motion: one small kernel does sub-pixel shift and blur at once."""
         kernel, first = _kernel(corner_rc, motion_rc)
@@ -122,7 +130,7 @@ class Sensor:
     def _with_noise(self, frame: Image) -> Image:
         # Two fields of random bytes, each from a place of its own, through a table of the normal distribution: a
         # tenth of the cost of normal deviates. One field alone would be a pattern that registration can lock on.
-        places = self._rng.integers(0, NOISE_PLACES, 2)
+        places = self._noise_places()
         first, second = (
             field[place : place + frame.size].reshape(frame.shape)
             for field, place in zip(self._noise, places, strict=True)

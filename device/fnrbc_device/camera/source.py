@@ -1,8 +1,22 @@
 """What the appliance asks of a source of frames, whatever stands behind it."""
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from fnrbc_device.records import BadFrame, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time without good pictures."""
+
+    reason: str
+    """From the closed list of health reasons."""
+    seconds: float
+    after_frame: int
+    """-1 before the first."""
+    reopened: int
+    """How often the camera was opened again meanwhile."""
 
 
 class FrameSource(Protocol):
@@ -16,8 +30,31 @@ class FrameSource(Protocol):
     def read(self) -> Frame | BadFrame | None:
         """Next frame; a frame that is owed but broken; None at the end of the source.
 
-        Blocks at most 2 s. A live source paces itself here.
+        A live source paces itself here. It blocks at most 2 s, but for one under watch: that waits for its camera to
+        come back, names its trouble meanwhile, and ends with ``close``.
         """
 
     def close(self) -> None:
         """Release the camera or the files. Safe to call twice."""
+
+
+@runtime_checkable
+class Rereadable(Protocol):
+    """A source whose frames can be had again: a recording, or a simulation."""
+
+    waits: bool
+    """Its frames wait for the reader, so none need be dropped."""
+
+    def skip_to(self, index: int) -> None:
+        """Make the frame of that index the next one. Only before the first ``read``, or forward."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A live camera that says how it is."""
+
+    trouble: str
+    """The health reason that is true now; empty while all is well."""
+
+    def take_gaps(self) -> list[Gap]:
+        """Times without good pictures that are over and were not taken yet. From any thread."""

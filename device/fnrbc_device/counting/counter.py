@@ -118,6 +118,17 @@ class Counter:
                 retracted.append(self._taken_back(pair.gone, reason))
         return retracted
 
+    def settled_before(self, cell: Cell, event: CountEvent) -> None:
+        """Note that a cell was counted already, in the same session's earlier start."""
+        cell.settled = event
+        _keep_for_review(cell, event.verdict)
+        self.let_go(cell)
+
+    def let_go(self, cell: Cell) -> None:
+        """Follow a cell no longer, if it was followed."""
+        self._open.pop(cell.number, None)
+        self._suspected.pop(cell.number, None)
+
     def finish(self) -> list[CountEvent]:
         """Settle every open cell with the views there are, at a session's end."""
         for cell in list(self._open.values()):

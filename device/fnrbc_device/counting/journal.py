@@ -1,65 +1,36 @@
 """The record on disk: each frame, each step of the count and its message, in one transaction."""
 
+import contextlib
 import json
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any
 
 from fnrbc_device.clock import Clock, SystemClock, iso_utc
-from fnrbc_device.counting.recount import recount, standing
-from fnrbc_device.counting.schema import (
-    EVENT_COLUMNS,
-    event_of,
-    event_row,
-    journal_error,
-    open_database,
-    roll_back,
-)
+from fnrbc_device.counting.audit import Kind, first_fault
+from fnrbc_device.counting.entries import Entries, SessionMeta
+from fnrbc_device.counting.history import NOTHING_KEPT, Kept
+from fnrbc_device.counting.schema import open_database
 from fnrbc_device.errors import JournalError
-from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
-from fnrbc_device.publishing.topics import LOG_CELL, LOG_SESSION, require_segment
-from fnrbc_device.records import BadFrame, CountEvent, Join, Step, Tally
-
-MAX_REASON: Final = 256
-"""Characters of a reason or a name that go into a message; the journal keeps them whole."""
+from fnrbc_device.publishing.topics import require_segment
+from fnrbc_device.records import CountEvent, Step, Tally
 
 
-@dataclass(frozen=True, slots=True)
-class SessionMeta:
-    """What a session's counts rest on."""
-
-    software: str
-    bundle: str
-    """Id of the model bundle."""
-    source: str
-    """The camera, the folder or the simulation, for people."""
-    pixel_size_um: float
-    config_hash: str = ""
-
-
-class Journal:
+class Journal(Entries):
     """The sessions of a device, their frames and their counts. Used by one thread, the one that opened it.
 
     ``open`` makes it. A session is begun, recorded step by step and ended; each of these is one transaction
-    that also holds the messages of the log, so that what is told and what is recorded cannot differ.
+    that also holds the messages of the log and a link of the audit, so that what is told and what is recorded cannot
+    differ, and what was recorded cannot be changed unnoticed.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, device: str, clock: Clock) -> None:
-        self._connection = connection
-        self._path = path
-        self._device = device
-        self._clock = clock
+        super().__init__(connection, path, device, clock)
         self._running: tuple[str, SessionMeta] | None = None
-        self.epoch: str
-        """Random, made with the file: it tells this journal's numbers from those of any other."""
-        self._last_seq: int
-        self.epoch, self._last_seq = connection.execute("SELECT epoch, last_seq FROM journal").fetchone()
 
     @classmethod
     def open(cls, path: Path, device: str = "fnrbc", clock: Clock | None = None) -> "Journal":
@@ -98,21 +69,62 @@ class Journal:
         require_segment(session_id, "session")
         if self._running:
             raise JournalError(f"session {self._running[0]} is still running; end it before {session_id}")
-        if self._knows(session_id):
+        if self.knows(session_id):
             raise JournalError(f"session {session_id} is in {self._path} already; choose another id")
         with self._transaction():
             self._connection.execute(
                 "INSERT INTO sessions (session, started_utc, meta) VALUES (?, ?, ?)",
                 (session_id, iso_utc(started_utc), json.dumps(asdict(meta))),
             )
-            self._tell_session("started", session_id, meta, {})
+            first = self._tell_session("started", session_id, meta, {})
+            self._link(session_id, "begun", first)
         self._running = (session_id, meta)
         return self._last_seq
 
-    def record(self, step: Step) -> int:
+    def resume(self, session_id: str, note: dict[str, Any]) -> int:
+        """Go on with a session that was cut off, and mark it as such; returns ``last_seq``.
+
+        Parameters
+        ----------
+        note
+            What is known of the time between, for the audit.
+
+        Raises
+        ------
+        JournalError
+            A session runs already, this one has ended or never began, its record is damaged, or the disk refuses.
+        """
+        if self._running:
+            raise JournalError(f"session {self._running[0]} is still running; end it before {session_id}")
+        if session_id not in self.unfinished():
+            raise JournalError(f"session {session_id} is not open in {self._path}; begin a new one")
+        with self._reading():
+            fault = first_fault(self._connection, session_id)
+        if fault:
+            raise JournalError(f"the journal {self._path} is damaged: {fault}; move it away, and a new one is made")
+        meta = SessionMeta(**json.loads(self._unfinished(session_id).meta))
+        with self._transaction():
+            first = self._tell_session("resumed", session_id, meta, {})
+            self._link(session_id, "resumed", first, note=note)
+        self._running = (session_id, meta)
+        return self._last_seq
+
+    def note(self, kind: Kind, note: dict[str, Any], frame: int | None = None) -> None:
+        """Write into the audit what stands in no other table: a time without camera, a flag that a person set.
+
+        Raises
+        ------
+        JournalError
+            No session runs, or the disk refuses.
+        """
+        session_id, _ = self._session()
+        with self._transaction():
+            self._link(session_id, kind, self._last_seq + 1, frame=frame, note=note)
+
+    def record(self, step: Step, kept: Kept = NOTHING_KEPT) -> int:
         """Write down what one frame changed, and tell the log; returns ``last_seq``.
 
-        All of it or nothing: the frame, its events and their messages are one transaction.
+        All of it or nothing: the frame, its events, their messages and pictures are one transaction.
 
         Raises
         ------
@@ -121,18 +133,27 @@ class Journal:
         """
         session_id, meta = self._session()
         with self._transaction():
+            first = self._last_seq + 1
             self._enter_frame(session_id, step)
             for event in step.events:
-                self._enter_event(session_id, meta, step.frame.index, event)
+                self._enter_event(session_id, meta, step.frame.index, event, kept)
             for join in step.joins:
                 row = (join.island, join.into, float(join.row_px), float(join.col_px))
                 self._connection.execute(
                     "INSERT INTO joins VALUES (?, ?, ?, ?, ?, ?)", (session_id, step.frame.index, *row)
                 )
+            self._keep_plates(session_id, step.frame.index, kept)
+            self._link(session_id, "frame", first, frame=step.frame.index)
         return self._last_seq
 
     def end(
-        self, ended_utc: datetime, tally: Tally, complete: bool, last_events: Sequence[CountEvent] = ()
+        self,
+        ended_utc: datetime,
+        tally: Tally,
+        complete: bool,
+        last_events: Sequence[CountEvent] = (),
+        ending: str = "",
+        kept: Kept = NOTHING_KEPT,
     ) -> int:
         """Finish the session and tell the log its counts; returns ``last_seq``.
 
@@ -146,6 +167,10 @@ class Journal:
             Nothing is left open: no cell unsettled, no island unjoined.
         last_events
             Steps of the count that the session's end itself brought; recorded in the same transaction.
+        ending
+            Why it ended, where nobody asked for it: a full disk, or a loss of power that it did not go on after.
+        kept
+            Pictures of the cells that the end settled.
 
         Raises
         ------
@@ -156,63 +181,52 @@ class Journal:
         names = ("cells", "fnrbc", "leukocytes", "other", "indeterminate", "frames", "frames_used")
         counts: dict[str, Any] = {name: getattr(tally, name) for name in names}
         with self._transaction():
+            first = self._last_seq + 1
             for event in last_events:
-                self._enter_event(session_id, meta, event.best_frame, event)
+                self._enter_event(session_id, meta, event.best_frame, event, kept)
             self._require_agreement(session_id, tally)
             self._connection.execute(
-                "UPDATE sessions SET ended_utc = ?, complete = ? WHERE session = ?",
-                (iso_utc(ended_utc), complete, session_id),
+                "UPDATE sessions SET ended_utc = ?, complete = ?, ending = ? WHERE session = ?",
+                (iso_utc(ended_utc), complete, ending, session_id),
             )
+            self._connection.execute("DELETE FROM plates WHERE session = ?", (session_id,))
             self._tell_session("finished", session_id, meta, counts | {"complete": complete})
+            self._link(session_id, "ended", first)
         self._running = None
         return self._last_seq
 
-    def events(self, session_id: str) -> list[CountEvent]:
-        """Every step of a session's count, in order."""
-        with self._reading():
-            rows = self._connection.execute(
-                f"SELECT {EVENT_COLUMNS} FROM events WHERE session = ? ORDER BY seq", (session_id,)
-            ).fetchall()
-        return [event_of(row) for row in rows]
+    def abandon(self, session_id: str, ending: str) -> int:
+        """End a session that was cut off with what is recorded of it; returns ``last_seq``.
 
-    def joins(self, session_id: str) -> list[Join]:
-        """The islands of a session that were joined, in order."""
-        with self._reading():
-            rows = self._connection.execute(
-                "SELECT island, into_island, row_px, col_px FROM joins WHERE session = ? ORDER BY frame, island",
-                (session_id,),
-            ).fetchall()
-        return [Join(*row) for row in rows]
-
-    def tally(self, session_id: str) -> Tally:
-        """Count a session again from its recorded events, joins and frames alone.
-
-        The area and the cells still open are not in the record, and stay 0.
+        Raises
+        ------
+        JournalError
+            It cannot be gone on with either (``resume``), or the disk refuses.
         """
-        ended = {join.island for join in self.joins(session_id)}
-        with self._reading():
-            frames = self._connection.execute(
-                "SELECT used, reason, island FROM frames WHERE session = ?", (session_id,)
-            ).fetchall()
-        return replace(
-            recount(self.events(session_id)),
-            frames=len(frames),
-            frames_used=sum(used for used, _, _ in frames),
-            frames_rejected=dict(Counter(reason for used, reason, _ in frames if not used)),
-            islands=len({island for used, _, island in frames if used and island is not None} - ended),
-        )
+        self.resume(session_id, {"ending": ending})
+        return self.end(self._clock.utc(), self.tally(session_id), complete=False, ending=ending)
 
-    def verdict_counts(self, session_id: str) -> dict[str, int]:
-        """How many cells of a session stand counted as each class, ``indeterminate`` among them."""
-        return dict(Counter(verdict.class_name for verdict in standing(self.events(session_id)).values()))
+    def fold(self) -> None:
+        """Bring the write-ahead file's content into the database and give its room back, where the disk lets it."""
+        with contextlib.suppress(sqlite3.Error):  # what cannot be folded stays where it is, and is as safe there
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def unfinished(self) -> list[str]:
-        """Sessions that were begun and never ended, oldest first: the last start was cut off in them."""
-        with self._reading():
-            rows = self._connection.execute(
-                "SELECT session FROM sessions WHERE ended_utc IS NULL ORDER BY started_utc"
-            ).fetchall()
-        return [session for (session,) in rows]
+    def let_go(self, session_id: str) -> None:
+        """Remove the oldest session and its part of the audit, whose chain then begins after it.
+
+        Raises
+        ------
+        JournalError
+            It is not the oldest, not ended, or has messages that nobody acknowledged; or the disk refuses.
+        """
+        oldest = self.oldest_to_let_go()
+        if oldest is None or oldest[0] != session_id:
+            raise JournalError(f"session {session_id} cannot be let go of: it is not the oldest that may go")
+        with self._transaction():
+            self._cut_audit(session_id)
+            for table in ("crops", "plates", "events", "joins", "frames", "sessions"):
+                self._connection.execute(f"DELETE FROM {table} WHERE session = ?", (session_id,))
+        self._connection.execute("PRAGMA incremental_vacuum").fetchall()
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -226,99 +240,10 @@ class Journal:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Everything inside is written, or nothing; the number of the last record follows suit."""
-        before = self._last_seq
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            (self._last_seq,) = self._connection.execute("SELECT last_seq FROM journal").fetchone()
-            yield
-            self._connection.execute("UPDATE journal SET last_seq = ?", (self._last_seq,))
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            self._last_seq = before
-            roll_back(self._connection)
-            if isinstance(error, sqlite3.Error):
-                raise journal_error(self._path, error) from error
-            raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise journal_error(self._path, error) from error
-
     def _session(self) -> tuple[str, SessionMeta]:
         if self._running is None:
             raise JournalError(f"no session runs in the journal {self._path}; begin one first")
         return self._running
-
-    def _knows(self, session_id: str) -> bool:
-        with self._reading():
-            found = self._connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session_id,))
-            return found.fetchone() is not None
-
-    def _enter_frame(self, session_id: str, step: Step) -> None:
-        frame, pose = step.frame, step.pose
-        self._connection.execute(
-            "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                session_id,
-                frame.index,
-                frame.captured_at_s,
-                frame.name,
-                pose.island if pose else None,
-                pose.row_px if pose else None,
-                pose.col_px if pose else None,
-                step.reason is None,
-                step.reason,
-                frame.detail if isinstance(frame, BadFrame) else None,
-            ),
-        )
-
-    def _enter_event(self, session_id: str, meta: SessionMeta, frame: int, event: CountEvent) -> None:
-        fields = cell_fields(event)
-        fields["reason"] = event.reason[:MAX_REASON]
-        self._tell(LOG_CELL, CellRecord(**self._envelope(session_id), bundle=meta.bundle, **fields))
-        self._connection.execute(
-            f"INSERT INTO events (seq, session, frame, {EVENT_COLUMNS}) VALUES ({', '.join('?' * 19)})",
-            (self._last_seq, session_id, frame, *event_row(event)),
-        )
-
-    def _tell_session(
-        self,
-        event: Literal["started", "finished"],
-        session_id: str,
-        meta: SessionMeta,
-        counts: dict[str, Any],
-    ) -> None:
-        about: dict[str, Any] = {
-            "software": meta.software,
-            "bundle": meta.bundle,
-            "pixel_size_um": meta.pixel_size_um,
-        }
-        source = meta.source[:MAX_REASON]
-        envelope = self._envelope(session_id)
-        self._tell(LOG_SESSION, SessionRecord(**envelope, event=event, source=source, **about, **counts))
-
-    def _envelope(self, session_id: str) -> dict[str, Any]:
-        return {
-            "device": self._device,
-            "epoch": self.epoch,
-            "seq": self._last_seq + 1,
-            "ts": iso_utc(self._clock.utc()),
-            "ts_sync": self._clock.synchronised(),
-            "mono_ms": int(1000 * self._clock.monotonic_s()),
-            "session": session_id,
-        }
-
-    def _tell(self, topic: str, record: Record) -> None:
-        self._connection.execute(
-            "INSERT INTO outbox (seq, topic, payload) VALUES (?, ?, ?)", (record.seq, topic, record.to_json())
-        )
-        self._last_seq = record.seq
 
     def _require_agreement(self, session_id: str, tally: Tally) -> None:
         """Refuse to close a session whose told count is not its recorded one."""

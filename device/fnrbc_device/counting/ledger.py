@@ -161,6 +161,15 @@ class Ledger:
         missed = self._missed(known, places, shown)
         return Entry(sightings, missed, (float(correction[0]), float(correction[1])), waiting)
 
+    def recall(self, cell: Cell) -> None:
+        """Enter a cell of the same session's earlier start under its own number, which no cell here has."""
+        self._next = max(self._next, cell.number + 1)
+        self._bucket(cell).append(cell)
+
+    def knows(self, cell: Cell) -> bool:
+        """Whether a cell is in the ledger, and was not forgotten."""
+        return cell in self._bucket(cell)
+
     def forget(self, cell: Cell) -> None:
         """Take out what turned out to be no cell."""
         self._bucket(cell).remove(cell)

@@ -6,10 +6,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-from fnrbc_device.errors import JournalError
+from fnrbc_device.errors import DiskFullError, JournalError
 from fnrbc_device.records import CountEvent, Verdict
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Counts up with every change of the tables. A file of another version is refused, never guessed at."""
 
 BUSY_S: Final = 5.0
@@ -22,13 +22,18 @@ WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
 TABLES: Final = """
 CREATE TABLE journal (
     epoch TEXT NOT NULL,
-    last_seq INTEGER NOT NULL
+    last_seq INTEGER NOT NULL,
+    first_link INTEGER NOT NULL DEFAULT 1,
+    before_first TEXT NOT NULL,
+    last_link INTEGER NOT NULL DEFAULT 0,
+    last_hash TEXT NOT NULL
 ) STRICT;
 CREATE TABLE sessions (
     session TEXT PRIMARY KEY,
     started_utc TEXT NOT NULL,
     ended_utc TEXT,
     complete INTEGER,
+    ending TEXT NOT NULL DEFAULT '',
     meta TEXT NOT NULL
 ) STRICT;
 CREATE TABLE frames (
@@ -78,6 +83,41 @@ CREATE TABLE events (
 CREATE INDEX events_of_session ON events (session, seq);
 CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'an event is never changed: correct it by a new one'); END;
+CREATE TABLE crops (
+    seq INTEGER PRIMARY KEY REFERENCES events,
+    session TEXT NOT NULL,
+    picture BLOB NOT NULL
+) STRICT;
+CREATE TABLE plates (
+    session TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    frame INTEGER NOT NULL,
+    placed INTEGER NOT NULL,
+    island INTEGER NOT NULL,
+    row_px REAL NOT NULL,
+    col_px REAL NOT NULL,
+    factor REAL NOT NULL,
+    pixel_um REAL NOT NULL,
+    frame_rows INTEGER NOT NULL,
+    frame_cols INTEGER NOT NULL,
+    picture BLOB NOT NULL,
+    PRIMARY KEY (session, number)
+) STRICT;
+CREATE TABLE audit (
+    link INTEGER PRIMARY KEY,
+    session TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    frame INTEGER,
+    first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    at_utc TEXT NOT NULL,
+    note TEXT NOT NULL,
+    told TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_of_session ON audit (session, link);
+CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'a link of the audit is never changed'); END;
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY,
     topic TEXT NOT NULL,
@@ -92,6 +132,9 @@ CREATE INDEX outbox_pending ON outbox (seq) WHERE state = 'pending';
 
 Frames and events stand on the islands as they were when written. A row of ``joins`` says that an island ended after a
 frame, and what must be added to its places to get those on the older one; joins follow each other in the frames' order.
+
+A row of ``crops`` is the best view of a candidate, for whoever reviews it. ``plates`` are what registration holds on to
+when an unfinished session goes on; they go with its end. ``audit`` has a link for each transaction (audit.py).
 """
 
 
@@ -170,11 +213,17 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 def journal_error(path: Path, error: Exception) -> JournalError:
     """Say what SQLite or the system refused, with the cure that fits."""
-    return JournalError(f"the journal {path} cannot be used: {error}; {_cure(path, str(error))}")
+    words = str(error)
+    kind = DiskFullError if _is_full(words) else JournalError
+    return kind(f"the journal {path} cannot be used: {error}; {_cure(path, words)}")
+
+
+def _is_full(words: str) -> bool:
+    return "full" in words or "disk I/O" in words or "No space" in words
 
 
 def _cure(path: Path, words: str) -> str:
-    if "full" in words or "disk I/O" in words or "No space" in words:
+    if _is_full(words):
         return f"{_free_mb(path)} MB are free there: free some, or set the state folder on a larger disk"
     if "readonly" in words or "unable to open" in words or "denied" in words or "Read-only" in words:
         return "let this user write to the file and its folder, or choose another state folder"
@@ -193,6 +242,7 @@ def _free_mb(path: Path) -> int:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect while the file is still empty
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -216,7 +266,10 @@ def _make_or_check(connection: sqlite3.Connection, path: Path) -> None:
         )
     for statement in _statements(TABLES):
         connection.execute(statement)
-    connection.execute("INSERT INTO journal VALUES (?, 0)", (secrets.token_hex(8),))
+    epoch = secrets.token_hex(8)
+    connection.execute(
+        "INSERT INTO journal (epoch, last_seq, before_first, last_hash) VALUES (?, 0, ?, ?)", (epoch, epoch, epoch)
+    )
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

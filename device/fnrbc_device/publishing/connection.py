@@ -1,7 +1,8 @@
 """One MQTT 5 connection, driven by the thread that opened it: no thread of paho's, no queue of paho's."""
 
+import contextlib
 import selectors
-import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from typing import Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from fnrbc_device.errors import PublishError
+from fnrbc_device.errors import BrokerRefusedError, PublishError
+from fnrbc_device.publishing.certificates import tls_context
+from fnrbc_device.publishing.requests import Incoming
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.topics import AVAILABILITY, PRESENCE, Delivery, Topics
+from fnrbc_device.publishing.wake import Wake
+from fnrbc_device.publishing.wire import expiring, limits
 
 CONNECT_TIMEOUT_S: Final = 5.0
 """For the TCP connection, and again for the broker's answer to it."""
@@ -26,6 +31,9 @@ WINDOW: Final = 20
 
 ACK_TIMEOUT_S: Final = 20.0
 """A broker that answers later than this is taken for gone; the keep-alive alone notices no stalled one."""
+
+MAX_PACKET_BYTES: Final = 256 * 1024
+"""Told to the broker, which keeps larger ones from us. A command has 2 kB; what is larger is refused on record."""
 
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason: another client came with our id. Mosquitto 2.0.11 closes the connection without a word."""
@@ -47,17 +55,18 @@ class Connection:
     that were on their way, *behind* newer ones, and an old tally would stay retained.
     """
 
-    def __init__(self, settings: MqttSettings, wake: socket.socket) -> None:
+    def __init__(self, settings: MqttSettings, wake: Wake) -> None:
         self._settings = settings
         self._topics = Topics(settings.site, settings.device)
         self._wake = wake
         self._client = self._make_client()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(wake, selectors.EVENT_READ)
+        self._selector.register(wake.waited_for, selectors.EVENT_READ)
         self._window = 0
         self._sent_at_s: dict[int, float] = {}
         self._answers: list[Answer] = []
-        self._lost: str | None = None
+        self._incoming: list[Incoming] = []
+        self._lost: PublishError | None = None
         self.taken_over = False
 
     def open(self, cancelled: Callable[[], bool]) -> None:
@@ -68,9 +77,15 @@ class Connection:
         PublishError
             The broker is away, refuses us, or says nothing in time; or ``cancelled`` came true.
         """
-        where = f"{self._settings.host}:{self._settings.port}"
+        host, port = self._settings.host, self._settings.port
+        where = f"{host}:{port}"
         try:
-            self._client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
+            self._client.connect(host, port, self._settings.keepalive_s, properties=limits(MAX_PACKET_BYTES))
+        except ssl.SSLError as error:
+            raise BrokerRefusedError(
+                f"the broker at {where} is not trusted ({error.reason or error}): its certificate has ended, is for "
+                "another name, or another authority's; mend it there, or ca_file and host here"
+            ) from error
         except (OSError, ValueError) as error:
             raise PublishError(
                 f"the broker at {where} cannot be reached ({error}); start it, or mend host and port"
@@ -85,9 +100,24 @@ class Connection:
                     f"the broker at {where} has not answered within {CONNECT_TIMEOUT_S:.0f} s; "
                     "see whether MQTT 5 is spoken there"
                 )
-            self.poll(0.2)
+            self._await_welcome(where)
+        self._client.subscribe(self._topics.commands, options=SubscribeOptions(qos=1, retainAsPublished=True))
         if cancelled():
             raise PublishError(f"connecting to {where} was given up, for the publisher stops; start it again")
+
+    def _await_welcome(self, where: str) -> None:
+        try:
+            self.poll(0.2)
+        except BrokerRefusedError:
+            raise
+        except PublishError as error:
+            if self._settings.cert_file is None:
+                raise
+            # With TLS 1.3 the broker looks at our certificate after the handshake, and just hangs up.
+            raise BrokerRefusedError(
+                f"the broker at {where} hung up before its welcome; see whether it accepts the certificate "
+                f"{self._settings.cert_file}, which may have ended or be another authority's"
+            ) from error
 
     @property
     def in_flight(self) -> int:
@@ -99,20 +129,35 @@ class Connection:
         """Messages that may be sent before an answer is due."""
         return max(0, self._window - self.in_flight)
 
-    def publish(self, suffix: str, payload: str, delivery: Delivery) -> int:
-        """Send one message; returns the id that its answer will carry (quality of service 0: none comes).
+    def received(self) -> list[Incoming]:
+        """Commands that came since the last call, oldest first."""
+        found, self._incoming = self._incoming, []
+        return found
+
+    def publish(self, suffix: str, payload: str | bytes, delivery: Delivery) -> int:
+        """Send one message below our own base; returns the id that its answer will carry.
+
+        With quality of service 0 no answer comes.
 
         Raises
         ------
         PublishError
             The connection is gone.
         """
-        info = self._client.publish(
-            self._topics.full(suffix), payload, delivery.qos, delivery.retain, _expiry(delivery)
-        )
+        return self.publish_to(self._topics.full(suffix), payload, delivery)
+
+    def publish_to(self, topic: str, payload: str | bytes, delivery: Delivery) -> int:
+        """Send one message to any topic; returns the id that its answer will carry.
+
+        Raises
+        ------
+        PublishError
+            The connection is gone.
+        """
+        info = self._client.publish(topic, payload, delivery.qos, delivery.retain, expiring(delivery.expiry_s))
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise PublishError(
-                self._lost or f"the message to {suffix} was not sent ({paho.error_string(info.rc)})"
+            raise self._lost or PublishError(
+                f"the message to {topic} was not sent ({paho.error_string(info.rc)}); the connection is made anew"
             )
         if delivery.qos:
             self._sent_at_s[info.mid] = time.monotonic()
@@ -134,7 +179,7 @@ class Connection:
         if answers:
             return answers
         if self._lost:
-            raise PublishError(self._lost)
+            raise self._lost
         self._require_answers_in_time()
         return []
 
@@ -142,6 +187,7 @@ class Connection:
         """Leave without a word where the connection is lost, else say goodbye. Safe to call twice."""
         self._client.disconnect()
         self._client.on_connect = self._client.on_publish = self._client.on_disconnect = None
+        self._client.on_message = None
         self._client.loop_write()
         self._client.loop_misc()
         connected = self._client.socket()
@@ -167,9 +213,12 @@ class Connection:
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(0)  # the window is kept here, where it is known what waits
         client.will_set(self._topics.full(AVAILABILITY), "offline", PRESENCE.qos, PRESENCE.retain)
+        if context := tls_context(self._settings):
+            client.tls_set_context(context)
         if self._settings.username is not None:
             client.username_pw_set(self._settings.username, self._settings.password())
         client.on_connect = self._on_connect
+        client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect
         return client
@@ -182,20 +231,24 @@ class Connection:
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._client.want_write() else 0)
         self._selector.modify(connected, interest)
         for key, _ in self._selector.select(wait_s):
-            if key.fileobj is self._wake:
-                drain(self._wake)
+            if key.fileobj is self._wake.waited_for:
+                self._wake.drain()
             else:
-                self._client.loop_read()
+                self._read()
         if self._client.want_write():
             self._client.loop_write()
         self._client.loop_misc()
 
+    def _read(self) -> None:
+        self._client.loop_read()
+        # What TLS has decrypted already makes no socket readable.
+        while isinstance(secured := self._client.socket(), ssl.SSLSocket) and secured.pending():
+            self._client.loop_read()
+
     def _require_answers_in_time(self) -> None:
         oldest_s = min(self._sent_at_s.values(), default=None)
         if oldest_s is not None and time.monotonic() - oldest_s > ACK_TIMEOUT_S:
-            raise PublishError(
-                f"the broker has not answered for {ACK_TIMEOUT_S:.0f} s; the connection is made anew"
-            )
+            raise PublishError(f"the broker has not answered for {ACK_TIMEOUT_S:.0f} s; the connection is made anew")
 
     def _on_connect(
         self,
@@ -206,7 +259,7 @@ class Connection:
         offered: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._lost = (
+            self._lost = BrokerRefusedError(
                 f"the broker at {self._settings.host}:{self._settings.port} refused us ({reason}); "
                 "mend username, password or its access list"
             )
@@ -219,6 +272,11 @@ class Connection:
         if self._sent_at_s.pop(mid, None) is not None:
             self._answers.append(Answer(mid, reason.is_failure, str(reason) if reason.is_failure else ""))
 
+    def _on_message(self, _client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
+        # A topic that is no UTF-8 raises when it is read, and names no command of ours.
+        with contextlib.suppress(UnicodeDecodeError):
+            self._incoming.append(Incoming(message.topic, bytes(message.payload), message.retain))
+
     def _on_disconnect(
         self,
         _client: paho.Client,
@@ -230,27 +288,10 @@ class Connection:
         if self._lost:
             return
         self.taken_over = reason.value == TAKEN_OVER
-        self._lost = (
+        self._lost = PublishError(
             f"another client with the id {self._settings.client_id()} took the connection over; "
             "run one daemon a device name and machine"
             if self.taken_over
             else f"the connection to the broker was lost ({reason}); it is made anew; if that goes on, "
             f"see whether another client has the id {self._settings.client_id()}"
         )
-
-
-def drain(wake: socket.socket) -> None:
-    """Empty the wake socket: many wakes are one."""
-    try:
-        while wake.recv(4096):
-            pass
-    except BlockingIOError:
-        pass
-
-
-def _expiry(delivery: Delivery) -> Properties | None:
-    if delivery.expiry_s is None:
-        return None
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's is untyped
-    properties.MessageExpiryInterval = delivery.expiry_s
-    return properties

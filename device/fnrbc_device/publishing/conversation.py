@@ -1,29 +1,67 @@
-"""What is said over one connection: the states, then ``online``, then the log in order, within a window."""
+"""What is said over one connection: the states, then ``online``, then answers, the log in order, and replays."""
 
 import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Final
 
 from fnrbc_device.clock import Clock
+from fnrbc_device.publishing.answers import Reply
 from fnrbc_device.publishing.connection import Answer, Connection
+from fnrbc_device.publishing.desk import Desk, Range
 from fnrbc_device.publishing.outbox import Letter, Outbox, Settlement
 from fnrbc_device.publishing.states import DueState, StateBoard
-from fnrbc_device.publishing.topics import AVAILABILITY, LOG, PRESENCE
+from fnrbc_device.publishing.thumbnails import THUMBNAIL, Waiting
+from fnrbc_device.publishing.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB
+
+MAX_REPLAYS: Final = 8
+"""Replays that wait their turn: of as many consumers, or of one that asked for as many pieces."""
+
+MAX_REPLIES: Final = 64
+"""Replies that wait for room. The desk gives out no more than 20 a second; older ones are past use."""
+
+PROBES: Final = 1
+"""Refused records tried again at first. Mosquitto 2.0 ends the connection after each refusal, so the others wait
+until this one is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What happened since the last account."""
+
+    acked: int
+    """Records that the broker took."""
+    refused: int
+    """Messages that it refused."""
+    trouble: str
+    """The last refusal, in one sentence."""
 
 
 class Conversation:
     """Sends over one open connection and keeps account of the answers. Used by one thread."""
 
-    def __init__(self, connection: Connection, outbox: Outbox, states: StateBoard, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        outbox: Outbox,
+        states: StateBoard,
+        desk: Desk,
+        clock: Clock,
+        thumbnails: Waiting,
+    ) -> None:
         self._connection = connection
         self._outbox = outbox
         self._states = states
+        self._desk = desk
         self._clock = clock
+        self._thumbnails = thumbnails
         self._letters: dict[int, Letter] = {}
         self._sent_states: dict[int, DueState] = {}
-        self._last_seq = 0
+        self._replies: deque[tuple[str, Reply]] = deque(maxlen=MAX_REPLIES)
+        self._replays: deque[Range] = deque()
         self._online = False
-        self._refused = 0
-        self._counted = 0
-        self._trouble = ""
+        self._account = Account(0, 0, "")
+        self._probes: set[int] = set()
         self.settled = 0
         """Records that the broker took or refused: whether the log gets on."""
         states.forget_sent()
@@ -41,38 +79,51 @@ class Conversation:
         Returns
         -------
         bool
-            True where nothing waits and nothing is unanswered.
+            True where no state and no record of the log waits or is unanswered. Replays may go on.
         """
         states_out = self._send_states(urgent)
         if states_out and not self._online and self._connection.room:
             self._connection.publish(AVAILABILITY, "online", PRESENCE)
             self._online = True
-        log_out = self._online and self._send_log()
-        idle = states_out and log_out and not self._connection.in_flight
+        log_out = self._online and self._send_replies() and self._send_log()
+        if log_out:
+            self._send_thumbnails()
+            self._send_replays()
+        idle = states_out and log_out and not (self._letters or self._sent_states)
         if idle and urgent:
             return True  # someone waits to hear just this
         self._settle(self._connection.poll(self._states.wait_s(time.monotonic(), wait_s)))
+        self._receive()
         return idle
 
     def say_goodbye(self, timeout_s: float) -> None:
-        """Send the newest states and ``offline``, and wait for the answers, at most ``timeout_s``."""
+        """Send the newest states, what is left of replies, and ``offline``; wait at most ``timeout_s`` for answers."""
         deadline_s = time.monotonic() + timeout_s
         said = False
         while time.monotonic() < deadline_s and not (said and not self._connection.in_flight):
-            if not said and self._send_states(urgent=True) and self._connection.room:
+            if not said and self._send_states(urgent=True) and self._send_replies() and self._connection.room:
                 self._connection.publish(AVAILABILITY, "offline", PRESENCE)
                 said = True
             self._settle(self._connection.poll(0.1))
 
-    def backlog(self) -> int:
-        """Count the records that nobody has settled."""
-        return self._outbox.backlog()
+    def try_refused_again(self) -> None:
+        """Send one of the parked records again, and all of them once that one is taken."""
+        self._states.unpark()
+        self._probes = set(self._outbox.unpark(PROBES))
 
-    def take_account(self) -> tuple[int, int, str]:
-        """Tell the records acknowledged, the messages refused and the last refusal since the last call."""
-        account = (self._counted, self._refused, self._trouble)
-        self._counted, self._refused, self._trouble = 0, 0, ""
+    def take_account(self) -> Account:
+        """Tell what happened since the last call."""
+        account, self._account = self._account, Account(0, 0, "")
         return account
+
+    def _receive(self) -> None:
+        for incoming in self._connection.received():
+            outcome = self._desk.receive(incoming, may_replay=len(self._replays) < MAX_REPLAYS)
+            if outcome.reply is not None:
+                self._replies.append((outcome.user, outcome.reply))
+            if outcome.replay is not None:
+                self._replays.append(outcome.replay)
+        self._desk.account()
 
     def _send_states(self, urgent: bool) -> bool:
         """Send states as far as there is room; True where none is left to send now."""
@@ -86,14 +137,38 @@ class Conversation:
                 self._sent_states[message_id] = due
         return True
 
+    def _send_replies(self) -> bool:
+        while self._replies and self._connection.room:
+            user, reply = self._replies.popleft()
+            self._connection.publish(f"{REPLY}/{user}", reply.to_json(), ANSWER)
+        return not self._replies
+
     def _send_log(self) -> bool:
         """Send letters as far as there is room; True where none is left."""
         room = self._connection.room
-        letters = self._outbox.pending(self._last_seq, room) if room else []
+        on_their_way = {letter.seq for letter in self._letters.values()}
+        waiting = self._outbox.pending(0, room + len(on_their_way)) if room else []
+        letters = [letter for letter in waiting if letter.seq not in on_their_way][:room]
         for letter in letters:
             self._letters[self._connection.publish(letter.topic, letter.payload, LOG)] = letter
-            self._last_seq = letter.seq
         return room > len(letters)
+
+    def _send_thumbnails(self) -> None:
+        while self._thumbnails and self._connection.room:
+            one = self._thumbnails.popleft()
+            self._connection.publish(f"{THUMB}/{one.cell}", one.jpeg, THUMBNAIL)
+
+    def _send_replays(self) -> None:
+        """Send again what was asked for, as far as the log leaves room."""
+        while self._replays and (room := self._connection.room):
+            asked = self._replays[0]
+            letters = self._outbox.again(asked.from_seq, asked.to_seq, room)
+            for letter in letters:
+                self._connection.publish(letter.topic, letter.payload, LOG)
+            if len(letters) < room:
+                self._replays.popleft()
+            else:
+                self._replays[0] = Range(letters[-1].seq + 1, asked.to_seq)
 
     def _settle(self, answers: list[Answer]) -> None:
         """Write down what the broker took and what it refused."""
@@ -105,18 +180,22 @@ class Conversation:
         if settlements:
             self._outbox.settle(settlements, self._clock.utc())
             self.settled += len(settlements)
+        acked = [one.seq for one in settlements if one.state == "acked"]
+        self._account = replace(self._account, acked=self._account.acked + len(acked))
+        if self._probes.intersection(acked):
+            self._probes.clear()
+            self._outbox.unpark()
         for answer in answers:
-            self._account(answer, self._sent_states.pop(answer.message_id, None))
-        self._counted += sum(one.state == "acked" for one in settlements)
+            self._note_refusal(answer, self._sent_states.pop(answer.message_id, None))
 
-    def _account(self, answer: Answer, state: DueState | None) -> None:
+    def _note_refusal(self, answer: Answer, state: DueState | None) -> None:
         if not answer.refused:
             return
-        self._refused += 1
         if state:
             self._states.park(state.suffix)
-        what = f"the state {state.suffix}" if state else "a record of the log"
-        self._trouble = (
-            f"the broker refused {what} ({answer.reason}); "
-            "it is kept: let this device write there in the broker's access list, then start again"
+        what = f"the state {state.suffix}" if state else "a message"
+        trouble = (
+            f"the broker refused {what} ({answer.reason}); it is kept and tried again in an hour: "
+            "let this device write there in the broker's access list"
         )
+        self._account = replace(self._account, refused=self._account.refused + 1, trouble=trouble)

@@ -2,21 +2,32 @@
 
 import contextlib
 import logging
-import socket
 import threading
 import time
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from fnrbc_device.clock import Clock, SystemClock
-from fnrbc_device.errors import FnrbcError, JournalError
-from fnrbc_device.publishing.connection import Connection, drain
+from fnrbc_device.control import SessionControl
+from fnrbc_device.errors import BrokerRefusedError, ConfigError, FnrbcError, JournalError
+from fnrbc_device.publishing import certificates
+from fnrbc_device.publishing.certificates import tls_context
+from fnrbc_device.publishing.connection import Connection
 from fnrbc_device.publishing.conversation import Conversation
+from fnrbc_device.publishing.homeassistant import DISCOVERY, discovery, discovery_topic
+from fnrbc_device.publishing.office import HOUSE_S, Office
 from fnrbc_device.publishing.outbox import Outbox
 from fnrbc_device.publishing.payloads import State
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.states import StateBoard
+from fnrbc_device.publishing.status import PublisherStatus
+from fnrbc_device.publishing.thumbnails import MAX_WAITING, Waiting, thumbnail
+from fnrbc_device.publishing.topics import Topics
+from fnrbc_device.publishing.wake import Wake
+from fnrbc_device.records import Image
 
 RECONNECT_FIRST_S: Final = 1.0
 RECONNECT_LAST_S: Final = 30.0
@@ -34,23 +45,6 @@ GOODBYE_S: Final = 2.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherStatus:
-    """How the publishing stands."""
-
-    connected: bool = False
-    backlog: int = 0
-    """Records of the log that wait."""
-    acked: int = 0
-    """Records taken by the broker since the start."""
-    refused: int = 0
-    """Records and states that the broker refused since the start. They are parked, not sent again."""
-    connections: int = 0
-    """How often the broker was reached since the start."""
-    last_error: str = ""
-    """The last trouble, in one sentence; it stays after it is over."""
-
-
 class Publisher:
     """Sends what the journal holds and the newest states. Counting never waits for it.
 
@@ -60,21 +54,31 @@ class Publisher:
         The journal's file, which is there already.
     settings
         The broker, and who to be there.
+    control
+        What commands change; without one, a session that is idle for ever.
     """
 
-    def __init__(self, journal_path: Path, settings: MqttSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        journal_path: Path,
+        settings: MqttSettings,
+        clock: Clock | None = None,
+        control: SessionControl | None = None,
+    ) -> None:
         self._journal_path = journal_path
         self._settings = settings
         self._clock = clock or SystemClock()
+        self._control = control or SessionControl()
+        self._reported: Mapping[str, str] = {}
+        self._retry_at_s = float("-inf")
         self._states = StateBoard()
+        self._thumbnails: Waiting = deque(maxlen=MAX_WAITING)
         self._status = PublisherStatus()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._flush_asked = 0
         self._flush_done = 0
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
 
     @property
@@ -90,9 +94,10 @@ class Publisher:
         JournalError
             The journal cannot be read.
         ConfigError
-            The password cannot be read.
+            The password or a certificate cannot be read.
         """
         self._settings.password()
+        tls_context(self._settings)
         outbox = Outbox(self._journal_path)
         self._note(backlog=outbox.backlog())
         outbox.close()
@@ -109,11 +114,39 @@ class Publisher:
         self._states.put(topic_suffix, payload)
         self.notify()
 
+    def show(self, cell: int, crop: Image) -> None:
+        """Send a picture of a candidate, where that is switched on. Returns at once; it may be dropped.
+
+        Parameters
+        ----------
+        cell
+            Its number in the session.
+        crop
+            (H, W, 3) RGB.
+        """
+        if self._settings.thumbnails and (picture := thumbnail(cell, crop)):
+            self._thumbnails.append(picture)
+            self.notify()
+
+    def cert_days_left(self) -> int | None:
+        """Whole days until our certificate ends; None where we have none."""
+        return certificates.days_left(self._settings, self._clock.utc())
+
+    def report(self, alarms: Mapping[str, str]) -> None:
+        """Say which of the device's alarms stand, each with what to do. Returns at once.
+
+        Parameters
+        ----------
+        alarms
+            By code, of ``health.ALARMS``. Those left out are cleared.
+        """
+        if alarms != self._reported:
+            self._reported = dict(alarms)
+            self.notify()
+
     def notify(self) -> None:
         """Say that the journal has something new. Returns at once; unsaid, it is found in half a second."""
-        # A full buffer means that the thread has been woken already; a closed one, that it has stopped.
-        with contextlib.suppress(OSError):
-            self._wake_out.send(b"!")
+        self._wake.touch()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the broker has taken all that was recorded and set before this call.
@@ -127,9 +160,7 @@ class Publisher:
             self._flush_asked += 1
             asked = self._flush_asked
             self.notify()
-            self._changed.wait_for(
-                lambda: self._flush_done >= asked or not self._thread.is_alive(), timeout_s
-            )
+            self._changed.wait_for(lambda: self._flush_done >= asked or not self._thread.is_alive(), timeout_s)
             return self._flush_done >= asked
 
     def stop(self, timeout_s: float) -> bool:
@@ -146,8 +177,7 @@ class Publisher:
             self._thread.join(timeout_s)
         if self._thread.is_alive():
             return False
-        self._wake_in.close()
-        self._wake_out.close()
+        self._wake.close()
         return True
 
     def _run(self) -> None:
@@ -162,43 +192,54 @@ class Publisher:
     def _keep_connected(self) -> None:
         """Connect again and again, more and more slowly, as long as the outbox can be read."""
         try:
-            with contextlib.closing(Outbox(self._journal_path)) as outbox:
+            with contextlib.ExitStack() as stack:
+                office = stack.enter_context(
+                    Office(self._journal_path, self._settings, self._control, self._states, self._clock)
+                )
                 pause_s = 0.0
-                while not self._rest(pause_s, outbox):
-                    pause_s = self._converse(outbox, pause_s)
+                while not self._rest(pause_s, office):
+                    pause_s = self._converse(office, pause_s)
         except JournalError as error:
             self._trouble(str(error))
             self._stopping.wait(RECONNECT_LAST_S)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever it is
+            self._defect(error)
+            self._stopping.wait(RECONNECT_FIRST_S)
 
-    def _rest(self, pause_s: float, outbox: Outbox) -> bool:
+    def _rest(self, pause_s: float, office: Office) -> bool:
         """Wait between two attempts; True when it is time to stop."""
         until_s = time.monotonic() + pause_s
         while not self._stopping.is_set():
-            self._note(backlog=outbox.backlog())
+            self._note(backlog=office.outbox.backlog())
+            office.keep_house(self._reported)
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 return False
             self._stopping.wait(min(left_s, BACKLOG_S))
         return True
 
-    def _converse(self, outbox: Outbox, last_pause_s: float) -> float:
+    def _converse(self, office: Office, last_pause_s: float) -> float:
         """Connect, and send until the connection ends; returns how long to rest before the next attempt."""
-        drain(self._wake_in)
+        self._wake.drain()
         connection: Connection | None = None
         conversation: Conversation | None = None
         try:
-            with Connection(self._settings, self._wake_in) as connection:
+            with Connection(self._settings, self._wake) as connection:
                 connection.open(self._stopping.is_set)
-                conversation = Conversation(connection, outbox, self._states, self._clock)
+                office.broker_refuses("")
+                conversation = Conversation(
+                    connection, office.outbox, self._states, office.desk, self._clock, self._thumbnails
+                )
                 self._note(connected=True, connections=self._status.connections + 1)
-                self._serve(conversation)
+                self._serve(conversation, connection, office)
         except JournalError:
             raise
         except FnrbcError as error:
             self._trouble(str(error))
+            if isinstance(error, (BrokerRefusedError, ConfigError)):
+                office.broker_refuses(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next connection starts afresh
-            _log.exception("the publisher met a defect")
-            self._trouble(f"the publisher met a defect ({error!r}); it connects again: report this")
+            self._defect(error)
         finally:
             self._note(connected=False)
         if connection is not None and connection.taken_over:
@@ -207,30 +248,46 @@ class Publisher:
             return RECONNECT_FIRST_S  # slow or cut off each time, but it gets on
         return min(RECONNECT_LAST_S, max(RECONNECT_FIRST_S, 2 * last_pause_s))
 
-    def _serve(self, conversation: Conversation) -> None:
+    def _serve(self, conversation: Conversation, connection: Connection, office: Office) -> None:
         """Turn by turn: send what is due, note what was answered, tell who flushes."""
         counted_at_s = time.monotonic()
         while not self._stopping.is_set():
             asked = self._flush_asked
             idle = conversation.turn(LOOK_S, urgent=asked > self._flush_done)
-            self._take_account(conversation)
+            self._take_account(conversation, office)
+            office.keep_house(self._reported)
+            self._try_refused_again(conversation, connection)
             if idle or time.monotonic() - counted_at_s > LOOK_S:
-                self._note(backlog=conversation.backlog())
+                self._note(backlog=office.outbox.backlog())
                 counted_at_s = time.monotonic()
             if idle and asked > self._flush_done:
                 with self._changed:
                     self._flush_done = asked
                     self._changed.notify_all()
         conversation.say_goodbye(GOODBYE_S)
-        self._take_account(conversation)
-        self._note(backlog=conversation.backlog())
+        self._take_account(conversation, office)
+        self._note(backlog=office.outbox.backlog())
 
-    def _take_account(self, conversation: Conversation) -> None:
-        acked, refused, trouble = conversation.take_account()
-        if acked or refused:
-            self._note(acked=self._status.acked + acked, refused=self._status.refused + refused)
-        if trouble:
-            self._trouble(trouble)
+    def _take_account(self, conversation: Conversation, office: Office) -> None:
+        account = conversation.take_account()
+        if account.acked or account.refused:
+            self._note(acked=self._status.acked + account.acked, refused=self._status.refused + account.refused)
+        if account.trouble:
+            self._trouble(account.trouble)
+            office.tell_refused()
+
+    def _try_refused_again(self, conversation: Conversation, connection: Connection) -> None:
+        """At the start, for the configuration may have changed, and then hourly: never at each connect, in a loop."""
+        if time.monotonic() >= self._retry_at_s:
+            self._retry_at_s = time.monotonic() + HOUSE_S
+            conversation.try_refused_again()
+            if self._settings.home_assistant:  # may be refused as well
+                topics = Topics(self._settings.site, self._settings.device)
+                connection.publish_to(discovery_topic(topics.device), discovery(topics), DISCOVERY)
+
+    def _defect(self, error: Exception) -> None:
+        _log.exception("the publisher met a defect")
+        self._trouble(f"the publisher met a defect ({error!r}); it connects again: report this")
 
     def _trouble(self, words: str) -> None:
         if words != self._status.last_error:

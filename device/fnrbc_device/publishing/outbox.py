@@ -1,15 +1,19 @@
 """The log's messages on their way out: what the journal wrote and the broker has not yet taken."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from fnrbc_device.clock import iso_utc
 from fnrbc_device.counting.schema import journal_error, open_database, roll_back
+
+PRUNE_AT_ONCE: Final = 500
+"""Rows let go of in one transaction: about 5 ms, in which the side that counts waits for the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,22 @@ class Outbox:
             ).fetchall()
         return [Letter(*row) for row in rows]
 
+    def again(self, from_seq: int, to_seq: int, limit: int) -> list[Letter]:
+        """Letters that the broker took before, marked as replayed, in order, at most ``limit``."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT seq, topic, payload FROM outbox WHERE state = 'acked' AND seq BETWEEN ? AND ?"
+                " ORDER BY seq LIMIT ?",
+                (from_seq, to_seq, limit),
+            ).fetchall()
+        return [Letter(seq, topic, _replayed(payload)) for seq, topic, payload in rows]
+
+    def oldest_seq(self) -> int:
+        """``seq`` of the oldest record kept, 0 where there is none."""
+        with self._errors():
+            row = self._connection.execute("SELECT min(seq) FROM outbox").fetchone()
+        return int(row[0] or 0)
+
     def settle(self, settlements: Sequence[Settlement], at: datetime) -> None:
         """Write down answers of the broker, all in one transaction."""
         rows = [(one.state, one.reason, iso_utc(at), one.seq) for one in settlements]
@@ -70,6 +90,36 @@ class Outbox:
             row = self._connection.execute("SELECT count(*) FROM outbox WHERE state = 'pending'").fetchone()
         return int(row[0])
 
+    def prune(self, before: datetime, max_bytes: int) -> int:
+        """Let go of records that the broker took: those settled before a moment, and the oldest above a size.
+
+        What is pending or parked stays, whatever its age and size. Returns how many were let go.
+        """
+        gone = 0
+        while batch := self._delete("AND settled_utc < ?", iso_utc(before)):
+            gone += batch
+        while self.size_bytes() > max_bytes and (batch := self._delete("AND ? = ''", "")):
+            gone += batch
+        return gone
+
+    def size_bytes(self) -> int:
+        """Size of the messages kept, in any state."""
+        with self._errors():
+            row = self._connection.execute("SELECT total(length(CAST(payload AS BLOB))) FROM outbox").fetchone()
+        return int(row[0])
+
+    def unpark(self, limit: int = -1) -> list[int]:
+        """Make the oldest refused letters pending again, at most ``limit``, or all; returns their numbers."""
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            rows = self._connection.execute(
+                "UPDATE outbox SET state = 'pending', settled_utc = NULL WHERE seq IN"
+                " (SELECT seq FROM outbox WHERE state = 'refused' ORDER BY seq LIMIT ?) RETURNING seq",
+                (limit,),
+            ).fetchall()
+            self._connection.execute("COMMIT")
+        return [seq for (seq,) in rows]
+
     def refused(self) -> list[Settlement]:
         """Letters that the broker refused: parked, kept, not sent again by themselves."""
         with self._errors():
@@ -78,9 +128,27 @@ class Outbox:
             ).fetchall()
         return [Settlement(*row) for row in rows]
 
+    def count_refused(self) -> int:
+        """Return how many letters are parked."""
+        with self._errors():
+            row = self._connection.execute("SELECT count(*) FROM outbox WHERE state = 'refused'").fetchone()
+        return int(row[0])
+
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._connection.close()
+
+    def _delete(self, which: str, value: str) -> int:
+        """Delete the oldest of the acknowledged rows, few at once: the side that counts must not wait for long."""
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            gone = self._connection.execute(
+                "DELETE FROM outbox WHERE seq IN"
+                f" (SELECT seq FROM outbox WHERE state = 'acked' {which} ORDER BY seq LIMIT ?)",
+                (value, PRUNE_AT_ONCE),
+            ).rowcount
+            self._connection.execute("COMMIT")
+        return gone
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -90,3 +158,7 @@ class Outbox:
             raise journal_error(self._path, error) from error
         finally:
             roll_back(self._connection)
+
+
+def _replayed(payload: str) -> str:
+    return json.dumps(json.loads(payload) | {"replayed": True}, separators=(",", ":"), ensure_ascii=False)

@@ -20,14 +20,16 @@ Text = Annotated[str, Field(max_length=256)]
 class Payload(BaseModel):
     """Any message. Frozen; an unknown field, a NaN or a value out of bounds is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def to_json(self) -> str:
         """Write the message as it goes out."""
         return self.model_dump_json(by_alias=True)
 
 
-def _schema(name: str) -> Any:
+def schema_field(name: str) -> Any:
     """Field that names the message's schema and its version; ``schema`` itself is taken by pydantic."""
     return Field(
         default=name, serialization_alias="schema", validation_alias=AliasChoices("schema", "schema_")
@@ -55,7 +57,7 @@ class Record(Payload):
 class CellRecord(Record):
     """``log/cell``: one step of the count."""
 
-    schema_: Literal["cell/1"] = _schema("cell/1")
+    schema_: Literal["cell/1"] = schema_field("cell/1")
     cell_id: Annotated[int, Field(ge=1)]
     """Number of the cell within its session."""
     event: EventName
@@ -77,10 +79,10 @@ class CellRecord(Record):
 
 
 class SessionRecord(Record):
-    """``log/session``: a session started or finished, with what it rests on; the counts at its end."""
+    """``log/session``: a session started, went on after a crash or finished; what it rests on, counts at its end."""
 
-    schema_: Literal["session_log/1"] = _schema("session_log/1")
-    event: Literal["started", "finished"]
+    schema_: Literal["session_log/1"] = schema_field("session_log/1")
+    event: Literal["started", "resumed", "finished"]
     software: Text
     bundle: Text
     source: Text
@@ -93,6 +95,15 @@ class SessionRecord(Record):
     frames: Count | None = None
     frames_used: Count | None = None
     complete: bool | None = None
+
+
+class AlarmRecord(Record):
+    """``log/alarm``: an alarm was raised or cleared."""
+
+    schema_: Literal["alarm_log/1"] = schema_field("alarm_log/1")
+    code: Text
+    event: Literal["raised", "cleared"]
+    detail: Text
 
 
 class State(Payload):
@@ -109,7 +120,7 @@ class State(Payload):
 class StatusNow(State):
     """``status``: who speaks."""
 
-    schema_: Literal["status/1"] = _schema("status/1")
+    schema_: Literal["status/1"] = schema_field("status/1")
     software: Text
     bundle: Text
     camera: Text
@@ -123,7 +134,7 @@ class StatusNow(State):
 class SessionNow(State):
     """``session``: what the device is doing."""
 
-    schema_: Literal["session/1"] = _schema("session/1")
+    schema_: Literal["session/1"] = schema_field("session/1")
     session: Text
     state: SessionState
     started: Text | None = None
@@ -162,14 +173,14 @@ class Counts(State):
 class TallyNow(Counts):
     """``tally``: the live counts."""
 
-    schema_: Literal["tally/1"] = _schema("tally/1")
+    schema_: Literal["tally/1"] = schema_field("tally/1")
     state: SessionState
 
 
 class SummaryNow(Counts):
     """``summary``: the last finished session."""
 
-    schema_: Literal["summary/1"] = _schema("summary/1")
+    schema_: Literal["summary/1"] = schema_field("summary/1")
     bundle: Text
     software: Text
     started: Text
@@ -181,7 +192,7 @@ class SummaryNow(Counts):
 class HealthNow(State):
     """``health``: how well it goes. What a machine cannot measure is null."""
 
-    schema_: Literal["health/1"] = _schema("health/1")
+    schema_: Literal["health/1"] = schema_field("health/1")
     state: HealthState
     reasons: Text
     """From the closed list of reasons, separated by commas; empty where all is well."""
@@ -197,6 +208,16 @@ class HealthNow(State):
     mem_used_mb: NotNegative | None = None
     disk_free_mb: NotNegative | None = None
     backlog: Count = 0
+
+
+class AlarmNow(State):
+    """``alarm/{code}``: how one alarm stands."""
+
+    schema_: Literal["alarm/1"] = schema_field("alarm/1")
+    code: Text
+    active: bool
+    detail: Text
+    """What is the matter and what to do; empty when it is over."""
 
 
 def cell_fields(event: CountEvent) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What the configuration says about MQTT."""
 
 import hashlib
+import ipaddress
 import socket
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.publishing.topics import SEGMENT_PATTERN
@@ -25,6 +26,11 @@ class MqttSettings(BaseModel):
 
     enabled: bool = True
     """False: count without a broker; the outbox keeps what would have been sent."""
+    ca_file: Path | None = None
+    """Certificate of the authority that signed the broker's; with it TLS is spoken, and nothing else."""
+    cert_file: Path | None = None
+    """This device's certificate, where the broker wants one."""
+    key_file: Path | None = None
     host: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     site: Segment = "lab"
@@ -35,6 +41,29 @@ class MqttSettings(BaseModel):
     """A file that holds the password alone, so that no password stands in the configuration."""
     keepalive_s: Annotated[int, Field(ge=5, le=600)] = 15
     """The broker says ``offline`` for us when it has heard nothing for 1.5 times as long."""
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """So long a record that the broker took can be replayed."""
+    keep_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    """Above this size the oldest of these go sooner. What waits for the broker always stays."""
+
+    thumbnails: bool = False
+    """Send small pictures of candidates: they leave the device."""
+    home_assistant: bool = False
+    """Tell Home Assistant, at the same broker, of this device and its sensors."""
+
+    @field_validator("key_file")
+    @classmethod
+    def _key_goes_with_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if key is not None and None in (info.data.get("cert_file"), info.data.get("ca_file")):
+            raise ValueError("key_file needs ca_file and cert_file beside it; give all three")
+        return key
+
+    @field_validator("host")
+    @classmethod
+    def _plain_text_stays_here(cls, host: str, info: ValidationInfo) -> str:
+        if info.data.get("ca_file") is None and not _is_loopback(host):
+            raise ValueError("plain text is spoken on loopback only; set ca_file to speak TLS with this broker")
+        return host
 
     def password(self) -> str | None:
         """Read the password; None where there is none.
@@ -67,6 +96,13 @@ class MqttSettings(BaseModel):
         differ in ``epoch``. The same machine twice is one client, and the broker says so by a takeover.
         """
         return f"fnrbc-{self.device}-{hashlib.sha256(_machine()).hexdigest()[:8]}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _machine() -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 from fnrbc_device.errors import PublishError
 from fnrbc_device.publishing.payloads import State, TallyNow
-from fnrbc_device.publishing.topics import STATES, Delivery
+from fnrbc_device.publishing.topics import STATES, Delivery, state_delivery
 
 NEVER: Final = float("-inf")
 
@@ -14,6 +14,7 @@ NEVER: Final = float("-inf")
 @dataclass(slots=True)
 class _Entry:
     message: State
+    delivery: Delivery
     version: int
     sent_version: int = 0
     sent_at_s: float = NEVER
@@ -45,12 +46,13 @@ class StateBoard:
         PublishError
             No such state in the contract.
         """
-        if suffix not in STATES:
-            raise PublishError(f"{suffix!r} is no state; choose one of {', '.join(STATES)}")
+        delivery = state_delivery(suffix)
+        if delivery is None:
+            raise PublishError(f"{suffix!r} is no state; choose one of {', '.join(STATES)} or alarm/CODE")
         with self._lock:
             entry = self._entries.get(suffix)
             if entry is None:
-                self._entries[suffix] = _Entry(message, version=1)
+                self._entries[suffix] = _Entry(message, delivery, version=1)
             elif entry.message != message:
                 entry.message = message
                 entry.version += 1
@@ -66,21 +68,23 @@ class StateBoard:
             Send what is new without waiting for its interval: at the end, and when someone flushes.
         """
         with self._lock:
+            order = [suffix for suffix in STATES if suffix in self._entries]
+            order += sorted(self._entries.keys() - STATES.keys())
             found = [
-                (suffix, self._entries[suffix].version, self._entries[suffix].message)
-                for suffix, delivery in STATES.items()
-                if suffix in self._entries and _due(self._entries[suffix], delivery, now_s, urgent)
+                (suffix, entry.version, entry.message, entry.delivery)
+                for suffix in order
+                if _due(entry := self._entries[suffix], now_s, urgent)
             ]
         return [
-            DueState(suffix, version, message.to_json(), STATES[suffix]) for suffix, version, message in found
+            DueState(suffix, version, message.to_json(), delivery) for suffix, version, message, delivery in found
         ]
 
     def wait_s(self, now_s: float, at_most_s: float) -> float:
         """How long until something new may be sent, s."""
         with self._lock:
             waits = [
-                entry.sent_at_s + STATES[suffix].min_interval_s - now_s
-                for suffix, entry in self._entries.items()
+                entry.sent_at_s + entry.delivery.min_interval_s - now_s
+                for entry in self._entries.values()
                 if entry.version != entry.sent_version and not entry.parked
             ]
         return min([at_most_s, *(max(0.0, wait) for wait in waits)])
@@ -96,6 +100,13 @@ class StateBoard:
         with self._lock:
             self._entries[suffix].parked = True
 
+    def unpark(self) -> None:
+        """Try again what the broker refused: its access list may have been mended."""
+        with self._lock:
+            for entry in self._entries.values():
+                if entry.parked:
+                    entry.parked, entry.sent_version, entry.sent_at_s = False, 0, NEVER
+
     def forget_sent(self) -> None:
         """Take everything as unsent: a new connection, perhaps to a broker that lost all."""
         with self._lock:
@@ -103,11 +114,11 @@ class StateBoard:
                 entry.sent_version, entry.sent_at_s = 0, NEVER
 
 
-def _due(entry: _Entry, delivery: Delivery, now_s: float, urgent: bool) -> bool:
+def _due(entry: _Entry, now_s: float, urgent: bool) -> bool:
     if entry.parked:
         return False
     waited_s = now_s - entry.sent_at_s
     if entry.version != entry.sent_version:
-        return urgent or waited_s >= delivery.min_interval_s
+        return urgent or waited_s >= entry.delivery.min_interval_s
     counting = isinstance(entry.message, TallyNow) and entry.message.state == "running"
-    return counting and delivery.heartbeat_s is not None and waited_s >= delivery.heartbeat_s
+    return counting and (every_s := entry.delivery.heartbeat_s) is not None and waited_s >= every_s

@@ -14,11 +14,17 @@ _SEGMENT: Final = re.compile(r"[a-z0-9_-]{1,32}")
 AVAILABILITY: Final = "availability"
 LOG_CELL: Final = "log/cell"
 LOG_SESSION: Final = "log/session"
+LOG_AUDIT: Final = "log/audit"
+LOG_ALARM: Final = "log/alarm"
 STATUS: Final = "status"
 SESSION: Final = "session"
 TALLY: Final = "tally"
 HEALTH: Final = "health"
 SUMMARY: Final = "summary"
+ALARM: Final = "alarm"
+THUMB: Final = "thumb"
+REPLY: Final = "reply"
+COMMAND: Final = "cmd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,20 @@ STATES: Final[dict[str, Delivery]] = {
 }
 """Newest value only, in the order in which they are said at a connect: who, what, how many, how well."""
 
+ALARM_STATE: Final = Delivery(qos=1, retain=True)
+"""``alarm/{code}``: how one alarm stands."""
+
+ANSWER: Final = Delivery(qos=1, retain=False, expiry_s=60)
+"""``reply/{user}``: never queued by us; the broker forgets it soon."""
+
+
+def state_delivery(suffix: str) -> Delivery | None:
+    """How a state travels, ``tally`` or ``alarm/camera_lost``; None for what is no state of the contract."""
+    kind, _, code = suffix.partition("/")
+    if kind == ALARM and _SEGMENT.fullmatch(code):
+        return ALARM_STATE
+    return STATES.get(suffix)
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -71,6 +91,30 @@ class Topics:
         """Name the whole topic of a suffix such as ``log/cell``."""
         return f"{self.base}/{suffix}"
 
+    @property
+    def commands(self) -> str:
+        """The filter that takes in every user's commands to this device."""
+        return f"{self.base}/{COMMAND}/+/+"
+
+    def command(self, user: str, verb: str) -> str:
+        """Name the topic on which a user gives a command."""
+        return f"{self.base}/{COMMAND}/{user}/{verb}"
+
+    def reply(self, user: str) -> str:
+        """Name the topic on which a user hears the answer."""
+        return f"{self.base}/{REPLY}/{user}"
+
+    def user_and_verb(self, topic: str) -> tuple[str, str]:
+        """Read who asks for what from a command's topic; two empty words where it is none."""
+        head, _, rest = topic.partition(f"{self.base}/{COMMAND}/")
+        user, _, verb = rest.partition("/")
+        return ("", "") if head or "/" in verb else (user, verb)
+
+
+def is_segment(value: str) -> bool:
+    """Whether a value can be one part of a topic."""
+    return _SEGMENT.fullmatch(value) is not None
+
 
 def require_segment(value: str, what: str) -> None:
     """Refuse what cannot be one part of a topic.
@@ -80,5 +124,5 @@ def require_segment(value: str, what: str) -> None:
     ConfigError
         The value has other characters than a-z, 0-9, ``_`` and ``-``, or not 1 to 32 of them.
     """
-    if not _SEGMENT.fullmatch(value):
+    if not is_segment(value):
         raise ConfigError(f"{what} {value!r} is not 1 to 32 of a-z, 0-9, '_' and '-'; choose such a name")

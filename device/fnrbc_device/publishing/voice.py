@@ -1,11 +1,10 @@
 """What the daemon says of itself: the retained states, built from the count and handed to the publisher."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import fnrbc_device
-from fnrbc_device.clock import Clock, iso_utc
+from fnrbc_device.clock import Clock, boot_id, iso_utc
 from fnrbc_device.health import Health
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.payloads import (
@@ -22,11 +21,9 @@ from fnrbc_device.records import SessionState, Tally
 HEALTH_EVERY_S: Final = 5.0
 """The contract's interval."""
 
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
 
 class Voice:
-    """Speaks for one session.
+    """Speaks for one device.
 
     Parameters
     ----------
@@ -48,11 +45,10 @@ class Voice:
         self._started_utc = ""
         self._started_s = 0.0
         self._health_s = float("-inf")
+        self._state: SessionState = "idle"
 
-    def begin(self, session_id: str, started: datetime, epoch: str, log_seq: int) -> None:
-        """Say who speaks and that a session runs."""
-        self._session, self._started_utc = session_id, iso_utc(started)
-        self._started_s = self._clock.monotonic_s()
+    def introduce(self, epoch: str, log_seq: int) -> None:
+        """Say who speaks, and that no session runs yet."""
         if self._publisher is None:
             return
         status = StatusNow(
@@ -60,21 +56,38 @@ class Voice:
             software=f"fnrbc {fnrbc_device.__version__}",
             bundle=self._bundle,
             camera=self._camera,
-            boot_id=_boot_id(),
+            boot_id=boot_id(),
             epoch=epoch,
             backlog=self._publisher.status.backlog,
             clock_sync=self._clock.synchronised(),
+            cert_days_left=self._publisher.cert_days_left(),
         )
         self._publisher.set_state(STATUS, status)
-        self._say_session("running", log_seq)
+        self._say_session("idle", log_seq)
+
+    def begin(self, session_id: str, started: datetime, log_seq: int) -> None:
+        """Say that a session runs."""
+        self._session, self._started_utc = session_id, iso_utc(started)
+        self._started_s = self._clock.monotonic_s()
+        if self._publisher is not None:
+            self._say_session("running", log_seq)
+
+    def say_state(self, state: SessionState, log_seq: int) -> None:
+        """Say what the session does, where that is news."""
+        if self._publisher is not None and state != self._state:
+            self._say_session(state, log_seq)
 
     def tell(self, tally: Tally, log_seq: int, health: Health) -> None:
-        """Say the counts; and how well it goes, every five seconds."""
+        """Say the counts, and now and then how well it goes."""
         if self._publisher is None:
             return
         self._publisher.set_state(TALLY, TallyNow(**self._counts(tally, log_seq), state="running"))
+        self.tell_health(health, log_seq)
+
+    def tell_health(self, health: Health, log_seq: int) -> None:
+        """Say how well it goes, every five seconds."""
         now = self._clock.monotonic_s()
-        if now - self._health_s >= HEALTH_EVERY_S:
+        if self._publisher is not None and now - self._health_s >= HEALTH_EVERY_S:
             self._health_s = now
             self._say_health(health, log_seq)
 
@@ -97,8 +110,9 @@ class Voice:
 
     def _say_session(self, state: SessionState, log_seq: int) -> None:
         assert self._publisher is not None
+        self._state = state
         now = SessionNow(
-            **self._common(log_seq), session=self._session, state=state, started=self._started_utc
+            **self._common(log_seq), session=self._session, state=state, started=self._started_utc or None
         )
         self._publisher.set_state(SESSION, now)
 
@@ -131,13 +145,6 @@ class Voice:
 
     def _common(self, log_seq: int) -> dict[str, Any]:
         return {"device": self._device, "ts": iso_utc(self._clock.utc()), "log_seq": log_seq}
-
-
-def _boot_id() -> str:
-    try:
-        return BOOT_ID.read_text().strip()
-    except OSError:
-        return "unknown"
 
 
 def _rounded(value: float | None) -> float | None:

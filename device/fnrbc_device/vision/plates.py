@@ -90,12 +90,16 @@ class Plates:
     def add(self, pose: Pose, frame: int, grey: NDArray[np.uint8], factor: float, pixel_um: float) -> Plate:
         """Keep a picture; the oldest goes where there are too many."""
         plate = Plate(self.added, frame, pose, grey, factor, pixel_um)
-        self.added += 1
+        self.recall(plate)
+        return plate
+
+    def recall(self, plate: Plate) -> None:
+        """Keep a plate under its own number, which must be higher than those before."""
+        self.added = plate.number + 1
         self._plates[plate.number] = plate
         self._enter(plate)
         if len(self._plates) > self._limit:
             self._leave(self._plates.pop(next(iter(self._plates))))
-        return plate
 
     def move(self, plate: Plate, pose: Pose) -> None:
         """Change a plate's place, whether it is still kept or not."""

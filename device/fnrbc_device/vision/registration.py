@@ -68,8 +68,9 @@ class Registration:
     """Places the frames of one session, in their order."""
 
     def __init__(self) -> None:
-        self._plates = Plates()
-        self._relocation = Relocation(self._plates)
+        self.plates = Plates()
+        """What later frames can be laid on; read it, never change it."""
+        self._relocation = Relocation(self.plates)
         self._objective = Objective()
         self._keyframe: tuple[Plate, Picture] | None = None
         self._last: _Placed | None = None
@@ -118,6 +119,18 @@ class Registration:
             self._objective.learn(picture.density)
         return placement
 
+    def recall(self, plate: Plate) -> None:
+        """Take in a plate of the same session's earlier start, and hold on to it."""
+        self.plates.recall(plate)
+        picture = plate.picture()
+        if self._keyframe is None:
+            self._objective.learn(picture.density)
+        self._keyframe = (plate, picture)
+        self._last = _Placed(picture, plate.grey, plate.pose, plate.frame, sharp=True)
+        self._islands = max(self._islands, plate.pose.island + 1)
+        self._frames = max(self._frames, plate.frame)
+        self._factor = plate.factor
+
     def correct(self, row_px: float, col_px: float) -> None:
         """Move the last frame's place by what its landmarks say, frame pixels; later frames build on it."""
         last = self._last
@@ -126,7 +139,7 @@ class Registration:
         moved = Pose(last.pose.island, last.pose.row_px + row_px, last.pose.col_px + col_px)
         self._last = replace(last, pose=moved)
         if self._keyframe is not None and self._keyframe[1] is last.picture:
-            self._plates.move(self._keyframe[0], moved)
+            self.plates.move(self._keyframe[0], moved)
 
     def find_join(self) -> Proposal | None:
         """Search older islands for the ground of the younger ones, a little each frame.
@@ -143,11 +156,11 @@ class Registration:
 
     def join(self, join: Join) -> None:
         """Move an island's plates and the last frame into the older island."""
-        self._plates.join(join)
+        self.plates.join(join)
         self._relocation.joined(join)
         keyframe, last = self._keyframe, self._last
         if keyframe is not None and keyframe[0].pose.island == join.island:  # its plate has gone to make room
-            self._plates.move(keyframe[0], join.moved(keyframe[0].pose))
+            self.plates.move(keyframe[0], join.moved(keyframe[0].pose))
         if last is not None and last.pose.island == join.island:
             self._last = replace(last, pose=join.moved(last.pose))
 
@@ -194,7 +207,7 @@ class Registration:
     def _rekeyed(self, picture: Picture, pose: Pose) -> Pose:
         """Choose another keyframe: the plate that shows this ground already, else this frame; gives its place."""
         self._keyframe = None
-        for plate in self._plates.near(pose, KEYFRAME_SHIFT)[:1]:
+        for plate in self.plates.near(pose, KEYFRAME_SHIFT)[:1]:
             old = plate.picture()
             found = find_shift(old, picture)
             if found is not None:
@@ -207,7 +220,7 @@ class Registration:
         return Pose(pose.island, pose.row_px - row_px * self._factor, pose.col_px - col_px * self._factor)
 
     def _keep(self, placed: _Placed) -> Plate:
-        return self._plates.add(placed.pose, placed.number, placed.grey, self._factor, placed.picture.pixel_um)
+        return self.plates.add(placed.pose, placed.number, placed.grey, self._factor, placed.picture.pixel_um)
 
     def _far(self, pose: Pose) -> bool:
         """Whether the keyframe lies too far away, or on another island than the frame."""

@@ -8,7 +8,7 @@ beyond what chance does over as many comparisons as were made.
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,9 @@ class Relocation:
         self._newest_island = 0
         self.comparisons = 0
         """Pairs compared so far in the session."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_coarse": OrderedDict()}  # pictures that are only kept ready
 
     def search(self, sight: Sight) -> Proposal | None:
         """Look a little further.

@@ -5,21 +5,15 @@ import contextlib
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable
 from typing import Final
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from fnrbc_device.errors import ConfigError, FnrbcError
-from fnrbc_device.web.events import describe
+from fnrbc_device.web.app import application
+from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
-from fnrbc_device.web.page import STATIC, live_page, static_file
 from fnrbc_device.web.stream import Encoder, Viewers
 
 START_TIMEOUT_S: Final = 10.0
@@ -31,19 +25,6 @@ STALLED_MS: Final = 15_000
 """A viewer that takes nothing for so long is cut off; its browser comes back by itself."""
 
 MAX_CONNECTIONS: Final = 64
-
-LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-SECURITY_HEADERS: Final = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; object-src 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
-}
 
 
 class WebServer:
@@ -57,6 +38,8 @@ class WebServer:
         A loopback address or ``localhost``.
     port
         0 takes a free one.
+    instrument
+        What the other pages show; None for the live page alone.
 
     Raises
     ------
@@ -64,12 +47,14 @@ class WebServer:
         The host is not this machine's loopback, or the port cannot be had.
     """
 
-    def __init__(self, live: LiveView, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, live: LiveView, host: str = "127.0.0.1", port: int = 0, instrument: Instrument | None = None
+    ) -> None:
         self._socket = _listen(host, port)
         self._host = f"[{host}]" if ":" in host else host
         self.port: int = self._socket.getsockname()[1]
         self._viewers = Viewers(live)
-        self._server = _Server(_application(live, self._viewers), self._viewers)
+        self._server = _Server(application(instrument or Instrument(live), self._viewers), self._viewers)
         self._encoder = Encoder(live, self._viewers, self._server.post)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
@@ -158,61 +143,6 @@ class _Server(uvicorn.Server):
             transport = getattr(connection, "transport", None)
             if transport is not None:
                 transport.abort()
-
-
-class _Guard:
-    """Adds the security headers, and refuses requests that name another host.
-
-    A page from elsewhere can make its own name point to 127.0.0.1; the name then stands in the Host header.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("cache-control", "no-store")
-            await send(message)
-
-        if scope["type"] == "http" and not _is_ours(dict(scope["headers"]).get(b"host", b"")):
-            refusal = PlainTextResponse("this page answers to localhost only; use its address", 421)
-            await refusal(scope, receive, send_guarded)
-        else:
-            await self._app(scope, receive, send_guarded)
-
-
-def _is_ours(host: bytes) -> bool:
-    name = host.decode("latin-1").lower()
-    return (name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name) in LOOPBACK_NAMES
-
-
-def _application(live: LiveView, viewers: Viewers) -> ASGIApp:
-    routes = [
-        Route("/", _constant(live_page().encode(), "text/html; charset=utf-8")),
-        Route("/api/state", _state(live)),
-        Route("/events", viewers, methods=["GET"]),
-        *(Route(f"/static/{name}", _constant(static_file(name), kind)) for name, kind in STATIC.items()),
-    ]
-    return _Guard(Starlette(routes=routes))
-
-
-def _constant(content: bytes, media_type: str) -> Callable[[Request], Response]:
-    async def respond(_request: Request) -> Response:
-        return Response(content, media_type=media_type)
-
-    return respond  # type: ignore[return-value]  # starlette awaits it
-
-
-def _state(live: LiveView) -> Callable[[Request], Response]:
-    async def respond(_request: Request) -> Response:
-        shown = live.newest()
-        return JSONResponse(describe(shown) if shown else {"state": "starting"})
-
-    return respond  # type: ignore[return-value]  # starlette awaits it
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,169 @@
+"""The rows of the journal, as its transactions write them: frames, events, messages and the audit's links."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from fnrbc_device.clock import Clock, iso_utc
+from fnrbc_device.counting.audit import Kind, add_link
+from fnrbc_device.counting.history import History, Kept, as_png
+from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, journal_error, roll_back
+from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
+from fnrbc_device.publishing.topics import LOG_CELL, LOG_SESSION
+from fnrbc_device.records import BadFrame, CountEvent, Step
+
+MAX_REASON: Final = 256
+"""Characters of a reason or a name that go into a message; the journal keeps them whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMeta:
+    """What a session's counts rest on."""
+
+    software: str
+    bundle: str
+    """Id of the model bundle."""
+    source: str
+    """The camera, the folder or the simulation, for people."""
+    pixel_size_um: float
+    config_hash: str = ""
+    operator: str = ""
+    """Who started it; empty where it started by itself."""
+    specimen: str = ""
+    """As it is written on the slide. It stays on the device."""
+    note: str = ""
+    objective: str = ""
+    """Name of an objective of the configuration; empty for the camera's own pixel size."""
+    wanted_leukocytes: int | None = None
+    wanted_area_mm2: float | None = None
+    """What the session was to count and to see."""
+
+
+class Entries(History):
+    """Writes rows; which of them make a transaction is the journal's to say.
+
+    Parameters
+    ----------
+    connection
+        Of the thread that opened it.
+    path
+        For the words of an error.
+    device
+        Name that stands in every message.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, device: str, clock: Clock) -> None:
+        super().__init__(connection, path)
+        self._device = device
+        self._clock = clock
+        self.epoch: str
+        """Random, made with the file: it tells this journal's numbers from those of any other."""
+        self._last_seq: int
+        self.epoch, self._last_seq = connection.execute("SELECT epoch, last_seq FROM journal").fetchone()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Everything inside is written, or nothing; the number of the last record follows suit."""
+        before = self._last_seq
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            (self._last_seq,) = self._connection.execute("SELECT last_seq FROM journal").fetchone()
+            yield
+            self._connection.execute("UPDATE journal SET last_seq = ?", (self._last_seq,))
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._last_seq = before
+            roll_back(self._connection)
+            if isinstance(error, sqlite3.Error):
+                raise journal_error(self._path, error) from error
+            raise
+
+    def _enter_frame(self, session_id: str, step: Step) -> None:
+        frame, pose = step.frame, step.pose
+        self._connection.execute(
+            "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                session_id,
+                frame.index,
+                frame.captured_at_s,
+                frame.name,
+                pose.island if pose else None,
+                pose.row_px if pose else None,
+                pose.col_px if pose else None,
+                step.reason is None,
+                step.reason,
+                frame.detail if isinstance(frame, BadFrame) else None,
+            ),
+        )
+
+    def _enter_event(self, session_id: str, meta: SessionMeta, frame: int, event: CountEvent, kept: Kept) -> None:
+        fields = cell_fields(event)
+        fields["reason"] = event.reason[:MAX_REASON]
+        self._tell(LOG_CELL, CellRecord(**self._envelope(session_id), bundle=meta.bundle, **fields))
+        self._connection.execute(
+            f"INSERT INTO events (seq, session, frame, {EVENT_COLUMNS}) VALUES ({', '.join('?' * 19)})",
+            (self._last_seq, session_id, frame, *event_row(event)),
+        )
+        crop = kept.crops.get(event.cell)
+        if crop is not None:
+            row = (self._last_seq, session_id, as_png(crop))
+            self._connection.execute("INSERT INTO crops VALUES (?, ?, ?)", row)
+
+    def _keep_plates(self, session_id: str, frame: int, kept: Kept) -> None:
+        for plate in kept.plates:
+            pose = (plate.pose.island, float(plate.pose.row_px), float(plate.pose.col_px))
+            scale = (float(plate.factor), float(plate.pixel_um))
+            row = (session_id, plate.number, frame, plate.frame, *pose, *scale, *kept.frame_shape, as_png(plate.grey))
+            self._connection.execute("INSERT INTO plates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def _tell_session(
+        self,
+        event: Literal["started", "resumed", "finished"],
+        session_id: str,
+        meta: SessionMeta,
+        counts: dict[str, Any],
+    ) -> int:
+        about: dict[str, Any] = {
+            "software": meta.software,
+            "bundle": meta.bundle,
+            "pixel_size_um": meta.pixel_size_um,
+        }
+        source = meta.source[:MAX_REASON]
+        envelope = self._envelope(session_id)
+        self._tell(LOG_SESSION, SessionRecord(**envelope, event=event, source=source, **about, **counts))
+        return self._last_seq
+
+    def _link(
+        self, session_id: str, kind: Kind, first: int, frame: int | None = None, note: dict[str, Any] | None = None
+    ) -> None:
+        now = iso_utc(self._clock.utc())
+        add_link(self._connection, session_id, kind, (first, self._last_seq), now, frame=frame, note=note)
+
+    def _envelope(self, session_id: str) -> dict[str, Any]:
+        return {
+            "device": self._device,
+            "epoch": self.epoch,
+            "seq": self._last_seq + 1,
+            "ts": iso_utc(self._clock.utc()),
+            "ts_sync": self._clock.synchronised(),
+            "mono_ms": int(1000 * self._clock.monotonic_s()),
+            "session": session_id,
+        }
+
+    def _tell(self, topic: str, record: Record) -> None:
+        self._connection.execute(
+            "INSERT INTO outbox (seq, topic, payload) VALUES (?, ?, ?)", (record.seq, topic, record.to_json())
+        )
+        self._last_seq = record.seq
+
+    def _cut_audit(self, session_id: str) -> None:
+        """Let the chain begin after a session; its acknowledged messages go with it."""
+        link, last_seq, digest = self._connection.execute(
+            "SELECT link, last_seq, hash FROM audit WHERE session = ? ORDER BY link DESC LIMIT 1", (session_id,)
+        ).fetchone()
+        self._connection.execute("UPDATE journal SET first_link = ?, before_first = ?", (link + 1, digest))
+        self._connection.execute("DELETE FROM audit WHERE link <= ?", (link,))
+        self._connection.execute("DELETE FROM outbox WHERE seq <= ?", (last_seq,))

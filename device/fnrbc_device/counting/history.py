@@ -1,0 +1,276 @@
+"""What the journal knows, read back: events, joins and frames of a session, and what they add up to."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.counting.recount import recount, standing
+from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of, journal_error
+from fnrbc_device.errors import JournalError
+from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, Tally
+from fnrbc_device.vision.plates import Plate
+
+PNG: Final = ".png"
+QUICK: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+"""A plate of 360x270 takes 2 ms; the next level up saves 3 % and takes twice as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFrame:
+    """A frame as the journal knows it."""
+
+    index: int
+    pose: Pose | None
+    reason: Rejection | None
+    """None if it was used."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedPlate:
+    """A picture that registration held on to, and the frame in whose transaction it stands."""
+
+    plate: Plate
+    frame: int
+    frame_shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """Pictures that a frame brought and the record keeps."""
+
+    crops: Mapping[int, Image] = field(default_factory=dict)
+    """Best view of each candidate that was counted, by the number of its cell."""
+    plates: Sequence[Plate] = ()
+    """What registration holds on to from this frame on."""
+    frame_shape: tuple[int, int] = (0, 0)
+    """(rows, cols) px of the frames that the plates were made of."""
+
+
+NOTHING_KEPT: Final = Kept()
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A session that was cut off."""
+
+    session: str
+    started_utc: str
+    meta: str
+    """JSON of what its counts rest on."""
+    last_frame: int
+    """-1 before the first."""
+    last_utc: str
+    """When its last transaction was written."""
+
+
+class History:
+    """Reads the journal; one thread's.
+
+    Parameters
+    ----------
+    connection
+        Of the thread that opened it.
+    path
+        For the words of an error.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def events(self, session_id: str) -> list[CountEvent]:
+        """Every step of a session's count, in order."""
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT {EVENT_COLUMNS} FROM events WHERE session = ? ORDER BY seq", (session_id,)
+            ).fetchall()
+        return [event_of(row) for row in rows]
+
+    def joins(self, session_id: str) -> list[Join]:
+        """The islands of a session that were joined, in order."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT island, into_island, row_px, col_px FROM joins WHERE session = ? ORDER BY frame, island",
+                (session_id,),
+            ).fetchall()
+        return [Join(*row) for row in rows]
+
+    def tally(self, session_id: str) -> Tally:
+        """Count a session again from its recorded events, joins and frames alone.
+
+        The area and the cells still open are not in the record, and stay 0.
+        """
+        ended = {join.island for join in self.joins(session_id)}
+        with self._reading():
+            frames = self._connection.execute(
+                "SELECT used, reason, island FROM frames WHERE session = ?", (session_id,)
+            ).fetchall()
+        return replace(
+            recount(self.events(session_id)),
+            frames=len(frames),
+            frames_used=sum(used for used, _, _ in frames),
+            frames_rejected=dict(Counter(reason for used, reason, _ in frames if not used)),
+            islands=len({island for used, _, island in frames if used and island is not None} - ended),
+        )
+
+    def verdict_counts(self, session_id: str) -> dict[str, int]:
+        """How many cells of a session stand counted as each class, ``indeterminate`` among them."""
+        return dict(Counter(verdict.class_name for verdict in standing(self.events(session_id)).values()))
+
+    def unfinished(self) -> list[str]:
+        """Sessions that were begun and never ended, oldest first: the last start was cut off in them."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT session FROM sessions WHERE ended_utc IS NULL ORDER BY started_utc"
+            ).fetchall()
+        return [session for (session,) in rows]
+
+    def cut_off(self) -> list[Unfinished]:
+        """Sessions that were begun and never ended, oldest first, with how far they came."""
+        return [self._unfinished(session) for session in self.unfinished()]
+
+    def knows(self, session_id: str) -> bool:
+        """Whether a session of this name was ever begun and is kept."""
+        with self._reading():
+            found = self._connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session_id,))
+            return found.fetchone() is not None
+
+    def oldest_to_let_go(self) -> tuple[str, str] | None:
+        """Oldest session and when it ended; None where it is not ended, or not acknowledged message by message."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT audit.session, ended_utc FROM audit JOIN sessions USING (session) ORDER BY link LIMIT 1"
+            ).fetchone()
+            if row is None or row[1] is None:
+                return None
+            (waiting,) = self._connection.execute(
+                "SELECT count(*) FROM outbox WHERE state <> 'acked' AND seq <="
+                " (SELECT max(last_seq) FROM audit WHERE session = ?)",
+                (row[0],),
+            ).fetchone()
+        return None if waiting else (row[0], row[1])
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The database and its write-ahead file, which grow."""
+        return self._path, self._path.with_name(self._path.name + "-wal")
+
+    @property
+    def size_mb(self) -> float:
+        """What the record takes, without the pages that are free in its file."""
+        with self._reading():
+            pages, free, size = (
+                self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return float((pages - free) * size / 1e6)
+
+    def frames(self, session_id: str, after: int = -1) -> list[RecordedFrame]:
+        """Frames of a session with a higher index, in order."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT frame, island, row_px, col_px, reason FROM frames WHERE session = ? AND frame > ?"
+                " ORDER BY frame",
+                (session_id, after),
+            ).fetchall()
+        return [
+            RecordedFrame(frame, None if island is None else Pose(island, row_px, col_px), reason)
+            for frame, island, row_px, col_px, reason in rows
+        ]
+
+    def events_by_frame(self, session_id: str, after: int = -1) -> dict[int, list[CountEvent]]:
+        """Events that frames with a higher index brought."""
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT frame, {EVENT_COLUMNS} FROM events WHERE session = ? AND frame > ? ORDER BY seq",
+                (session_id, after),
+            ).fetchall()
+        found: dict[int, list[CountEvent]] = {}
+        for frame, *row in rows:
+            found.setdefault(frame, []).append(event_of(tuple(row)))
+        return found
+
+    def joins_by_frame(self, session_id: str, after: int = -1) -> dict[int, list[Join]]:
+        """Joins that frames with a higher index proved."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT frame, island, into_island, row_px, col_px FROM joins WHERE session = ? AND frame > ?"
+                " ORDER BY frame, island",
+                (session_id, after),
+            ).fetchall()
+        found: dict[int, list[Join]] = {}
+        for frame, *row in rows:
+            found.setdefault(frame, []).append(Join(*row))
+        return found
+
+    def plates(self, session_id: str) -> list[RecordedPlate]:
+        """Pictures that registration held on to, of an unfinished session, in order."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT frame, frame_rows, frame_cols, number, placed, island, row_px, col_px, picture, factor,"
+                " pixel_um FROM plates WHERE session = ? ORDER BY number",
+                (session_id,),
+            ).fetchall()
+        return [
+            RecordedPlate(Plate(number, placed, Pose(*pose), _grey(picture), factor, um), frame, (height, width))
+            for frame, height, width, number, placed, *pose, picture, factor, um in rows
+        ]
+
+    def crops(self, session_id: str) -> dict[int, Image]:
+        """Best view of each candidate, by the number of its cell."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT events.cell, picture FROM crops JOIN events USING (seq) WHERE crops.session = ? ORDER BY seq",
+                (session_id,),
+            ).fetchall()
+        return {cell: _colour(picture) for cell, picture in rows}
+
+    def _unfinished(self, session_id: str) -> Unfinished:
+        with self._reading():
+            started, meta, last_frame, last_utc = self._connection.execute(
+                "SELECT started_utc, meta,"
+                " (SELECT coalesce(max(frame), -1) FROM frames WHERE frames.session = sessions.session),"
+                " (SELECT max(at_utc) FROM audit WHERE audit.session = sessions.session)"
+                " FROM sessions WHERE session = ?",
+                (session_id,),
+            ).fetchone()
+        return Unfinished(session_id, started, meta, last_frame, last_utc or started)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise journal_error(self._path, error) from error
+
+
+def as_png(picture: NDArray[np.uint8]) -> bytes:
+    """Pack a picture, (h, w) grey or (h, w, 3) RGB, without loss."""
+    bgr = picture[..., ::-1] if picture.ndim == 3 else picture
+    packed, content = cv2.imencode(PNG, bgr, QUICK)
+    if not packed:
+        raise JournalError(f"a picture of {picture.shape} cannot be packed; report it: this is a defect")
+    return content.tobytes()
+
+
+def _grey(content: bytes) -> NDArray[np.uint8]:
+    return np.asarray(_unpacked(content, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def _colour(content: bytes) -> Image:
+    return np.ascontiguousarray(_unpacked(content, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+
+
+def _unpacked(content: bytes, mode: int) -> NDArray[np.uint8]:
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+    if picture is None:
+        raise JournalError("a picture in the journal is damaged; `fnrbc verify` says where the record is broken")
+    return np.asarray(picture, np.uint8)

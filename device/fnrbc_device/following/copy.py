@@ -1,0 +1,178 @@
+"""The copy of one device's log: one CSV file an epoch, every record once, in order, without a gap."""
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from fnrbc_device.durable import sync_folder
+from fnrbc_device.errors import PublishError
+from fnrbc_device.following.columns import COLUMNS, OTHER
+
+MAX_AHEAD: Final = 20_000
+"""Records kept that came before their turn: two replays' worth, some 20 MB. What is above is asked for again."""
+
+TAIL_BYTES: Final = 64 * 1024
+"""A line has less than 8 kB, so the last whole one is within this."""
+
+_EPOCH: Final = re.compile(r"[0-9a-f]{1,64}")
+
+
+class LogCopy:
+    """A copy on disk. What ``take`` has taken survives a kill; ``sync`` brings it through a loss of power.
+
+    Parameters
+    ----------
+    folder
+        Where the file lies, or will lie.
+    device, epoch
+        Whose log, and of which journal.
+
+    Raises
+    ------
+    PublishError
+        The epoch is none, or the file cannot be used.
+    """
+
+    def __init__(self, folder: Path, device: str, epoch: str) -> None:
+        if not _EPOCH.fullmatch(epoch):
+            raise PublishError(f"epoch {epoch[:64]!a} of {device} is not 1 to 64 of 0-9 and a-f; see what sends it")
+        self.path = folder / f"{device}-{epoch}.csv"
+        self.epoch = epoch
+        self._ahead: dict[int, str] = {}
+        self._unsynced = False
+        try:
+            self._file = _opened(self.path)
+            self.last_seq = _last_seq(self._file)
+        except (OSError, ValueError) as error:
+            raise PublishError(f"the copy {self.path} cannot be used ({error}); give another --out") from error
+
+    @property
+    def newest_seen(self) -> int:
+        """The highest ``seq`` that came, in its turn or not."""
+        return max(self._ahead, default=self.last_seq)
+
+    def take(self, suffix: str, record: Mapping[str, Any]) -> bool:
+        """Take a record in; False where it is there already.
+
+        Parameters
+        ----------
+        suffix
+            Its topic below the device's base, such as ``log/cell``.
+        record
+            Its fields, ``seq`` a whole number from 1 among them.
+
+        Raises
+        ------
+        PublishError
+            The disk refuses.
+        """
+        seq = int(record["seq"])
+        if seq <= self.last_seq or seq in self._ahead:
+            return False
+        if seq == self.last_seq + 1 or len(self._ahead) < MAX_AHEAD:
+            self._ahead[seq] = _line(suffix, record)
+        self._write_what_fits()
+        return True
+
+    def skip_to(self, seq: int) -> None:
+        """Go on at ``seq``: what lies before it is kept nowhere any more."""
+        self.last_seq = max(self.last_seq, seq - 1)
+        for one in [one for one in self._ahead if one <= self.last_seq]:
+            del self._ahead[one]
+        self._write_what_fits()
+
+    def sync(self) -> None:
+        """Bring what was taken to the disk."""
+        if self._unsynced:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._unsynced = False
+
+    def close(self) -> None:
+        """Sync and close the file. Safe to call twice."""
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+    def __enter__(self) -> "LogCopy":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write_what_fits(self) -> None:
+        lines = []
+        while line := self._ahead.pop(self.last_seq + 1, None):
+            lines.append(line)
+            self.last_seq += 1
+        if not lines:
+            return
+        try:
+            self._file.write("".join(lines).encode())
+        except OSError as error:
+            raise PublishError(f"the copy {self.path} cannot be written ({error}); free some disk") from error
+        self._unsynced = True
+
+
+def _opened(path: Path) -> io.FileIO:
+    """Open for appending, with a heading; a last line that a kill cut short is cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.FileIO(path, "a+")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - TAIL_BYTES))
+    tail = file.read()
+    whole = tail.rfind(b"\n") + 1
+    file.truncate(size - len(tail) + whole)
+    if not file.seek(0, os.SEEK_END):
+        file.write(_written(COLUMNS).encode())
+        os.fsync(file.fileno())
+        sync_folder(path.parent)
+    return file
+
+
+def _last_seq(file: io.FileIO) -> int:
+    """``seq`` of the last line; 0 where there is only the heading.
+
+    Raises
+    ------
+    ValueError
+        The heading is not ours.
+    """
+    file.seek(0)
+    heading = _written(COLUMNS).encode()
+    if file.read(len(heading)) != heading:
+        raise ValueError("its columns are those of other software")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(len(heading), size - TAIL_BYTES))
+    lines = file.read().decode(errors="replace").splitlines()
+    return int(next(csv.reader([lines[-1]]))[list(COLUMNS).index("seq")]) if lines else 0
+
+
+def _line(suffix: str, record: Mapping[str, Any]) -> str:
+    fields = {"topic": suffix, **record}
+    unknown = {name: value for name, value in fields.items() if name not in COLUMNS}
+    fields[OTHER] = json.dumps(unknown) if unknown else None
+    return _written(_cell(fields.get(name)) for name in COLUMNS)
+
+
+def _written(values: Any) -> str:
+    """One line of CSV: a line break within a text would end the line for whoever looks for the last one."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (bool, dict, list)):
+        return json.dumps(value)
+    return " ".join(str(value).splitlines()) if isinstance(value, str) else str(value)

@@ -1,0 +1,281 @@
+"""One session on disk: begun or gone on with, written frame by frame, and closed properly whatever the disk does."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from fnrbc_device.analysis import Analyser
+from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.checkpoint import CheckpointFile
+from fnrbc_device.clock import Clock, boot_id, iso_utc
+from fnrbc_device.counting.audit import Kind
+from fnrbc_device.counting.entries import SessionMeta
+from fnrbc_device.counting.history import NOTHING_KEPT, Kept, Unfinished
+from fnrbc_device.counting.journal import Journal
+from fnrbc_device.counting.retention import prune
+from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
+from fnrbc_device.errors import DiskFullError
+from fnrbc_device.records import CountEvent, Step, Tally
+from fnrbc_device.resuming import Resuming
+
+CHECKPOINT_FRAMES: Final = 120
+"""Between two checkpoints of 1 to 3 MB, four seconds at 30 frames/s. Writing one takes 8 ms, on fewer than one frame in
+a hundred."""
+
+RESUME_WITHIN: Final = timedelta(hours=8)
+"""A session that was cut off longer ago, a working day, is ended: another slide lies under the objective by then."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opening:
+    """How a session starts."""
+
+    session: str
+    analyser: Analyser
+    began: datetime
+    first_frame: int
+    """Index that the source's next frame has in the record."""
+    resumed: bool
+
+
+class Logbook:
+    """Keeps the record of one session after the other. Used by the thread that opened the journal.
+
+    Parameters
+    ----------
+    journal
+        Open.
+    folder
+        The device's state folder.
+    clock
+        UTC for names, monotonic for intervals.
+    settings
+        What the record may take.
+    """
+
+    def __init__(self, journal: Journal, folder: Path, clock: Clock, settings: RecordSettings) -> None:
+        self._journal = journal
+        self._folder = folder
+        self._clock = clock
+        self._settings = settings
+        self._reserve = Reserve(folder)
+        self._checkpoint: CheckpointFile | None = None
+        self._since_checkpoint = CHECKPOINT_FRAMES
+        self._plates = 0
+        self.low = False
+        """Whether there is less room than a session is begun with."""
+        self._unwritten: list[CountEvent] = []
+        """Counted by a frame that the disk refused: the session's end records them."""
+
+    @property
+    def last_seq(self) -> int:
+        """``seq`` of the last record of the log."""
+        return self._journal.last_seq
+
+    def go_on(
+        self,
+        meta: SessionMeta,
+        source: FrameSource,
+        fresh: Callable[[float], Analyser],
+        may_go_on: Callable[[], bool],
+    ) -> Opening | None:
+        """Go on with the session that was cut off; None where there is none that can be gone on with.
+
+        Parameters
+        ----------
+        meta
+            What a new session's counts would rest on; one that rests on something else is ended instead.
+        source
+            Newly opened.
+        fresh
+            Makes an analyser that has seen nothing, for a pixel size in um.
+        may_go_on
+            False ends looking again at what the source shows again.
+
+        Raises
+        ------
+        JournalError
+            The record is damaged, or cannot be written.
+        """
+        now = self._clock.utc()
+        self._prune(now)
+        for cut_off in self._journal.cut_off():
+            why_not = _why_not(cut_off, meta, now)
+            if not why_not:
+                return self._gone_on(cut_off, source, fresh, may_go_on)
+            _log.warning("session %s, which was cut off, is ended: %s", cut_off.session, why_not)
+            self._journal.abandon(cut_off.session, why_not)
+            CheckpointFile(self._folder, cut_off.session).remove()
+        return None
+
+    def begin(self, meta: SessionMeta, fresh: Callable[[float], Analyser], first_frame: int) -> Opening:
+        """Begin a session.
+
+        Parameters
+        ----------
+        meta
+            What its counts rest on.
+        fresh
+            Makes an analyser that has seen nothing, for a pixel size in um.
+        first_frame
+            Index that its first frame will have, or less.
+
+        Raises
+        ------
+        DiskFullError
+            There is not enough room for a session.
+        JournalError
+            The record cannot be written.
+        """
+        now = self._clock.utc()
+        self._prune(now)
+        self._require_room()
+        session = self._free_name(now)
+        self._journal.begin(session, now, meta)
+        self._note_session(session)
+        return Opening(session, fresh(meta.pixel_size_um), now, first_frame, resumed=False)
+
+    def write(self, step: Step, analyser: Analyser) -> int:
+        """Record a step; returns ``last_seq``.
+
+        Raises
+        ------
+        DiskFullError
+            The disk is full, or so nearly that the session must be closed now.
+        JournalError
+            The record cannot be written.
+        """
+        added = analyser.registration.plates.added
+        kept = _kept(analyser, step.events, self._plates)
+        try:
+            last_seq = self._journal.record(step, kept)
+        except DiskFullError:
+            self._unwritten = step.events
+            raise
+        self._plates = added
+        self._keep_checkpoint(analyser, step.frame.index)
+        self._require_room_to_close()
+        return last_seq
+
+    def note(self, kind: Kind, note: dict[str, Any], frame: int | None = None) -> None:
+        """Write what a person did, or a time without camera, into the audit."""
+        self._journal.note(kind, note, frame)
+
+    def end(
+        self, ended: datetime, tally: Tally, complete: bool, events: list[CountEvent], analyser: Analyser, ending: str
+    ) -> int:
+        """Close the session; returns ``last_seq``.
+
+        Raises
+        ------
+        JournalError
+            The record cannot be written, not even into the room that was held for it.
+        """
+        if ending:
+            self._reserve.give_up()
+            self._journal.fold()
+        kept = NOTHING_KEPT if ending else _kept(analyser, events, analyser.registration.plates.added)
+        last_seq = self._journal.end(ended, tally, complete, [*self._unwritten, *events], ending, kept)
+        if self._checkpoint is not None:
+            self._checkpoint.remove()
+        return last_seq
+
+    def _gone_on(
+        self,
+        cut_off: Unfinished,
+        source: FrameSource,
+        fresh: Callable[[float], Analyser],
+        may_go_on: Callable[[], bool],
+    ) -> Opening:
+        self._reserve.hold()
+        note = {"after_frame": cut_off.last_frame, "last_utc": cut_off.last_utc, "boot": boot_id()}
+        self._journal.resume(cut_off.session, note)
+        pixel_size_um = float(json.loads(cut_off.meta)["pixel_size_um"])
+        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(pixel_size_um))
+        analyser = resuming.analyser(source, may_go_on)
+        self._note_session(cut_off.session)
+        self._plates = analyser.registration.plates.added
+        _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
+        return Opening(cut_off.session, analyser, _moment(cut_off.started_utc), cut_off.last_frame + 1, resumed=True)
+
+    def _note_session(self, session: str) -> None:
+        self._checkpoint = CheckpointFile(self._folder, session)
+        self._since_checkpoint, self._plates, self._unwritten = CHECKPOINT_FRAMES, 0, []
+
+    def _prune(self, now: datetime) -> None:
+        prune(self._journal, self._settings, now if self._clock.synchronised() else None)
+
+    def _keep_checkpoint(self, analyser: Analyser, frame: int) -> None:
+        self._since_checkpoint += 1
+        if self._checkpoint is None or self._since_checkpoint < CHECKPOINT_FRAMES:
+            return
+        self._since_checkpoint = 0
+        try:
+            self._checkpoint.write(analyser, frame)
+        except OSError as error:
+            _log.warning("no checkpoint (%s): the record alone will have to do", error.strerror)
+
+    def _free_name(self, now: datetime) -> str:
+        """Name of a session that starts now; a clock that was set back may have given it before."""
+        name = first = now.strftime("s%Y%m%d-%H%M%S")
+        number = 1
+        while self._journal.knows(name):
+            number += 1
+            name = f"{first}-{number}"
+        return name
+
+    def _require_room(self) -> None:
+        least = self._settings.least_free_mb * MB
+        if not self._reserve.hold() or self._room() < least:
+            raise DiskFullError(
+                f"{self._room() // MB} MB are free for {self._folder}, below the limit of "
+                f"{self._settings.least_free_mb} for a session; free some, or lower record.keep_mb"
+            )
+
+    def _require_room_to_close(self) -> None:
+        room = self._room()
+        self.low = room < self._settings.least_free_mb * MB
+        if room >= CLOSE_AT_BYTES:
+            return
+        self._journal.fold()
+        if self._room() < CLOSE_AT_BYTES:
+            raise DiskFullError(
+                f"{self._room() // MB} MB are free for {self._folder}, below the {CLOSE_AT_BYTES // MB} that a "
+                "session needs to be closed properly, so it was closed; free some and start again"
+            )
+
+    def _room(self) -> int:
+        return room_bytes(self._folder, self._journal.files)
+
+
+def _kept(analyser: Analyser, events: list[CountEvent], plates_before: int) -> Kept:
+    """Pictures that go with events: what a person reviews, and what registration holds on to since then."""
+    if not events and analyser.registration.plates.added == plates_before:
+        return NOTHING_KEPT
+    counted = {event.cell for event in events if event.event == "counted"}
+    cells = [cell for cell in analyser.cells() if cell.number in counted] if counted else []
+    crops = {cell.number: cell.best[0].crop for cell in cells if cell.best}
+    plates = [plate for plate in analyser.registration.plates if plate.number >= plates_before]
+    return Kept(crops, plates, analyser.frame_shape or (0, 0))
+
+
+def _why_not(cut_off: Unfinished, meta: SessionMeta, now: datetime) -> str:
+    """Why a session cannot be gone on with; empty where it can."""
+    then = json.loads(cut_off.meta)
+    # The pixel size of an objective that somebody chose is the session's own.
+    for name in ("bundle", "source") if then.get("objective") else ("bundle", "source", "pixel_size_um"):
+        if then.get(name) != asdict(meta)[name]:
+            return f"{name} was {then.get(name)} and is {asdict(meta)[name]}"
+    if now - _moment(cut_off.last_utc) > RESUME_WITHIN:
+        return f"it was cut off at {cut_off.last_utc}, more than {RESUME_WITHIN} before {iso_utc(now)}"
+    return ""
+
+
+def _moment(words: str) -> datetime:
+    return datetime.fromisoformat(words.replace("Z", "+00:00")).astimezone(timezone.utc)

@@ -1,0 +1,1 @@
+"""The footswitch, the lamp and the buzzer beside the microscope."""

@@ -1,0 +1,145 @@
+"""TLS to the broker: the context, and how long certificates are still good."""
+
+import ssl
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from fnrbc_device.errors import ConfigError
+from fnrbc_device.publishing.settings import MqttSettings
+
+WARN_DAYS: Final = 30
+"""A certificate this close to its end raises an alarm: time enough to have another made."""
+
+_SEQUENCE: Final = 0x30
+_UTC_TIME: Final = 0x17
+_GENERAL_TIME: Final = 0x18
+_VERSION: Final = 0xA0
+_DAY_S: Final = 86400.0
+
+
+class _Socket(ssl.SSLSocket):
+    """Closes itself where the handshake fails, for paho leaves it open then."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands, or close."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
+    """Make the context that ``settings`` ask for; None for plain text.
+
+    Raises
+    ------
+    ConfigError
+        A certificate or key cannot be read or does not fit.
+    """
+    if settings.ca_file is None:
+        return None
+    files = ", ".join(str(one) for one in (settings.ca_file, settings.cert_file, settings.key_file) if one)
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = _Socket
+        if settings.cert_file is not None:
+            # A password would be asked for on the terminal: an empty one makes a locked key an error.
+            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the certificates {files} cannot be used ({error}); give PEM files that the daemon's user can read, "
+            "the key beside its certificate and without a password"
+        ) from error
+    return context
+
+
+def days_left(settings: MqttSettings, now: datetime) -> int | None:
+    """Whole days until this device's certificate ends, below 0 where it has; None where there is none to read."""
+    if settings.cert_file is None:
+        return None
+    try:
+        ends = not_after(ssl.PEM_cert_to_DER_cert(_first_certificate(settings.cert_file)))
+    except (OSError, ValueError):
+        return None
+    return int((ends - now).total_seconds() // _DAY_S)
+
+
+def warning(settings: MqttSettings, now: datetime) -> str:
+    """What to say of this device's certificate; empty while it is good for long."""
+    left = days_left(settings, now)
+    if left is None or left > WARN_DAYS:
+        return ""
+    ends = f"has ended {-left} days ago" if left < 0 else f"ends in {left} days"
+    return f"the certificate {settings.cert_file} {ends}, the limit is {WARN_DAYS}; have a new one made"
+
+
+def not_after(der: bytes) -> datetime:
+    """Read when a certificate ends.
+
+    Parameters
+    ----------
+    der
+        The certificate, DER.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+
+    Notes
+    -----
+    RFC 5280, section 4.1: Certificate, TBSCertificate, then version (optional), serial number, algorithm, issuer and
+    the two times of validity. The standard library reads a peer's certificate only.
+    """
+    try:
+        rest = _inside(_inside(der, _SEQUENCE), _SEQUENCE)
+        if rest[0] == _VERSION:
+            rest = _after(rest)
+        validity = _inside(_after(_after(_after(rest))), _SEQUENCE)
+        return _time(_after(validity))
+    except IndexError as error:
+        raise ValueError("the certificate ends too soon") from error
+
+
+def _first_certificate(path: Path) -> str:
+    """The device's own; those of its issuers may follow it."""
+    text = path.read_text("ascii")
+    start, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
+    return text[start:end]
+
+
+def _bounds(der: bytes) -> tuple[int, int]:
+    """Where the content of the first element begins and ends."""
+    length, start = der[1], 2
+    if length & 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(der[2:start], "big")
+    if len(der) < start + length:
+        raise IndexError
+    return start, start + length
+
+
+def _inside(der: bytes, tag: int) -> bytes:
+    if der[0] != tag:
+        raise ValueError(f"no certificate: element {der[0]:#x} where {tag:#x} belongs")
+    start, end = _bounds(der)
+    return der[start:end]
+
+
+def _after(der: bytes) -> bytes:
+    return der[_bounds(der)[1] :]
+
+
+def _time(der: bytes) -> datetime:
+    if der[0] == _GENERAL_TIME:
+        return _moment(_inside(der, _GENERAL_TIME).decode("ascii"))
+    text = _inside(der, _UTC_TIME).decode("ascii")
+    # RFC 5280, section 4.1.2.5.1: two digits below 50 are of this century.
+    return _moment(("20" if text[:2] < "50" else "19") + text)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)

@@ -1,0 +1,84 @@
+"""What the publishing thread keeps while connections come and go: outbox, desk, alarms, and an hourly round."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from fnrbc_device.clock import Clock
+from fnrbc_device.control import SessionControl
+from fnrbc_device.health import ALARMS
+from fnrbc_device.publishing import certificates
+from fnrbc_device.publishing.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
+from fnrbc_device.publishing.desk import Desk
+from fnrbc_device.publishing.outbox import Outbox
+from fnrbc_device.publishing.registrar import Registrar
+from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.publishing.states import StateBoard
+from fnrbc_device.publishing.topics import Topics
+
+HOUSE_S: Final = 3600.0
+"""By the contract, refused records are tried again hourly; old ones are let go in the same breath."""
+
+
+class Office:
+    """Opened and used by the publishing thread alone; its files are bound to that thread.
+
+    Raises
+    ------
+    JournalError
+        The journal cannot be used; so do all its methods.
+    """
+
+    def __init__(
+        self, journal_path: Path, settings: MqttSettings, control: SessionControl, states: StateBoard, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._round_s = float("-inf")
+        with ExitStack() as stack:
+            self.outbox = stack.enter_context(closing(Outbox(journal_path)))
+            registrar = stack.enter_context(closing(Registrar(journal_path, settings.device, clock)))
+            topics = Topics(settings.site, settings.device)
+            self.desk = Desk(topics, control, registrar, self.outbox, clock)
+            self._alarms = Alarms(registrar, states, settings.device, clock)
+            self._files = stack.pop_all()
+
+    def keep_house(self, reported: Mapping[str, str]) -> None:
+        """Raise and clear alarms; each hour let go of what is past keeping.
+
+        Parameters
+        ----------
+        reported
+            The device's alarms that stand, with what to do about them.
+        """
+        self._alarms.set_all(reported, among=frozenset(ALARMS))
+        now_s = time.monotonic()
+        if now_s - self._round_s < HOUSE_S:
+            return
+        self._round_s = now_s
+        now = self._clock.utc()
+        self.outbox.prune(now - timedelta(days=self._settings.keep_days), self._settings.keep_mb * 1_000_000)
+        self._alarms.set(CERTIFICATE_EXPIRING, certificates.warning(self._settings, now))
+        self.tell_refused()
+
+    def tell_refused(self) -> None:
+        """Raise an alarm while records are parked."""
+        parked = self.outbox.count_refused()
+        words = f"the broker refused {parked} records, which are kept; let this device write there in its access list"
+        self._alarms.set(RECORDS_REFUSED, words if parked else "")
+
+    def broker_refuses(self, words: str) -> None:
+        """Raise an alarm that the broker wants nothing of us, or clear it with an empty text."""
+        self._alarms.set(BROKER_REFUSED, words)
+
+    def __enter__(self) -> "Office":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.close()

@@ -1,0 +1,182 @@
+"""Goes on with a session that was cut off: the analyser as it stood after the last frame on record.
+
+The checkpoint says what was learned up to some frame. What the record has beyond that is seen again where the source
+can show its frames again, and then nothing at all is lost; else it is taken over from the record, and the cells that
+were in view uncounted are looked at anew.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from fnrbc_device.analysis import Analyser
+from fnrbc_device.camera.source import FrameSource, Rereadable
+from fnrbc_device.checkpoint import CheckpointFile, Outside
+from fnrbc_device.counting.history import History, RecordedFrame, RecordedPlate
+from fnrbc_device.counting.merging import merge
+from fnrbc_device.counting.recall import Recall
+from fnrbc_device.records import CountEvent, Join, Pose, final_pose
+
+MOST_REREAD: Final = 100_000
+"""Frames that a source may lie behind the record before it is said not to be the same source."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """A session as the journal knows it beyond some frame."""
+
+    frames: list[RecordedFrame]
+    events: dict[int, list[CountEvent]]
+    joins: dict[int, list[Join]]
+    plates: list[RecordedPlate]
+
+    @classmethod
+    def of(cls, history: History, session: str, after: int) -> "Past":
+        """Read what was recorded beyond a frame; of the plates, all."""
+        return cls(
+            history.frames(session, after),
+            history.events_by_frame(session, after),
+            history.joins_by_frame(session, after),
+            history.plates(session),
+        )
+
+    @property
+    def last(self) -> int:
+        """Index of the last frame on record; -1 where there is none."""
+        return self.frames[-1].index if self.frames else -1
+
+
+class Resuming:
+    """Brings back the analyser of one session.
+
+    Parameters
+    ----------
+    history
+        The journal.
+    session
+        One that was begun and not ended.
+    folder
+        The device's state folder.
+    fresh
+        Makes an analyser that has seen nothing.
+    """
+
+    def __init__(self, history: History, session: str, folder: Path, fresh: Callable[[], Analyser]) -> None:
+        self._history = history
+        self._session = session
+        self._file = CheckpointFile(folder, session)
+        self._fresh = fresh
+
+    def analyser(self, source: FrameSource, go_on: Callable[[], bool]) -> Analyser:
+        """Make the analyser as it stood; the source's next frame is then the one after the last on record.
+
+        Parameters
+        ----------
+        source
+            Newly opened.
+        go_on
+            Called for each frame that is seen again; False ends it, and the record is taken over instead.
+        """
+        analyser, frame = self._checkpoint()
+        past = Past.of(self._history, self._session, frame)
+        if isinstance(source, Rereadable):
+            source.skip_to(frame + 1)
+            if _seen_again(analyser, past, source, go_on):
+                return self._mapped(analyser)
+            _log.warning("what the source shows again is not what was recorded of it: the record is taken over")
+            source.skip_to(past.last + 1)
+            analyser, frame = self._checkpoint()
+        _taken_over(analyser, past, frame)
+        return self._mapped(analyser)
+
+    def _checkpoint(self) -> tuple[Analyser, int]:
+        fresh = self._fresh()
+        plates = {one.plate.number: one.plate.grey for one in self._history.plates(self._session)}
+        crops = self._history.crops(self._session)
+        read = self._file.read(Outside(fresh.classifier, fresh.manifest, plates, crops))
+        if read is None:
+            _log.warning("there is no checkpoint to go on from: light, dust and threshold are learned again")
+            return fresh, -1
+        return read
+
+    def _mapped(self, analyser: Analyser) -> Analyser:
+        """Draw again which ground was seen; its pictures are gone."""
+        frames = self._history.frames(self._session)
+        joins = [join for some in self._history.joins_by_frame(self._session).values() for join in some]
+        shape = analyser.frame_shape
+        if shape is None:
+            return analyser
+        analyser.set_map()
+        assert analyser.slide_map is not None
+        blank = np.zeros((*shape, 3), np.uint8)
+        for pose in _places(frames, joins):
+            analyser.slide_map.paint(pose, blank)
+        return analyser
+
+
+def _places(frames: Iterable[RecordedFrame], joins: list[Join]) -> Iterable[Pose]:
+    """Places of used frames on the islands as they are now, each step of the hand once."""
+    before: Pose | None = None
+    for frame in frames:
+        if frame.reason is not None or frame.pose is None:
+            continue
+        pose = final_pose(frame.pose, joins)
+        if before is None or pose.island != before.island or _apart_px(pose, before) > 1.0:
+            before = pose
+            yield pose
+
+
+def _apart_px(one: Pose, other: Pose) -> float:
+    return max(abs(one.row_px - other.row_px), abs(one.col_px - other.col_px))
+
+
+def _seen_again(analyser: Analyser, past: Past, source: FrameSource, go_on: Callable[[], bool]) -> bool:
+    """Analyse again what was recorded beyond the checkpoint; whether it came out as it stands on record."""
+    due = {frame.index: frame for frame in past.frames}
+    for _ in range(MOST_REREAD):
+        if not due:
+            return True
+        frame = source.read() if go_on() else None
+        if frame is None or frame.index > past.last:
+            return False
+        recorded = due.pop(frame.index, None)
+        if recorded is None:  # the live view passed it over
+            continue
+        step = analyser.analyse(frame)
+        events = past.events.get(frame.index, [])
+        if step.events != events or step.reason != recorded.reason or step.pose != recorded.pose:
+            return False
+    return False
+
+
+def _taken_over(analyser: Analyser, past: Past, frame: int) -> None:
+    """Enter what was recorded beyond the checkpoint, frame by frame."""
+    if analyser.frame_shape is None and past.plates:
+        analyser.set_frame_shape(past.plates[0].frame_shape)
+    recall = Recall(analyser.ledger, analyser.counter, analyser.pixel_size_um)
+    plates: dict[int, list[RecordedPlate]] = {}
+    for plate in past.plates:
+        if plate.frame > frame:
+            plates.setdefault(plate.frame, []).append(plate)
+    for recorded in past.frames:
+        analyser.tally_keeper.add_frame(recorded.reason)
+        for plate in plates.get(recorded.index, ()):
+            analyser.registration.recall(plate.plate)
+        if recorded.reason is None and recorded.pose is not None:
+            analyser.islands.add(recorded.pose.island)
+        events = past.events.get(recorded.index, [])
+        recall.counted(events)
+        for join in past.joins.get(recorded.index, ()):
+            analyser.registration.join(join)
+            analyser.islands.discard(join.island)
+            for pair in merge(analyser.ledger, join, analyser.pixel_size_um):
+                analyser.counter.let_go(pair.gone)
+        recall.taken_back(events)
+        for event in events:
+            analyser.tally_keeper.add_event(event)

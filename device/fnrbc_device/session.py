@@ -1,0 +1,184 @@
+"""One session: frames from the camera's box to the count, the record, the lab and the page, until it ends."""
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from typing import Final
+
+from fnrbc_device.clock import Clock
+from fnrbc_device.control import SessionControl
+from fnrbc_device.errors import DiskFullError
+from fnrbc_device.health import HealthMonitor
+from fnrbc_device.logbook import Logbook, Opening
+from fnrbc_device.panel.foot import Foot
+from fnrbc_device.pipeline import Arrival, Capture, FrameBox
+from fnrbc_device.publishing.voice import Voice
+from fnrbc_device.records import INDETERMINATE, CountEvent, HealthState, SessionState, Step, Tally
+from fnrbc_device.scale import ScaleWatch
+from fnrbc_device.showing import Showing, looked_at
+
+TAKE_TIMEOUT_S: Final = 0.5
+"""How soon the daemon notices a stop while no frame comes."""
+
+CAMERA_TIMEOUT_S: Final = 2.0
+"""No frame for this long: the camera is lost."""
+
+PIXEL_SIZE_SETTING: Final = "camera.pixel_size_um"
+"""Where a person states the pixel size."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What sessions are made with, one after the other."""
+
+    capture: Capture
+    box: FrameBox
+    logbook: Logbook
+    control: SessionControl
+    health: HealthMonitor
+    voice: Voice
+    foot: Foot
+    showing: Showing
+    clock: Clock
+    stop: threading.Event
+    """Ends the process in an orderly way."""
+    thumbnails: bool
+    """Whether pictures of candidates go to the lab."""
+
+
+class Session:
+    """Counts from where its opening stands to its end. Used once, by the counting thread."""
+
+    def __init__(self, parts: Parts, opening: Opening) -> None:
+        self._parts = parts
+        self._opening = opening
+        self._analyser = opening.analyser
+        self._scale = ScaleWatch()
+        self._doubt = ""
+        self._last_seq = parts.logbook.last_seq
+        self._waited_since_s = parts.clock.monotonic_s()
+        self.full: DiskFullError | None = None
+        """Why it had to be closed before its time."""
+
+    def run(self) -> Tally:
+        """Count until somebody ends the session, the source ends or the disk is full; then close it.
+
+        Returns
+        -------
+        Tally
+            As recorded in the journal.
+
+        Raises
+        ------
+        JournalError
+            The record cannot be written.
+        SourceError
+            A live camera failed for good. The session goes on with the next start, when the camera is back.
+        """
+        parts = self._parts
+        parts.control.enter("running")
+        parts.foot.begin()
+        parts.health.begin()
+        parts.voice.begin(self._opening.session, self._opening.began, self._last_seq)
+        try:
+            self._count()
+        except DiskFullError as full:
+            self.full = full
+        parts.capture.raise_live_fault()
+        return self._finish()
+
+    def _count(self) -> None:
+        parts = self._parts
+        while not (parts.stop.is_set() or parts.box.ended or parts.control.state == "stopping"):
+            arrival, dropped = parts.box.take(TAKE_TIMEOUT_S)
+            trouble = self._watch_camera()
+            parts.foot.follow()
+            parts.voice.say_state(parts.control.state, self._last_seq)
+            if parts.control.state == "paused":
+                self._waited_since_s = parts.clock.monotonic_s()
+                seen = looked_at(arrival.frame if arrival else None, self._analyser.tally())
+                self._show(seen, "paused", "paused")
+                parts.showing.alive()
+            elif arrival is None:
+                self._wait(trouble)
+            else:
+                self._take(arrival, dropped)
+
+    def _take(self, arrival: Arrival, dropped: int) -> None:
+        """Count one frame; what it changed is on record before anybody is told."""
+        parts, analyser = self._parts, self._analyser
+        self._waited_since_s = parts.clock.monotonic_s()
+        analyser.drop(dropped)
+        step = analyser.analyse(arrival.frame)
+        self._last_seq = parts.logbook.write(step, analyser)
+        self._watch(step, arrival, dropped)
+        if parts.thumbnails:
+            self._show_candidates(step)
+        parts.voice.tell(step.tally, self._last_seq, parts.health.snapshot("counting", parts.clock.monotonic_s()))
+        parts.foot.see(step)
+        self._show(step, "running", "counting")
+        parts.showing.alive()
+
+    def _wait(self, trouble: str) -> None:
+        """No frame came."""
+        parts = self._parts
+        now = parts.clock.monotonic_s()
+        if trouble or now - self._waited_since_s > CAMERA_TIMEOUT_S:
+            parts.health.note(trouble or "camera_lost", now)
+            self._show(None, "running", "counting")
+        if trouble:  # the camera is waited for: that is no standstill of ours
+            parts.showing.alive()
+
+    def _watch_camera(self) -> str:
+        """Name the camera's trouble, and record the gaps that are over."""
+        parts = self._parts
+        for gap in parts.capture.take_gaps():
+            note = {"reason": gap.reason, "seconds": gap.seconds, "reopened": gap.reopened}
+            parts.logbook.note("gap", note, gap.after_frame)
+        if parts.capture.trouble:
+            parts.health.note(parts.capture.trouble, parts.clock.monotonic_s())
+        return parts.capture.trouble
+
+    def _watch(self, step: Step, arrival: Arrival, dropped: int) -> None:
+        parts = self._parts
+        now = parts.clock.monotonic_s()
+        parts.health.watch(step, arrival.arrived_s, now, dropped)
+        if parts.logbook.low:
+            parts.health.note("disk_low", now)
+        self._scale.see(step.frame, step.reason)
+        doubt = self._scale.doubt(self._analyser.pixel_size_um, PIXEL_SIZE_SETTING)
+        if doubt and not self._doubt:
+            _log.warning("%s", doubt)
+        self._doubt = doubt
+        if doubt:
+            parts.health.note("pixel_size_doubtful", now)
+
+    def _show_candidates(self, step: Step) -> None:
+        """Hand the pictures of newly counted candidates to the lab."""
+        candidates = {one.cell for one in step.events if one.event == "counted" and _is_candidate(one)}
+        for cell in self._analyser.ledger.cells() if candidates else ():
+            if cell.number in candidates and cell.best:
+                self._parts.showing.candidate(cell.number, cell.best[0].crop)
+
+    def _finish(self) -> Tally:
+        parts, analyser = self._parts, self._analyser
+        events = analyser.finish()
+        tally = replace(analyser.tally(), cells_open=0)
+        ended = parts.clock.utc()
+        complete = tally.islands <= 1 and tally.frames_used > 0 and self.full is None
+        self._last_seq = parts.logbook.end(ended, tally, complete, events, analyser, str(self.full or ""))
+        parts.control.enter("finished")
+        parts.voice.end(tally, self._last_seq, ended, complete)
+        self._show(None, "finished", "stopping" if parts.stop.is_set() else "ready")
+        return tally
+
+    def _show(self, step: Step | None, state: SessionState, health_state: HealthState) -> None:
+        showing, session = self._parts.showing, self._opening.session
+        self._parts.foot.show(showing.show(step, state, health_state, session, self._analyser))
+
+
+
+def _is_candidate(event: CountEvent) -> bool:
+    return event.verdict.role == "target" or event.verdict.class_name == INDETERMINATE

@@ -1,0 +1,66 @@
+"""``fnrbc verify``: proves the record of a device unbroken, or points at the first thing in it that was changed."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from fnrbc_device.counting.audit import Proof, prove
+from fnrbc_device.errors import JournalError, UsageError
+
+JOURNAL_NAME = "journal.sqlite"
+
+
+def verify(target: str, state_dir: Path) -> str:
+    """Prove a record, and say so in a sentence or two.
+
+    Parameters
+    ----------
+    target
+        A state folder, a journal's file, or the name of a session in the state folder of this device.
+    state_dir
+        Of this device.
+
+    Raises
+    ------
+    UsageError
+        There is no such folder, file or session.
+    JournalError
+        The record is broken; the message names the first broken link.
+    """
+    path, session = _found(target, state_dir)
+    proof = prove(path)
+    if proof.fault:
+        raise JournalError(f"the record {path} is not whole: {proof.fault}; keep this file, and restore a backup of it")
+    about = f"session {session} is part of it; " if session else ""
+    return _in_words(path, proof, about)
+
+
+def _found(target: str, state_dir: Path) -> tuple[Path, str]:
+    """The journal that is meant, and the session if one was named."""
+    path = Path(target)
+    if path.is_dir():
+        path = path / JOURNAL_NAME
+    if path.is_file():
+        return path, ""
+    if path.name == JOURNAL_NAME or "/" in target:
+        raise UsageError(f"{path} does not exist; give a state folder, its journal, or the name of a session")
+    journal = state_dir / JOURNAL_NAME
+    if not journal.is_file() or not _knows(journal, target):
+        raise UsageError(f"{target} is no folder, and no session in {journal}; give a state folder or a session's name")
+    return journal, target
+
+
+def _knows(journal: Path, session: str) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session,)).fetchone()
+    except sqlite3.Error:
+        return True  # the proof says what is wrong with the file
+    return row is not None
+
+
+def _in_words(path: Path, proof: Proof, about: str) -> str:
+    return (
+        f"{path} is whole: {proof.links} links of {proof.sessions} sessions; {about}the last link is "
+        f"{proof.last_hash}. Note that hash elsewhere: it proves later that nothing before it was rewritten."
+    )

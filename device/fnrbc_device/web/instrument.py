@@ -1,0 +1,23 @@
+"""What the pages show and change: the live view, the record and the session's control, in one hand."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fnrbc_device.control import SessionControl
+from fnrbc_device.web.live import LiveView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instrument:
+    """One device as its pages know it. Made once at the start; used by the web thread."""
+
+    live: LiveView
+    control: SessionControl = field(default_factory=SessionControl)
+    journal_path: Path | None = None
+    """The record; None where only the live view is shown. The file may not be there yet."""
+    site: str = "lab"
+    device: str = "fnrbc"
+    pixel_size_um: float = 0.1
+    """The camera's own."""
+    objectives: dict[str, float] = field(default_factory=dict)
+    """Pixel sizes in um by the names of the objectives that a session may choose."""

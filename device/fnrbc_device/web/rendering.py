@@ -1,0 +1,55 @@
+"""From a template to a page: all comes with the package, so that it works without a network."""
+
+from importlib.resources import files
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from fnrbc_device import __version__
+from fnrbc_device.web.visitor import visitor_of
+from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED
+
+STATIC: Final = {
+    "page.css": "text/css; charset=utf-8",
+    "glyphs.js": "text/javascript; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+"""What may be asked for, by name: a closed list, so that no path leads elsewhere."""
+
+_TEMPLATES: Final = Environment(
+    loader=PackageLoader("fnrbc_device.web", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals.update(version=__version__, research_use_only=RESEARCH_USE_ONLY, unverified=UNVERIFIED)
+
+
+def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """Make a page. All that stands in the context is escaped.
+
+    Parameters
+    ----------
+    request
+        Says who looks.
+    template
+        Name of a file in ``templates``.
+    status
+        Of the answer.
+    context
+        What the template shows.
+    """
+    token = request.scope.get("fnrbc.token", "")
+    page = _TEMPLATES.get_template(template).render(
+        visitor=visitor_of(request), token=token, path=request.url.path, **context
+    )
+    return HTMLResponse(page, status)
+
+
+def static_file(name: str) -> bytes:
+    """Content of a file that comes with the pages."""
+    return (files("fnrbc_device.web") / "static" / name).read_bytes()

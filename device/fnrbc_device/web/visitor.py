@@ -1,0 +1,46 @@
+"""Who asks for a page, and what that person may do."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+RoleName = Literal["viewer", "operator", "reviewer", "admin"]
+
+RANKS: Final[dict[RoleName, int]] = {"viewer": 0, "operator": 1, "reviewer": 2, "admin": 3}
+"""What the higher may, the lower may not: look; start, hold and end sessions; decide on cells; sign off and set up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A person at a browser."""
+
+    name: str
+    """Stands in the record beside what the person decides."""
+    role: RoleName
+
+
+AT_THE_MICROSCOPE: Final = Visitor("microscope", "admin")
+"""Whoever sits before the device itself, where nobody need log in."""
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Who asks. The guard in front of all pages has made sure of it."""
+    visitor = request.scope.get("fnrbc.visitor", AT_THE_MICROSCOPE)
+    assert isinstance(visitor, Visitor)
+    return visitor
+
+
+def require(request: Request, role: RoleName) -> Visitor:
+    """Who asks, if that person has at least this role.
+
+    Raises
+    ------
+    HTTPException
+        403 otherwise.
+    """
+    visitor = visitor_of(request)
+    if RANKS[visitor.role] < RANKS[role]:
+        raise HTTPException(403, f"{visitor.name} is {visitor.role}; this needs {role}: ask an admin")
+    return visitor

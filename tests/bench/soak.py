@@ -1,0 +1,111 @@
+"""Lets the daemon count many simulated frames, and looks whether it grows, leaks or falls behind.
+
+    python tests/bench/soak.py --frames 100000 --fps 30
+
+Memory is said as medians of the second and of the last tenth of the run, latency from the camera to the tally.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fnrbc_device.allocation import keep_large_buffers
+from fnrbc_device.bundle import load_bundle
+from fnrbc_device.camera.simulated import FRAME_SHAPE, SimulatedMicroscope
+from fnrbc_device.camera.simulated_hand import hand_path
+from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.counting.audit import prove
+from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.web.live import LiveView
+
+
+class Watch(LiveView):
+    """Notes what the process takes, and how late each tally is."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self._every = every
+        self._frames = 0
+        self.rss_kb: list[int] = []
+        self.late_ms: list[float] = []
+
+    def show(self, snapshot) -> None:
+        super().show(snapshot)
+        if snapshot.step is None:
+            return
+        self.late_ms.append(1e3 * (time.monotonic() - snapshot.step.frame.captured_at_s))
+        self._frames += 1
+        if self._frames % self._every == 0:
+            self.rss_kb.append(rss_kb())
+
+
+def rss_kb() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
+
+
+def held() -> dict[str, int]:
+    descriptors = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the folder's own is gone by now
+            descriptors.append(str(entry.readlink()))
+    return {
+        "threads": threading.active_count(),
+        "sockets": sum("socket" in one for one in descriptors),
+        "files": sum(one.startswith("/") and not one.startswith("/proc") for one in descriptors),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=100_000)
+    parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--cells", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    keep_large_buffers()
+    slide = SimulatedSlide.make(options.seed, "giemsa", options.cells)
+    path = hand_path(slide.image.shape, FRAME_SHAPE, options.seed, options.frames)[: options.frames]
+    watch, before = Watch(max(1, options.frames // 200)), held()
+    with tempfile.TemporaryDirectory() as folder:
+        setup = Setup(
+            source=SimulatedMicroscope(slide, path, seed=options.seed, fps=options.fps),
+            bundle=load_bundle(None),
+            pixel_size_um=slide.pixel_size_um,
+            journal_path=Path(folder) / "journal.sqlite",
+            mqtt=MqttSettings(enabled=False),
+            live=watch,
+        )
+        tally = Daemon(setup).run(threading.Event())
+        fault = prove(setup.journal_path).fault
+        journal_mb = setup.journal_path.stat().st_size / 1e6
+    tenth = max(1, len(watch.rss_kb) // 10)
+    second, last = np.median(watch.rss_kb[tenth : 2 * tenth]), np.median(watch.rss_kb[-tenth:])
+    result = {
+        "frames": tally.frames,
+        "dropped": tally.frames_dropped,
+        "cells": tally.cells,
+        "rss_mb_second_tenth": round(second / 1e3, 1),
+        "rss_mb_last_tenth": round(last / 1e3, 1),
+        "growth_percent": round(100 * (last / second - 1), 2),
+        "late_ms_p50": round(float(np.percentile(watch.late_ms, 50)), 1),
+        "late_ms_p99": round(float(np.percentile(watch.late_ms, 99)), 1),
+        "two_intervals_ms": round(2e3 / options.fps, 1),
+        "left_over": {name: number - before[name] for name, number in held().items() if number > before[name]},
+        "journal_mb": round(journal_mb, 1),
+        "audit": fault or "whole",
+    }
+    print(json.dumps(result, indent=2))
+    sys.exit(bool(result["left_over"] or fault))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The daemon over a camera that is unplugged in the middle of a session: the count is right, the gap on record."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from fnrbc_device.bundle import load_bundle
+from fnrbc_device.camera.driver import Picture
+from fnrbc_device.camera.simulated import SimulatedMicroscope
+from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.watched import WatchedCamera
+from fnrbc_device.counting.audit import prove
+from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.errors import SourceError
+from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.web.live import LiveView
+from mortal import SHAPE, calm_path, recorded, standing
+
+FRAMES, FPS = 200, 40.0
+
+
+class Cable:
+    """The driver of a simulated microscope, whose cable can be pulled; the hand waits meanwhile."""
+
+    name = "simulated"
+
+    def __init__(self, microscope, pulled, done):
+        self.settings = {}
+        self._microscope, self._pulled, self._done = microscope, pulled, done
+        if pulled.is_set():
+            raise SourceError("unplugged")
+
+    def grab(self, timeout_s):
+        if self._pulled.is_set():
+            raise SourceError("unplugged")
+        frame = self._microscope.read()
+        if frame is None:
+            self._done.set()
+            time.sleep(timeout_s)
+            return None
+        return Picture(frame.image, frame.captured_at_s, frame.index)
+
+    def close(self):
+        pass
+
+
+class Healths(LiveView):
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def show(self, snapshot):
+        self.said.append((time.monotonic(), snapshot.health.reasons))
+        super().show(snapshot)
+
+
+@pytest.fixture(scope="module")
+def slide():
+    return SimulatedSlide.make(79, "giemsa", 30)
+
+
+@pytest.fixture
+def count(slide, tmp_path):
+    def run(folder, pulls=(), give_up_s=60.0):
+        microscope = SimulatedMicroscope(slide, calm_path(slide, FRAMES), seed=7, frame_shape=SHAPE, fps=FPS)
+        pulled, done = threading.Event(), threading.Event()
+        camera = WatchedCamera(
+            "cable", lambda: Cable(microscope, pulled, done), FPS, slide.pixel_size_um, give_up_s=give_up_s
+        )
+        live = Healths()
+        (tmp_path / folder).mkdir(exist_ok=True)
+        setup = Setup(
+            source=camera,
+            bundle=load_bundle(None),
+            pixel_size_um=slide.pixel_size_um,
+            journal_path=tmp_path / folder / "journal.sqlite",
+            mqtt=MqttSettings(enabled=False),
+            live=live,
+        )
+        stop = threading.Event()
+
+        def hand():
+            for after_s, seconds in pulls:
+                time.sleep(after_s)
+                pulled.set()
+                time.sleep(seconds)
+                pulled.clear()
+            done.wait(30)
+            stop.set()
+
+        thread = threading.Thread(target=hand)
+        thread.start()
+        try:
+            Daemon(setup).run(stop)
+        finally:
+            done.set()
+            thread.join()
+        return live
+
+    return run
+
+
+def test_a_cable_that_is_pulled_costs_no_cell_and_is_on_record(count, tmp_path):
+    count("whole")
+    started = time.monotonic()
+    live = count("pulled", pulls=[(2.0, 1.5)])
+
+    assert len(standing(tmp_path / "pulled")) == len(standing(tmp_path / "whole")) > 5
+    named = [at for at, reasons in live.said if "camera_lost" in reasons]
+    assert started < named[0]
+    ((frame, note),) = recorded(tmp_path / "pulled", "SELECT frame, note FROM audit WHERE kind = 'gap'")
+    gap = json.loads(note)
+    assert gap["reason"] == "camera_lost"
+    assert 1.0 < gap["seconds"] < 6.0
+    assert recorded(tmp_path / "pulled", f"SELECT 1 FROM frames WHERE frame = {frame}") == [(1,)]
+    assert prove(tmp_path / "pulled" / "journal.sqlite").fault == ""
+
+
+def test_a_camera_that_stays_away_ends_the_process_and_not_the_session(count, tmp_path):
+    with pytest.raises(SourceError, match="has given no good picture for"):
+        count("pulled", pulls=[(1.5, 6.0)], give_up_s=1.0)
+    assert recorded(tmp_path / "pulled", "SELECT ended_utc FROM sessions") == [(None,)]
+
+    count("pulled")
+
+    assert recorded(tmp_path / "pulled", "SELECT ended_utc IS NOT NULL FROM sessions") == [(1,)]
+    frames = [frame for (frame,) in recorded(tmp_path / "pulled", "SELECT frame FROM frames ORDER BY frame")]
+    assert frames == sorted(set(frames))
