@@ -112,10 +112,9 @@ def run_daemon(slide, frames, folder, kind, least_free_mb=50):
         start="by_hand" if kind.startswith("attended-") else "at_once",
         control=control,
     )
-    if setup.start == "by_hand":
-        task = kind.removeprefix("attended-")
-        threading.Thread(target=attend, args=(task, control, view, stop), daemon=True).start()
-    Daemon(setup).run(stop)
+    task = kind.removeprefix("attended-") if setup.start == "by_hand" else ""
+    people = threading.Thread(target=attend, args=(task, control, view, stop), daemon=True)
+    Daemon(setup).run(stop, people.start)
 
 
 class Mortal:
@@ -123,6 +122,7 @@ class Mortal:
 
     def __init__(self, seed=77, cells=40, frames=200):
         self.frames = frames
+        self._newest = 0
         paths = [str(Path(__file__).parent), *sys.path]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
         command = [sys.executable, __file__, str(seed), str(cells), str(frames)]
@@ -132,16 +132,21 @@ class Mortal:
 
     def close(self):
         self._parent.stdin.close()
+        if self._newest:  # of a test that failed it may still run
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._newest, signal.SIGKILL)
         self._parent.wait(20)
         self._parent.stdout.close()
 
     def start(self, folder, kind):
         self._parent.stdin.write(f"{kind} {folder}\n")
         self._parent.stdin.flush()
-        return int(self._parent.stdout.readline())
+        self._newest = int(self._parent.stdout.readline())
+        return self._newest
 
     def ended(self):
         """Exit code of the newest daemon; -9 where it was killed. Waits for it."""
+        self._newest = 0
         return int(self._parent.stdout.readline())
 
     def killed_until_it_ends(self, folder, kind, kills, seed):
