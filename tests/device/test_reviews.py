@@ -21,6 +21,10 @@ from fnrbc_device.counting.verified import agreement, cohen_kappa, verified_tall
 from fnrbc_device.errors import JournalError, ReviewError
 from fnrbc_device.publishing.payloads import CellRecord
 from fnrbc_device.records import Join
+from fnrbc_device.web.instrument import Instrument
+from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.server import WebServer
+from visiting import Visit
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 META = SessionMeta("0.1.0", "b", "simulation", 0.125)
@@ -368,3 +372,13 @@ def test_looking_cannot_change_the_record(counted):
 def test_looking_where_nothing_was_counted_is_one_sentence(tmp_path):
     with pytest.raises(JournalError, match="does not exist"), reading(tmp_path / "none.sqlite"):
         pass
+
+
+def test_a_number_that_no_cell_can_have_has_no_picture(counted):
+    server = WebServer(LiveView(), instrument=Instrument(LiveView(), journal_path=counted))
+    server.start()
+    try:
+        with Visit(server.url) as visit:
+            assert visit.read(f"/review/crop/s1/{10**20}.png").status_code == 404
+    finally:
+        server.stop()

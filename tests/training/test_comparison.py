@@ -39,7 +39,7 @@ def test_the_page_has_all_that_the_comparison_promises_and_nothing_outside_it(co
     for needed in (
         "Table 2", "Net1, without augmentation", "Net2 (P-net), with augmentation", "Precision and recall",
         "interval holds 0", "by original class", "Every error", "Expected calibration error", "outer ring",
-        "96.5 %", "haematoxylin", "78:22", "83.7", "research use only",
+        "96.5 %", "haematoxylin", "78:22", "83.7", "research use only", "Its augmentation changes", "points (",
     ):  # fmt: skip
         assert needed in text, needed
     assert not re.search(r'(src|href)="(?!data:)', text)

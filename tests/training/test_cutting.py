@@ -120,7 +120,7 @@ def test_a_class_of_one_picture_or_none_is_refused(make_folder, left):
     folder = make_folder(each=3)
     for path in sorted((folder / "white").iterdir())[left:]:
         path.unlink()
-    with pytest.raises(UsageError, match=f"holds {left} pictures; 2 are needed"):
+    with pytest.raises(UsageError, match=f"holds {('no pictures', '1 picture')[left]}; 2 are needed"):
         cut([folder], [], silent)
 
 
@@ -143,7 +143,7 @@ def test_a_picture_that_was_cut_off_is_named(make_folder, share):
 def test_a_text_file_called_png_is_named(make_folder):
     folder = make_folder()
     (folder / "red" / "red_1.png").write_text("this is text")
-    with pytest.raises(UnreadablePictureError, match=r"red_1\.png"):
+    with pytest.raises(UnreadablePictureError, match=r"in .*red: red_1\.png"):
         cut([folder], [], silent)
 
 
@@ -164,10 +164,25 @@ def test_a_set_that_cannot_be_written_is_one_sentence_and_leaves_no_half(make_fo
         dataset.save(cut([make_folder(each=2)], [], silent), tmp_path / "taken" / "set.npz")
 
 
-def test_a_set_that_is_none_is_refused(tmp_path):
-    (tmp_path / "set.npz").write_bytes(b"nothing of the kind")
-    with pytest.raises(UsageError, match="make it with fnrbc-train cut"):
-        dataset.load(tmp_path / "set.npz")
+@pytest.mark.parametrize("made", ["text", "one array", "other arrays", "half", "a folder", "nothing"])
+def test_a_set_that_is_none_is_refused(make_folder, tmp_path, made):
+    path = tmp_path / "set.npz"
+    match made:
+        case "text":
+            path.write_text("nothing of the kind")
+        case "one array":
+            with path.open("wb") as file:
+                np.save(file, np.zeros(3))
+        case "other arrays":
+            np.savez(path, about=np.array("{}"), crops=np.zeros(3))
+        case "half":
+            dataset.save(cut([make_folder(each=2)], [], silent), path)
+            path.write_bytes(path.read_bytes()[:9000])
+        case "a folder":
+            path.mkdir()
+    with pytest.raises(UsageError, match="make it with fnrbc-train cut") as refused:
+        dataset.load(path)
+    assert "pickle" not in str(refused.value)  # no advice to run code out of a file
 
 
 def test_a_set_cut_by_another_recipe_is_refused(make_folder, tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_split_that_leaks_is_refused_with_both_names(painted):
 def test_a_part_that_the_data_states_is_not_changed_but_refused(painted):
     a, b = pair_across_the_split(painted)
     kept = keep_together(with_copy(painted, a, b), stated=np.ones(len(painted), bool))
-    with pytest.raises(UsageError, match="the split leaks: 1 pairs look alike"):
+    with pytest.raises(UsageError, match="the split leaks: 1 look-alike pair "):
         require_no_leak(kept)
 
 

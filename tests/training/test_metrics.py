@@ -49,13 +49,13 @@ def test_an_undecided_fnrbc_is_a_missed_one():
 def test_promises_that_are_kept_have_no_calibration_error():
     rng = np.random.default_rng(3)
     promised = rng.random(200_000)
-    assert expected_calibration_error(promised, rng.random(200_000) < promised) < 0.01
+    assert expected_calibration_error(promised, rng.random(200_000) < promised, np.ones(200_000)) < 0.01
 
 
 def test_overconfidence_shows_as_calibration_error():
     promised = np.full(1000, 0.99)
     truth = np.arange(1000) < 700
-    assert expected_calibration_error(promised, truth) == pytest.approx(0.29)
+    assert expected_calibration_error(promised, truth, np.ones(1000)) == pytest.approx(0.29)
 
 
 def test_the_temperature_that_spoiled_the_logits_is_found_again():
@@ -158,15 +158,35 @@ def test_the_band_stays_narrow_where_nothing_is_near():
 
 def test_area_under_the_curve_counts_pairs_and_halves_ties():
     positive = np.array([True, True, False, False])
-    assert area_under_curve(np.array([3.0, 1.0, 2.0, 0.0]), positive) == 0.75
-    assert area_under_curve(np.zeros(4), positive) == 0.5
+    assert area_under_curve(np.array([3.0, 1.0, 2.0, 0.0]), positive, np.ones(4)) == 0.75
+    assert area_under_curve(np.zeros(4), positive, np.ones(4)) == 0.5
+
+
+def test_where_no_positive_was_drawn_the_curve_has_no_area():
+    assert np.isnan(area_under_curve(np.arange(4.0), np.array([True, False, False, False]), np.array([0.0, 1, 1, 1])))
+
+
+@pytest.mark.parametrize("figure", [area_under_curve, expected_calibration_error])
+def test_a_cell_that_was_drawn_several_times_counts_as_often(figure):
+    rng = np.random.default_rng(8)
+    promised, drawn = np.round(rng.random(300), 2), rng.integers(0, 4, 300)  # rounded, so that some are equal
+    truth = rng.random(300) < promised
+
+    repeated = figure(np.repeat(promised, drawn), np.repeat(truth, drawn), np.ones(drawn.sum()))
+    assert figure(promised, truth, drawn.astype(float)) == pytest.approx(repeated)
 
 
 def test_a_background_that_tells_nothing_reaches_chance_and_one_that_tells_all_reaches_one(painted):
     rings = np.zeros_like(painted.rings)
-    assert background_auc(replaced(painted, rings))[0] == 0.5
+    assert background_auc(replaced(painted, rings))[0].value == 0.5
     rings[:, 0] = painted.labels == 0
-    assert background_auc(replaced(painted, rings))[0] == 1.0
+    assert background_auc(replaced(painted, rings))[0].value == 1.0
+
+
+def test_what_a_noisy_background_tells_has_an_interval_that_holds_chance(painted):
+    found, _ = background_auc(painted)  # its rings are random
+    assert found.low < 0.5 < found.high
+    assert found.low <= found.value <= found.high
 
 
 def replaced(crops, rings):

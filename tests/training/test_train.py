@@ -203,6 +203,11 @@ def test_another_recipe_does_not_go_on_from_this_one(painted, tmp_path):
         fit(painted, dataclasses.replace(RECIPE, seed=9), tmp_path / "net.pt", silent)
 
 
+def test_a_folder_in_the_checkpoints_place_is_said_before_the_first_epoch(painted, tmp_path):
+    with pytest.raises(UsageError, match="is a folder; give the name of a file"):
+        fit(painted, RECIPE, tmp_path, lambda *_: pytest.fail("trained for nothing"))
+
+
 def test_an_unfinished_training_cannot_be_exported(painted, tmp_path):
     def kill(what, done, total):
         raise Killed

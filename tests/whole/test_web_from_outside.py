@@ -427,4 +427,4 @@ def test_a_certificate_that_has_ended_is_told_of(pki: Path, state: Path, tmp_pat
     assert (finding.state, "chmod 600" in finding.words) == ("fault", True)
     about, live = About("b", False, 0.1, cert), LiveView()
     showing = Showing(about, live, None, Notifier(), HealthMonitor(), SystemClock())
-    assert showing.show(None, "idle", "ready").reasons == ("page_certificate_ended",)
+    assert "page_certificate_ended" in showing.show(None, "idle", "ready").reasons

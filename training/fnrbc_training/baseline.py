@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.records import Interval
+from fnrbc_training.bootstrap import bootstrapped
 from fnrbc_training.dataset import TARGET, CropSet
 
 STEPS: Final = 30
@@ -21,25 +23,35 @@ RING_PX: Final = 7
 """Width of a crop's outer ring: 6 % of its side, as of a picture's."""
 
 
-def background_auc(crops: CropSet) -> tuple[float, float]:
+def background_auc(crops: CropSet) -> tuple[Interval, Interval]:
     """Measure what the background gives away, on the held-out real crops.
 
     Returns
     -------
-    tuple[float, float]
+    tuple[Interval, Interval]
         Area under the ROC curve, 0.5 being chance: of the whole pictures' outer rings, and of the outer rings
-        of what P-net sees.
+        of what P-net sees; each with its interval over whole groups.
     """
     real = crops.where(~crops.simulated)
     return _auc_of(real, real.rings), _auc_of(real, _rings_of(real))
 
 
-def area_under_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
-    """Share of pairs that a score puts in the right order; ties count half."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    n, m = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+def area_under_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
+    """Share of pairs that a score puts in the right order; ties count half; NaN where there is no pair.
+
+    Parameters
+    ----------
+    scores
+        (N,) the higher, the rather a target.
+    positive
+        (N,) which are.
+    weights
+        (N,) 1 each, or how often each was drawn.
+    """
+    _, at = np.unique(scores, return_inverse=True)
+    true, false = np.bincount(at, weights * positive), np.bincount(at, weights * ~positive)
+    pairs = true.sum() * false.sum()
+    return float((true * (np.cumsum(false) - false / 2)).sum() / pairs) if pairs else float("nan")
 
 
 def _rings_of(crops: CropSet) -> NDArray[np.float32]:
@@ -49,14 +61,15 @@ def _rings_of(crops: CropSet) -> NDArray[np.float32]:
     return np.concatenate([pixels.mean(axis=1), pixels.std(axis=1)], axis=1)
 
 
-def _auc_of(crops: CropSet, features: NDArray[np.float32]) -> float:
+def _auc_of(crops: CropSet, features: NDArray[np.float32]) -> Interval:
     known, asked = crops.parts == "training", crops.parts == "heldout"
     spread = features[known].std(axis=0)
     scaled = (features - features[known].mean(axis=0)) / np.where(spread > 1e-6, spread, 1.0)
     design = np.column_stack([np.ones(len(scaled)), scaled]).astype(np.float64)
     positive = crops.labels == TARGET
     weights = _logistic_regression(design[known], positive[known])
-    return area_under_curve(design[asked] @ weights, positive[asked])
+    scores = design[asked] @ weights
+    return bootstrapped(crops.groups[asked], lambda drawn: area_under_curve(scores, positive[asked], drawn))
 
 
 def _logistic_regression(design: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:

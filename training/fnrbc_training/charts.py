@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.errors import UsageError
+from fnrbc_device.intervals import share
 from fnrbc_training.comparison import Outcome
 from fnrbc_training.dataset import TARGET
 
@@ -60,7 +61,7 @@ def precision_recall_chart(outcomes: Sequence[Outcome], title: str) -> bytes:
             axes.step(np.append(0, recall), np.append(1, precision), where="post", label=outcome.case.title)
         limits = (least, 1 + (1 - least) / 50)
         axes.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=limits, ylim=limits)
-        axes.legend(loc="lower left")
+    figure.axes[0].legend(loc="lower left")  # where no good network's curve runs; in the corner it would hide one
     figure.suptitle(title)
     return _png(figure)
 
@@ -73,11 +74,12 @@ def reliability_chart(outcome: Outcome) -> bytes:
     figure = _figure(width=6.0)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
-    shares = [(float(promised[bins == b].mean()), float(truth[bins == b].mean())) for b in filled]
-    axes.plot(*zip(*shares, strict=True), marker="o")
-    for b, (x, y) in zip(filled, shares, strict=True):
-        axes.annotate(str(int((bins == b).sum())), (x, y), textcoords="offset points", xytext=(6, -10))
-    axes.set(xlabel="probability of fNRBC", ylabel="share that is", title=f"{outcome.case.title}; numbers: cells")
+    for b in filled:
+        of, x = share(int(truth[bins == b].sum()), int((bins == b).sum())), float(promised[bins == b].mean())
+        axes.errorbar(x, of.value, [[of.value - of.low], [of.high - of.value]], marker="o", color="C0", capsize=3)
+        axes.annotate(str(int((bins == b).sum())), (x, of.value), textcoords="offset points", xytext=(6, -12))
+    title = f"{outcome.case.title}; numbers: cells, bars: 95 %"
+    axes.set(xlabel="probability of fNRBC", ylabel="share that is", title=title, xlim=(-0.05, 1.1))
     return _png(figure)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.errors import UsageError
+from fnrbc_device.records import Interval
 from fnrbc_training import checkpoint, metrics
 from fnrbc_training.augmentation import Augmentation
 from fnrbc_training.baseline import background_auc
@@ -79,7 +80,7 @@ class Comparison:
     """All outcomes, and what the background alone gives away."""
 
     outcomes: tuple[Outcome, ...]
-    background: tuple[float, float]
+    background: tuple[Interval, Interval]
     """Area under the ROC curve from whole pictures' outer rings, and from crops' outer rings."""
     crops: CropSet
     epochs: int

@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.records import Image, Interval
+from fnrbc_device.vision.preprocessing import MARGIN_UM
 from fnrbc_training import bootstrap, charts, metrics
 from fnrbc_training.comparison import MORE_EPOCHS, Comparison, Outcome, Size, confusion
 from fnrbc_training.dataset import CLASSES, TARGET
 from fnrbc_training.paper import DIFFERENCES, FIGURES, INCONSISTENCIES
+from fnrbc_training.report import area
 
 TITLES: Final[dict[Size, str]] = {"paper": "At the paper's sample size", "all": "On all data"}
 
 STYLE: Final = """\
-body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:.25em .6em;text-align:left}
-figure{display:inline-block;margin:.3em;width:130px;font-size:11px;vertical-align:top;overflow-wrap:anywhere}
+body{font:15px/1.5 sans-serif;max-width:64em;margin:2em auto;padding:0 1em;color:#222}
+h3{margin-bottom:0}h2{margin-top:2em;border-bottom:1px solid #bbb}summary{cursor:pointer;margin:.6em 0}
+.wide{overflow-x:auto}table{border-collapse:collapse;margin:1em 0;font-size:14px}
+td,th{border:1px solid #bbb;padding:.25em .6em;text-align:left}th{background:#f2f2f2}td+td{white-space:nowrap}
+figure{display:inline-block;margin:.3em;width:185px;font-size:11px;vertical-align:top;overflow-wrap:anywhere}
 img.chart{max-width:100%}"""
 
 
@@ -62,6 +66,7 @@ def _page(comparison: Comparison, pictures: dict[str, bytes]) -> str:
         "<h1>P-net against the paper</h1>",
         "<p><b>For research use only. Not for use in diagnostic procedures.</b></p>",
         _about(comparison),
+        _list(tuple(_in_short(comparison, size) for size in TITLES)),
         *(part for size in TITLES for part in _sized(comparison, size, pictures)),
         "<h2>How far its probabilities can be trusted</h2>",
         _chart(pictures["reliability.png"]),
@@ -92,6 +97,17 @@ def _about(comparison: Comparison) -> str:
     )
 
 
+def _in_short(comparison: Comparison, size: Size) -> str:
+    gains = _gains(comparison, size)
+    augmented, brought_back = gains["augmentation, Net2"], gains["Net2 over Net1, with augmentation"]
+    right = figures_of(comparison.of(size, "pnet", "symmetries"))["accuracy"]
+    return (
+        f"{TITLES[size]} Net2 with augmentation is right on {percent(right)} of the cells. Its augmentation changes "
+        f"that by {percent(augmented, 'points')}: {verdict(augmented)}. The input image brought back, which Net1 "
+        f"lacks, changes it by {percent(brought_back, 'points')}: {verdict(brought_back)}."
+    )
+
+
 def _sized(comparison: Comparison, size: Size, pictures: dict[str, bytes]) -> list[str]:
     outcomes = [o for o in comparison.outcomes if o.case.size == size]
     best = comparison.of(size, "pnet", "symmetries")
@@ -110,7 +126,7 @@ def _sized(comparison: Comparison, size: Size, pictures: dict[str, bytes]) -> li
 
 
 def _methods(outcomes: list[Outcome]) -> str:
-    rows = [[o.case.title, *map(percent, figures_of(o).values()), str(_undecided(o))] for o in outcomes]
+    rows = [[o.case.title, *map(percent, figures_of(o).values()), _undecided(o)] for o in outcomes]
     return table(["network", *figures_of(outcomes[0]), "indeterminate"], rows)
 
 
@@ -128,7 +144,8 @@ def figures_of(outcome: Outcome) -> dict[str, Interval]:
     }
 
 
-def _differences(comparison: Comparison, size: Size) -> str:
+def _gains(comparison: Comparison, size: Size) -> dict[str, Interval]:
+    """By what share of the cells the first of two networks is better."""
     pairs = {
         "augmentation, Net1": (comparison.of(size, "net1", "symmetries"), comparison.of(size, "net1", "none")),
         "augmentation, Net2": (comparison.of(size, "pnet", "symmetries"), comparison.of(size, "pnet", "none")),
@@ -137,10 +154,15 @@ def _differences(comparison: Comparison, size: Size) -> str:
         ),
         "Net2 over Net1, without": (comparison.of(size, "pnet", "none"), comparison.of(size, "net1", "none")),
     }  # fmt: skip
-    rows = []
-    for name, (with_it, without) in pairs.items():
-        gained = bootstrap.difference_by_group(with_it.right, without.right, with_it.heldout.groups)
-        rows.append([name, percent(gained, "points"), verdict(gained)])
+    return {
+        name: bootstrap.difference_by_group(with_it.right, without.right, with_it.heldout.groups)
+        for name, (with_it, without) in pairs.items()
+    }
+
+
+def _differences(comparison: Comparison, size: Size) -> str:
+    gains = _gains(comparison, size)
+    rows = [[name, percent(gained, "points"), verdict(gained)] for name, gained in gains.items()]
     return table(["what", "accuracy gained", "which says"], rows)
 
 
@@ -161,15 +183,21 @@ def _beside(comparison: Comparison) -> str:
 
 
 def _calibration(outcome: Outcome) -> str:
-    ece = metrics.expected_calibration_error(outcome.probabilities[:, TARGET], outcome.positive)
-    return f"Expected calibration error of {outcome.case.title}, on all data: {100 * ece:.2f} %."
+    promised, truth = outcome.probabilities[:, TARGET], outcome.positive
+    error = bootstrap.bootstrapped(
+        outcome.heldout.groups, lambda weights: metrics.expected_calibration_error(promised, truth, weights)
+    )
+    return (
+        f"Expected calibration error of {outcome.case.title}, on all data: {percent(error)}. The diagram's bars are "
+        "exact (Clopper-Pearson) and take cells as independent."
+    )
 
 
-def _background(areas: tuple[float, float]) -> str:
+def _background(areas: tuple[Interval, Interval]) -> str:
     return (
         "A logistic regression that sees nothing but the colours of the outer ring reaches an area under the ROC curve "
-        f"of {areas[0]:.3f} on whole pictures (chance is 0.5), and of {areas[1]:.3f} on the crops that the networks "
-        "see, in which all that is not the cell was replaced."
+        f"of {area(areas[0])} on whole pictures (chance is 0.5), and of {area(areas[1])} on the crops that the "
+        f"networks see, in which all that is further than {MARGIN_UM:g} um from the nucleus was replaced."
     )
 
 
@@ -183,20 +211,23 @@ def _gallery(outcome: Outcome) -> str:
     wrong = np.flatnonzero(~outcome.right)
     figures = "".join(_error(outcome, int(row)) for row in wrong)
     title = f"{TITLES[outcome.case.size]}: {outcome.case.title}, {len(wrong)} of {len(outcome.heldout)}"
-    return f"<details open><summary>{title}</summary>{figures}</details>"
+    # What is read first is open: the network that the paper ends with.
+    shown = " open" if (outcome.case.net, outcome.case.augmentation) == ("pnet", "symmetries") else ""
+    return f"<details{shown}><summary>{title}</summary>{figures}</details>"
 
 
 def _error(outcome: Outcome, row: int) -> str:
     heldout = outcome.heldout
-    said = f"{CLASSES[heldout.labels[row]]}; fNRBC with {outcome.probabilities[row, TARGET]:.2f}"
+    said = f"labelled {CLASSES[heldout.labels[row]]}; probability of fNRBC {outcome.probabilities[row, TARGET]:.2f}"
     picture = _source(_png(heldout.crops[row]))
     return f'<figure><img src="{picture}" alt=""><br>{escape(str(heldout.names[row]))}<br>{said}</figure>'
 
 
-def _undecided(outcome: Outcome) -> int:
+def _undecided(outcome: Outcome) -> str:
     low, high = outcome.band
     wanted = outcome.probabilities[:, TARGET]
-    return int(((wanted >= low) & (wanted < high)).sum())
+    undecided = (wanted >= low) & (wanted < high)
+    return f"{undecided.sum()}: {percent(bootstrap.share_by_group(undecided, outcome.heldout.groups))}"
 
 
 def percent(interval: Interval, unit: str = "%") -> str:
@@ -210,7 +241,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     def line(cells: list[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+    return f'<div class="wide"><table>{line(head, "th")}{"".join(line(row, "td") for row in rows)}</table></div>'
 
 
 def _list(sentences: tuple[str, ...]) -> str:

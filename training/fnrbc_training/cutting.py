@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.pictures import PictureReader
+from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Detection, Field, Image
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID, crop
@@ -153,12 +153,20 @@ def _seen(
         )
     reader, done = PictureReader(), 0
     for picture, among in itertools.groupby(cells, key=lambda cell: cell.path):
-        image = reader.read(picture)
+        image = _read(reader, picture)
         field = None if about.crops else Segmenter(about.pixel_size_um).segment(image)
         for cell in among:
             done += 1
             progress(f"cutting {_title(path)}", done, len(cells))
             yield cell, image, field
+
+
+def _read(reader: PictureReader, path: Path) -> Image:
+    """Read a picture; a refusal also says which folder it is in, for classes may have files of one name."""
+    try:
+        return reader.read(path)
+    except UnreadablePictureError as error:
+        raise UnreadablePictureError(f"in {path.parent}: {error}") from error
 
 
 def _row(cell: Labelled, image: Image, field: Field, digest: int, pixel_size_um: float) -> _Row | None:

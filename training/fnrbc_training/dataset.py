@@ -10,6 +10,7 @@ a manifest are given parts of about the same sizes. Near duplicates follow the f
 import hashlib
 import json
 import zipfile
+import zlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -150,11 +151,15 @@ def load(path: Path) -> CropSet:
         It is missing, no set, or was cut by another recipe than this software's.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a file open that proves to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))
             columns = {name: archive[name] for name in COLUMNS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is no set of crops ({error}); make it with fnrbc-train cut") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); make it with fnrbc-train cut") from None
+    # numpy would advise to run code out of the file: its words are not passed on.
+    except (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
+        raise UsageError(f"{path} is no set of crops, or was cut off; make it with fnrbc-train cut") from None
     if about["preprocessing_id"] != PREPROCESSING_ID:
         raise UsageError(
             f"{path} was cut by the recipe {about['preprocessing_id']!r}, "

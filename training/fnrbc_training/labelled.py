@@ -75,7 +75,8 @@ def _of_class(folder: Path) -> Iterator[Path]:
     found = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES), key=_file_number)
     if len(found) < FEWEST_PICTURES:
         raise UsageError(
-            f"class folder {folder} holds {len(found)} pictures; {FEWEST_PICTURES} are needed at least, "
+            f"class folder {folder} holds {len(found) or 'no'} picture{'' if len(found) == 1 else 's'}; "
+            f"{FEWEST_PICTURES} are needed at least, "
             f"or take its line out of {DESCRIPTION}"
         )
     yield from found

@@ -95,7 +95,7 @@ def measure(
         accuracy=share(int(right.sum()), len(labels)),
         sensitivity=share(int(right[positive].sum()), int(positive.sum())),
         specificity=share(int(right[~positive].sum()), int((~positive).sum())),
-        ece=expected_calibration_error(probabilities[:, target], positive),
+        ece=expected_calibration_error(probabilities[:, target], positive, np.ones(len(labels))),
         n=len(labels),
         indeterminate=int(undecided.sum()),
         confusion=_confusion(decided, originals, classes),
@@ -110,11 +110,23 @@ def rightly_decided(
     return np.asarray(((decided == target) == (labels == target)) & (decided != UNDECIDED))
 
 
-def expected_calibration_error(probabilities: Probabilities, truth: NDArray[np.bool_]) -> float:
-    """Mean distance between what a probability promises and what comes true, over 15 equal bins."""
+def expected_calibration_error(
+    probabilities: Probabilities, truth: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> float:
+    """Mean distance between what a probability promises and what comes true, over 15 equal bins.
+
+    Parameters
+    ----------
+    probabilities
+        (N,) 0..1.
+    truth
+        (N,) what came true.
+    weights
+        (N,) 1 each, or how often each was drawn.
+    """
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    gaps = [abs(probabilities[bins == b].sum() - truth[bins == b].sum()) for b in range(BINS)]
-    return float(sum(gaps) / max(len(truth), 1))
+    gaps = np.bincount(bins, weights * (probabilities - truth), BINS)
+    return float(np.abs(gaps).sum() / max(weights.sum(), 1.0))
 
 
 def softmax(logits: Probabilities, temperature: float) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from fnrbc_device.records import Interval
+from fnrbc_device.vision.preprocessing import MARGIN_UM
 from fnrbc_training.dataset import Source
 from fnrbc_training.metrics import SENSITIVITY, Performance
 
@@ -30,7 +31,7 @@ def model_card(
     about: dict[str, Any],
     performance: Performance,
     sources: Sequence[Source],
-    background: tuple[float, float],
+    background: tuple[Interval, Interval],
     parameters: int,
     false_positives: tuple[float, ...],
 ) -> str:
@@ -45,7 +46,7 @@ def model_card(
     sources
         What it learned from.
     background
-        Areas under the ROC curve of the background-only baseline: of whole pictures, of crops.
+        Areas under the ROC curve of the background-only baseline, over whole groups: of whole pictures, of crops.
     parameters
         Of the network.
     false_positives
@@ -76,8 +77,9 @@ def model_card(
         _confusion_table(performance.confusion),
         "## What the background gives away",
         "A logistic regression on nothing but the colours of the held-out pictures' outer ring reaches "
-        f"an area under the ROC curve of {background[0]:.3f} (chance is 0.5); on the outer ring of the "
-        f"crops, in which all that is not the cell was replaced, {background[1]:.3f}.",
+        f"an area under the ROC curve of {area(background[0])} (chance is 0.5); on the outer ring of the "
+        f"crops, in which all that is further than {MARGIN_UM:g} um from the nucleus was replaced, "
+        f"{area(background[1])}. Intervals are 95 %, over whole groups.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -116,6 +118,11 @@ def _figures_table(performance: Performance) -> str:
         ("indeterminate", f"{performance.indeterminate} of {performance.n}"),
     ]
     return "\n".join(["| figure | value (95 % interval) |", "|---|---|", *(f"| {n} | {v} |" for n, v in rows)])
+
+
+def area(interval: Interval) -> str:
+    """Write an area under a curve with its interval."""
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _percent(interval: Interval) -> str:

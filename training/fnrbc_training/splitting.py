@@ -76,7 +76,7 @@ def contradictions(crops: CropSet) -> str:
         f"{crops.names[a]} ({CLASSES[crops.labels[a]]}) and {crops.names[b]} ({CLASSES[crops.labels[b]]})"
         for a, b in torn
     ]
-    return _listed(named, "pairs") if named else ""
+    return _listed(named, "pair") if named else ""
 
 
 def require_no_leak(crops: CropSet) -> None:
@@ -89,12 +89,12 @@ def require_no_leak(crops: CropSet) -> None:
     """
     split = [g for g in np.unique(crops.groups) if len(np.unique(crops.parts[crops.groups == g])) > 1]
     if split:
-        raise UsageError(f"the split leaks: {_listed(split, 'groups')} on two sides; give each one part")
+        raise UsageError(f"the split leaks: {_listed(split, 'group')} on two sides; give each one part")
     pairs = _pairs(crops)
     leaking = pairs[crops.parts[pairs[:, 0]] != crops.parts[pairs[:, 1]]]
     if len(leaking):
         named = [f"{crops.names[a]} ({crops.parts[a]}) and {crops.names[b]} ({crops.parts[b]})" for a, b in leaking]
-        raise UsageError(f"the split leaks: {_listed(named, 'pairs look alike')}; put each pair on one side")
+        raise UsageError(f"the split leaks: {_listed(named, 'look-alike pair')} on two sides; put each pair on one")
 
 
 def _pairs(crops: CropSet) -> NDArray[np.int64]:
@@ -106,4 +106,4 @@ def _pairs(crops: CropSet) -> NDArray[np.int64]:
 
 def _listed(names: Sequence[str], what: str) -> str:
     more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{len(names)} {what} ({'; '.join(names[:NAMED])}{more})"
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({'; '.join(names[:NAMED])}{more})"

@@ -116,10 +116,13 @@ def fit(
     Raises
     ------
     UsageError
-        The set cannot be split, its split leaks, or the unfinished training beside ``out`` is another one.
+        The set cannot be split, its split leaks, ``out`` is a folder, or the unfinished training
+        beside it is another one.
     FnrbcError
         The checkpoint cannot be written; the last one is intact.
     """
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; give the name of a file, such as {out / 'pnet.pt'}")
     require_learnable(crops)
     require_no_leak(crops)
     torch.set_num_threads(THREADS)

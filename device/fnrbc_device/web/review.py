@@ -34,16 +34,20 @@ SESSIONS_LISTED: Final = 20
 """Of the newest, to choose from; the page of sessions lists all."""
 
 
+BEYOND: Final = 2**53
+"""No number of a cell or a record is as large, and none larger can be asked of the database."""
+
+
 class Asked(BaseModel):
     """What a browser asks for: a decision on a cell, or that one is taken back."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     session: Annotated[str, Field(max_length=64)]
-    cell: Annotated[int, Field(ge=1, lt=2**53)]
+    cell: Annotated[int, Field(ge=1, lt=BEYOND)]
     decision: Literal[Judgement, "undone"]
     class_name: Annotated[str, Field(max_length=256)] = ""
-    undoes: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    undoes: Annotated[int, Field(ge=0, lt=BEYOND)] = 0
     """``seq`` of the decision that is taken back."""
     reader: Reader = 1
     note: Annotated[str, Field(max_length=256)] = ""
@@ -129,7 +133,8 @@ def _crop(instrument: Instrument) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
         with _refusals(404), reading(_journal(instrument)) as connection:
-            png = reviews.crop(connection, request.path_params["session"], request.path_params["cell"])
+            cell = min(request.path_params["cell"], BEYOND)
+            png = reviews.crop(connection, request.path_params["session"], cell)
         if png is None:
             raise HTTPException(404, "no picture of this cell was kept")
         return Response(png, media_type="image/png")

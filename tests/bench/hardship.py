@@ -1,6 +1,6 @@
 """A minute of kills of the daemon, the broker and the follower over a bad network; the copy must be the journal.
 
-``python tests/bench/chaos.py [--seconds 60] [--seed N] [--json]``; exit code 1 where a record is missing or double.
+``python tests/bench/hardship.py [--seconds 60] [--seed N] [--json]``; exit code 1 where a record is missing or double.
 """
 
 import argparse
