@@ -51,14 +51,15 @@ def run_service(config: Config) -> None:
             raise ConfigError(
                 f"state_dir {config.state_dir} cannot be made ({error.strerror}); choose one that can"
             ) from error
-        page = _page(config, live, control, stack)
+        pixel_size_um = require_known_pixel_size(
+            config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError
+        )
+        page = _page(config, _instrument(config, live, control, pixel_size_um), stack)
         chosen = bundle_for(config)
         setup = Setup(
             source=source,
             bundle=load_bundle(chosen, config.bundle_key),
-            pixel_size_um=require_known_pixel_size(
-                config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError
-            ),
+            pixel_size_um=pixel_size_um,
             journal_path=config.state_dir / "journal.sqlite",
             mqtt=config.mqtt,
             live=live,
@@ -75,16 +76,18 @@ def run_service(config: Config) -> None:
         )
         does = "counting" if config.session.start == "at_once" else "ready"
         started = f"{does}; page: {page.url}" if page else does
-        tally = Daemon(setup).run(stop, lambda: print(started, flush=True))
-    print(f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes")
+        daemon = Daemon(setup)
+        tally = daemon.run(stop, lambda: print(started, flush=True))
+    counted = f"session ended: {tally.cells} cells, {tally.fnrbc} fNRBC, {tally.leukocytes} leukocytes"
+    print(counted if daemon.session_id else "ended; no session was started")
 
 
-def _page(config: Config, live: LiveView, control: SessionControl, stack: ExitStack) -> WebServer | None:
-    web, journal_path = config.web, config.state_dir / "journal.sqlite"
+def _page(config: Config, instrument: Instrument, stack: ExitStack) -> WebServer | None:
+    web = config.web
     if not web.enabled:
         return None
-    access = Access(web.access(config.state_dir), journal_path, config.mqtt.device)
-    page = WebServer(live, web.host, web.port, _instrument(config, live, control), access)
+    access = Access(web.access(config.state_dir), instrument.journal_path, config.mqtt.device)
+    page = WebServer(instrument.live, web.host, web.port, instrument, access)
     page.start()
     stack.callback(page.stop)
     if words := certificates.warning(web.cert_file, SystemClock().utc()):
@@ -92,14 +95,14 @@ def _page(config: Config, live: LiveView, control: SessionControl, stack: ExitSt
     return page
 
 
-def _instrument(config: Config, live: LiveView, control: SessionControl) -> Instrument:
+def _instrument(config: Config, live: LiveView, control: SessionControl, pixel_size_um: float) -> Instrument:
     return Instrument(
         live=live,
         control=control,
         journal_path=config.state_dir / "journal.sqlite",
         site=config.mqtt.site,
         device=config.mqtt.device,
-        pixel_size_um=config.camera.pixel_size_um or 0.1,
+        pixel_size_um=pixel_size_um,
         objectives={one.name: one.pixel_size_um for one in config.objectives},
     )
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
@@ -316,6 +317,24 @@ port = 0
     assert done.returncode == 0, done.stderr
     assert "session ended" in done.stdout
     assert (tmp_path / "state" / "journal.sqlite").exists()
+
+
+def test_a_daemon_that_people_start_names_the_cameras_own_pixel_size_and_ends_when_told_to(pan, tmp_path):
+    config = tmp_path / "fnrbc.toml"
+    config.write_text(
+        f'state_dir = "{tmp_path}/state"\n[session]\nstart = "by_hand"\n[camera]\nkind = "replay"\npath = "{pan}"\n'
+        "pixel_size_um = 0.125\n[mqtt]\nenabled = false\n[web]\nport = 0\n"
+    )
+    command = [sys.executable, "-m", "fnrbc_device.cli", "run", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
+        address = daemon.stdout.readline().split()[-1]
+        form = httpx.get(f"{address}sessions/new", timeout=30).text
+        daemon.send_signal(signal.SIGTERM)
+        said = daemon.communicate(timeout=60)[0]
+
+    assert "(0.125 &micro;m a pixel)" in form
+    assert daemon.returncode == 0
+    assert "no session was started" in said
 
 
 def test_demo_ends_by_itself_after_its_seconds_and_tells_how_to_listen():

@@ -17,7 +17,7 @@ class Instrument:
     """The record; None where only the live view is shown. The file may not be there yet."""
     site: str = "lab"
     device: str = "fnrbc"
-    pixel_size_um: float = 0.1
-    """The camera's own."""
+    pixel_size_um: float | None = None
+    """The camera's own; None where the pages need not know it."""
     objectives: dict[str, float] = field(default_factory=dict)
     """Pixel sizes in um by the names of the objectives that a session may choose."""
