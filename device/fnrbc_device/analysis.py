@@ -7,27 +7,25 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Final
 
 import cv2
 
 from fnrbc_device.counting.counter import Counter
 from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.marks import mark_of
 from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper
-from fnrbc_device.errors import ObjectiveError, RegistrationError, UsageError
+from fnrbc_device.errors import ObjectiveError, RegistrationError
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.manifest import Manifest
 from fnrbc_device.records import (
-    INDETERMINATE,
     BadFrame,
     CountEvent,
     Detection,
     Field,
     Frame,
     Join,
-    Mark,
     Pose,
     Rejection,
     Step,
@@ -39,17 +37,13 @@ from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.gate import Gate
 from fnrbc_device.vision.measuring import measure
 from fnrbc_device.vision.pace import FAST_SHARE, Pace, Speed
+from fnrbc_device.vision.pixelsize import require_pixel_size
 from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce
 from fnrbc_device.vision.registration import Placement, Registration
 from fnrbc_device.vision.segmentation import Segmenter
 
 _log = logging.getLogger(__name__)
-
-SMALLEST_PIXEL_UM: Final = 0.01
-LARGEST_PIXEL_UM: Final = 1.0
-"""Beyond it a nucleus of 5 um has fewer than five pixels, and no one can tell it from dirt."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Look:
@@ -296,27 +290,7 @@ class Analyser:
         self.tally_keeper.add_frame(None)
         for event in events:
             self.tally_keeper.add_event(event)
-        marks = [_mark(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
+        marks = [mark_of(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
         tally, stages_ms = self.tally(), watch.stages_ms
         paced = speed.limit_um_s, speed.hurried
         return Step(frame, pose, None, marks, events, tally, speed.um_s, sharpness, stages_ms, *paced, joins)
-
-
-def require_pixel_size(pixel_size_um: float) -> None:
-    """Refuse a pixel size that no microscope on cells has."""
-    if not SMALLEST_PIXEL_UM <= pixel_size_um <= LARGEST_PIXEL_UM:
-        raise UsageError(
-            f"the pixel size is {pixel_size_um} um, outside {SMALLEST_PIXEL_UM}..{LARGEST_PIXEL_UM}; "
-            "divide the camera's pixel by the magnification, e.g. 3.45 um / 40 = 0.086"
-        )
-
-
-def _mark(cell: Cell, detection: Detection, pixel_size_um: float) -> Mark:
-    row, col = detection.centre_rc
-    radius = cell.diameter_um / 2 / pixel_size_um
-    counted = cell.settled
-    if counted is None:
-        return Mark(cell.number, "", "open", row, col, radius, 0.0)
-    verdict = counted.verdict
-    role = "indeterminate" if verdict.class_name == INDETERMINATE else verdict.role
-    return Mark(cell.number, verdict.class_name, role, row, col, radius, verdict.probability)

@@ -10,11 +10,10 @@ from typing import Final
 
 import cv2
 
-from fnrbc_device.analysis import require_pixel_size
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.errors import FnrbcError, SourceError, UsageError
 from fnrbc_device.records import BadFrame, Frame, Rejection
-from fnrbc_device.vision.pixelsize import PixelSizeEstimate, RedCellRuler
+from fnrbc_device.vision.pixelsize import PixelSizeEstimate, RedCellRuler, require_pixel_size
 
 STRIDE_FRAMES: Final = 10
 """Frames from the first look to the second; each later gap is one stride longer. A moving hand brings a new field into

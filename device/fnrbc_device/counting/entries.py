@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.counting.audit import Kind, add_link
 from fnrbc_device.counting.history import History, Kept, as_png
-from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, journal_error, roll_back
+from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, roll_back
+from fnrbc_device.counting.trouble import journal_error
 from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
 from fnrbc_device.publishing.topics import LOG_CELL, LOG_SESSION
 from fnrbc_device.records import BadFrame, CountEvent, Role, Step

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.counting.recount import recount, standing
-from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of, journal_error
+from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of
+from fnrbc_device.counting.trouble import journal_error
 from fnrbc_device.errors import JournalError
 from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, Tally
 from fnrbc_device.vision.plates import Plate

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.counting.schema import journal_error
+from fnrbc_device.counting.trouble import journal_error
 from fnrbc_device.errors import JournalError
 
 WAIT_S: Final = 5.0

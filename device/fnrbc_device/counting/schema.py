@@ -1,21 +1,17 @@
 """The tables of the journal, and opening its file: one SQLite database a device."""
 
 import secrets
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.counting.review_table import REVIEW_TABLE
-from fnrbc_device.errors import DiskFullError, JournalError
+from fnrbc_device.counting.trouble import BUSY_S, journal_error
+from fnrbc_device.errors import JournalError
 from fnrbc_device.records import CountEvent, Verdict
 
 SCHEMA_VERSION: Final = 3
 """Counts up with every change of the tables. A file of another version is refused, never guessed at."""
-
-BUSY_S: Final = 5.0
-"""How long one writer waits for the other. Neither holds the file while it waits for anything else; the
-longest transaction measured (20 acknowledgements) takes 1 ms."""
 
 WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """The write-ahead file is cut back to this after a burst."""
@@ -227,36 +223,6 @@ def roll_back(connection: sqlite3.Connection) -> None:
     """Undo what was begun. After a full disk SQLite has done so already, and a ROLLBACK would hide why."""
     if connection.in_transaction:
         connection.execute("ROLLBACK")
-
-
-def journal_error(path: Path, error: Exception) -> JournalError:
-    """Say what SQLite or the system refused, with the cure that fits."""
-    words = str(error)
-    kind = DiskFullError if _is_full(words) else JournalError
-    return kind(f"the journal {path} cannot be used: {error}; {_cure(path, words)}")
-
-
-def _is_full(words: str) -> bool:
-    return "full" in words or "disk I/O" in words or "No space" in words
-
-
-def _cure(path: Path, words: str) -> str:
-    if _is_full(words):
-        return f"{_free_mb(path)} MB are free there: free some, or set the state folder on a larger disk"
-    if "readonly" in words or "unable to open" in words or "denied" in words or "Read-only" in words:
-        return "let this user write to the file and its folder, or choose another state folder"
-    if "not a database" in words or "malformed" in words or "can't decode" in words:
-        return "the file is damaged or something else: move it away, and a new one is made"
-    if "locked" in words:
-        return f"another process has held it for {BUSY_S:.0f} s: end it"
-    return "check the file and the disk below it"
-
-
-def _free_mb(path: Path) -> int:
-    try:
-        return shutil.disk_usage(path.parent).free // 1_000_000
-    except OSError:
-        return 0
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

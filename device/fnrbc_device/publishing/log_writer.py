@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.counting.audit import Kind, add_link
-from fnrbc_device.counting.schema import journal_error, open_database, roll_back
+from fnrbc_device.counting.schema import open_database, roll_back
+from fnrbc_device.counting.trouble import journal_error
 from fnrbc_device.publishing.payloads import Record
 
 MAX_TEXT: Final = 256

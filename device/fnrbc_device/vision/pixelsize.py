@@ -11,9 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Image
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.reduction import Reduced, glass_colour
+
+SMALLEST_PIXEL_UM: Final = 0.01
+LARGEST_PIXEL_UM: Final = 1.0
+"""Beyond it a nucleus of 5 um has fewer than five pixels, and no one can tell it from dirt."""
 
 RED_CELL_UM: Final = 7.2
 """Mean diameter of an adult's red cells on a dry smear. C. Price-Jones, Red Blood Cell Diameters, Oxford 1933."""
@@ -62,6 +67,15 @@ ENOUGH_CELLS: Final = 120
 
 MOST_LOOKS: Final = 6
 """Frames with red cells that are measured at most: what six fields do not show, a seventh hardly will."""
+
+
+def require_pixel_size(pixel_size_um: float) -> None:
+    """Refuse a pixel size that no microscope on cells has."""
+    if not SMALLEST_PIXEL_UM <= pixel_size_um <= LARGEST_PIXEL_UM:
+        raise UsageError(
+            f"the pixel size is {pixel_size_um} um, outside {SMALLEST_PIXEL_UM}..{LARGEST_PIXEL_UM}; "
+            "divide the camera's pixel by the magnification, e.g. 3.45 um / 40 = 0.086"
+        )
 
 
 @dataclass(frozen=True, slots=True)
