@@ -252,11 +252,11 @@ class Publisher:
         """Turn by turn: send what is due, note what was answered, tell who flushes."""
         counted_at_s = time.monotonic()
         while not self._stopping.is_set():
+            self._try_refused_again(conversation, connection)
             asked = self._flush_asked
             idle = conversation.turn(LOOK_S, urgent=asked > self._flush_done)
             self._take_account(conversation, office)
             office.keep_house(self._reported)
-            self._try_refused_again(conversation, connection)
             if idle or time.monotonic() - counted_at_s > LOOK_S:
                 self._note(backlog=office.outbox.backlog())
                 counted_at_s = time.monotonic()

@@ -80,6 +80,8 @@ class Voice:
         self, session_id: str, started: datetime, log_seq: int, specimen: str = "", state: SessionState = "running"
     ) -> None:
         """Say that a session of a specimen, whose id is told as a hash alone, runs or goes on paused."""
+        if (session_id, state) == (self._session, self._state):
+            return  # said already, before the publisher spoke
         self._session, self._specimen, self._started_utc = session_id, specimen, iso_utc(started)
         self._started_s = self._clock.monotonic_s()
         if self._publisher is not None:

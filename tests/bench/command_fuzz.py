@@ -1,6 +1,6 @@
 """A hundred thousand fuzzed commands for a daemon over a real broker: what they change, and what they leave behind.
 
-``python tests/bench/fuzzing.py [--commands 100000] [--seed N] [--json]``; exit code 1 where one of them had an effect.
+``python tests/bench/command_fuzz.py [--commands 100000] [--seed N] [--json]``; exit code 1 where one had an effect.
 The daemon counts nothing meanwhile, so that all that grows is the commands'. Each is stale at best.
 """
 
