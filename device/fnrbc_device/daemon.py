@@ -21,7 +21,7 @@ from fnrbc_device.control import SessionControl, SessionPlan
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.disk import RecordSettings
-from fnrbc_device.errors import DiskFullError, SourceError
+from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
@@ -32,11 +32,12 @@ from fnrbc_device.pipeline import Capture, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
-from fnrbc_device.records import BadFrame, Frame, Tally
-from fnrbc_device.session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts, Session
-from fnrbc_device.showing import NO_SESSION, NOTHING_COUNTED, About, Showing, looked_at
+from fnrbc_device.records import Tally
+from fnrbc_device.session import Parts, Session
+from fnrbc_device.showing import NO_SESSION, NOTHING_COUNTED, About, Showing
 from fnrbc_device.systemd import Notifier
 from fnrbc_device.vitals import read_vitals
+from fnrbc_device.waiting import Waiting
 from fnrbc_device.web.live import LiveView
 
 JOIN_TIMEOUT_S: Final = 5.0
@@ -93,8 +94,6 @@ class Daemon:
         self._box = FrameBox()
         self._health = HealthMonitor()
         self._full: DiskFullError | None = None
-        self._seen_s = self._clock.monotonic_s()
-        self._told = NO_SESSION
         self.session_id = ""
         """Of the newest session; empty before the first."""
 
@@ -198,70 +197,19 @@ class Daemon:
 
     def _sessions(self, parts: Parts, opening: Opening | None, classifier: Classifier) -> Tally:
         """Count session after session, until the source or the process ends."""
-        tally = NOTHING_COUNTED
-        while opening := opening or self._wait_for_start(parts, classifier):
+        tally, told = NOTHING_COUNTED, NO_SESSION
+        waiting = Waiting(
+            parts,
+            lambda plan, first_frame: parts.logbook.begin(self._meta(plan), self._analysers(classifier), first_frame),
+            at_the_end="leave" if self._setup.start == "at_once" else "stay",
+        )
+        while opening := opening or waiting.for_start(told):
             self.session_id = opening.session
             session = Session(parts, opening)
-            tally, self._full, opening = session.run(), session.full, None
-            self._told = session.told
+            tally, self._full, told, opening = session.run(), session.full, session.told, None
             if self._full is not None:
                 break
         return tally
-
-    def _wait_for_start(self, parts: Parts, classifier: Classifier) -> Opening | None:
-        """Show what the camera sees until somebody starts a session; None where the process shall end."""
-        while not (parts.stop.is_set() or self._is_over()):
-            frame = None
-            if parts.capture.waits or self._box.ended:  # a recording is not used up by looking
-                parts.control.wait("starting", TAKE_TIMEOUT_S)
-            else:
-                frame = self._look(parts)
-            parts.capture.raise_live_fault()
-            parts.logbook.look_at_room()
-            if parts.logbook.low:
-                self._health.note("disk_low", self._clock.monotonic_s())
-            parts.foot.follow()
-            if parts.control.state == "starting":
-                opening = self._begun(parts, classifier, frame.index if frame else 0)
-                if opening is not None:
-                    return opening
-            state = parts.control.state
-            told = self._told if state == "finished" else NO_SESSION
-            health = parts.showing.show(looked_at(frame), state, "ready", told)
-            parts.foot.show(health)
-            parts.voice.tell_health(health, parts.logbook.last_seq)
-            parts.showing.alive()
-        return None
-
-    def _is_over(self) -> bool:
-        """Whether nothing is left to do: a source that ended, unless people started it and may still want to review."""
-        return self._box.ended and self._setup.start == "at_once"
-
-    def _look(self, parts: Parts) -> Frame | BadFrame | None:
-        """Take the newest frame, which nothing counts."""
-        arrival, _ = parts.box.take(TAKE_TIMEOUT_S)
-        parts.capture.take_gaps()
-        now = self._clock.monotonic_s()
-        if arrival is not None:
-            self._seen_s = now
-        if parts.capture.trouble or now - self._seen_s > CAMERA_TIMEOUT_S:
-            parts.health.note(parts.capture.trouble or "camera_lost", now)
-        return arrival.frame if arrival else None
-
-    def _begun(self, parts: Parts, classifier: Classifier, first_frame: int) -> Opening | None:
-        """Begin what was asked for; None where there is no room or no camera, which the page then says."""
-        parts.voice.say_state("starting", parts.logbook.last_seq)
-        try:
-            if self._box.ended:
-                raise SourceError("the recording is at its end; start the daemon again")
-            return parts.logbook.begin(self._meta(parts.control.plan), self._analysers(classifier), first_frame)
-        except (DiskFullError, SourceError) as error:
-            _log.error("no session was begun: %s", error)
-            reason = "disk_low" if isinstance(error, DiskFullError) else "camera_lost"
-            self._health.note(reason, self._clock.monotonic_s())
-            parts.control.enter("idle")
-            parts.voice.say_state("idle", parts.logbook.last_seq)
-            return None
 
     def _analysers(self, classifier: Classifier) -> Callable[[float], Analyser]:
         return lambda pixel_size_um: Analyser(pixel_size_um, classifier, self._setup.bundle.manifest)

@@ -1,0 +1,106 @@
+"""Between sessions: what the camera sees is shown, and nothing is counted, until somebody starts one."""
+
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+from fnrbc_device.control import SessionPlan
+from fnrbc_device.errors import DiskFullError, SourceError
+from fnrbc_device.logbook import Opening
+from fnrbc_device.records import BadFrame, Frame
+from fnrbc_device.session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts
+from fnrbc_device.showing import NO_SESSION, Told, looked_at
+
+Begin = Callable[[SessionPlan, int], Opening]
+"""Begins a session as planned, from a frame's number on."""
+
+AtTheEnd = Literal["leave", "stay"]
+"""What to do when the source has no more frames: people may still want to review."""
+
+_log = logging.getLogger(__name__)
+
+
+class Waiting:
+    """Waits for a session to be asked for, and begins it.
+
+    Parameters
+    ----------
+    parts
+        What the daemon runs on.
+    begin
+        Raises DiskFullError or SourceError where no session can be begun.
+    at_the_end
+        Whether to go on waiting when the source has ended.
+    """
+
+    def __init__(self, parts: Parts, begin: Begin, at_the_end: AtTheEnd) -> None:
+        self._parts = parts
+        self._begin = begin
+        self._at_the_end = at_the_end
+        self._seen_s = 0.0
+
+    def for_start(self, told: Told) -> Opening | None:
+        """Show what the camera sees until somebody starts a session; None where the process shall end.
+
+        Parameters
+        ----------
+        told
+            The last session as it was shown; it stays in sight while it is the newest.
+        """
+        parts = self._parts
+        self._seen_s = parts.clock.monotonic_s()
+        while not (parts.stop.is_set() or self._is_over()):
+            frame = self._look()
+            parts.capture.raise_live_fault()
+            parts.logbook.look_at_room()
+            if parts.logbook.low:
+                parts.health.note("disk_low", parts.clock.monotonic_s())
+            parts.foot.follow()
+            if parts.control.state == "starting":
+                opening = self._begun(frame.index if frame else 0)
+                if opening is not None:
+                    return opening
+            self._show(frame, told)
+        return None
+
+    def _is_over(self) -> bool:
+        return self._parts.box.ended and self._at_the_end == "leave"
+
+    def _look(self) -> Frame | BadFrame | None:
+        """Take the newest frame, which nothing counts; None where there is none, or looking would use it up."""
+        parts = self._parts
+        if parts.capture.waits or parts.box.ended:
+            parts.control.wait("starting", TAKE_TIMEOUT_S)
+            return None
+        arrival, _ = parts.box.take(TAKE_TIMEOUT_S)
+        parts.capture.take_gaps()
+        now = parts.clock.monotonic_s()
+        if arrival is not None:
+            self._seen_s = now
+        if parts.capture.trouble or now - self._seen_s > CAMERA_TIMEOUT_S:
+            parts.health.note(parts.capture.trouble or "camera_lost", now)
+        return arrival.frame if arrival else None
+
+    def _begun(self, first_frame: int) -> Opening | None:
+        """Begin what was asked for; None where there is no room or no camera, which the page then says."""
+        parts = self._parts
+        parts.voice.say_state("starting", parts.logbook.last_seq)
+        try:
+            if parts.box.ended:
+                raise SourceError("the recording is at its end; start the daemon again")
+            return self._begin(parts.control.plan, first_frame)
+        except (DiskFullError, SourceError) as error:
+            _log.error("no session was begun: %s", error)
+            reason = "disk_low" if isinstance(error, DiskFullError) else "camera_lost"
+            parts.health.note(reason, parts.clock.monotonic_s())
+            parts.control.enter("idle")
+            parts.voice.say_state("idle", parts.logbook.last_seq)
+            return None
+
+    def _show(self, frame: Frame | BadFrame | None, told: Told) -> None:
+        parts = self._parts
+        state = parts.control.state
+        health = parts.showing.show(looked_at(frame), state, "ready", told if state == "finished" else NO_SESSION)
+        parts.foot.show(health)
+        parts.voice.tell_health(health, parts.logbook.last_seq)
+        parts.showing.alive()
