@@ -171,7 +171,8 @@ def loop(shell: Shell, out: Path, options: argparse.Namespace) -> None:
 
 def _configure(config: Path, state: Path, slide: Path) -> None:
     config.write_text(
-        f'state_dir = "{state}"\n[camera]\nkind = "replay"\npath = "{slide / "frames"}"\npixel_size_um = {COMPOSED_UM}\n'
+        f'state_dir = "{state}"\n'
+        f'[camera]\nkind = "replay"\npath = "{slide / "frames"}"\npixel_size_um = {COMPOSED_UM}\n'
         "[web]\nenabled = false\n[mqtt]\nenabled = false\n",
         encoding="utf-8",
     )
