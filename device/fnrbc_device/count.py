@@ -211,7 +211,7 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
             "Pixel size": f"{analyser.pixel_size_um} um",
             "Pixel size by the red cells": str(counted.scale.estimate or "unknown: too few that lie alone"),
             "Counted as fNRBC from probability": manifest.threshold,
-            "Indeterminate from, up to": f"{manifest.indeterminate[0]}, {manifest.indeterminate[1]}",
+            "Indeterminate from, up to": ", ".join(f"{bound:.4g}" for bound in manifest.indeterminate),
         },
         target=manifest.classes[manifest.target].name,
     )

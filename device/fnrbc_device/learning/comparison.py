@@ -145,7 +145,7 @@ def _rows(found: Sequence[Reclassified]) -> list[Agreement]:
     parts: dict[str, Callable[[Reclassified], bool]] = {
         "All reviewed cells": lambda one: True,
         "fNRBC, as the readers say": lambda one: one.label == "target",
-        "None, as the readers say": lambda one: one.label != "target",
+        "No fNRBC, as the readers say": lambda one: one.label != "target",
         "That neither network was taught by": lambda one: not one.taught,
     }
     named = [_agreement(what, [one for one in found if belongs(one)]) for what, belongs in parts.items()]

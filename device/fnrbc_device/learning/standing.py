@@ -12,7 +12,7 @@ from fnrbc_device.bundle import Bundle
 from fnrbc_device.counting.labels import KeptCell, kept_cells
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.errors import FnrbcError
-from fnrbc_device.learning.drift import Drift, drifts, in_words
+from fnrbc_device.learning.drift import FEWEST_CROPS, Drift, drifts, in_words
 
 MOST_CROPS: Final = 500
 """Of a session, spread over its whole pan. The share of crops beyond a range is then known to 4 percentage points, and
@@ -44,6 +44,11 @@ class DriftReport:
     def is_told(self) -> bool:
         """Whether there is a difference to tell of."""
         return any(one.is_told for one in self.found)
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether there were crops enough to tell, and none."""
+        return not self.is_told and any(one.crops >= FEWEST_CROPS for one in self.found)
 
 
 class DriftReports:

@@ -1,5 +1,6 @@
 """Which cells of a count a report shows in pictures: the candidates, and those that another count has otherwise."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -7,6 +8,8 @@ from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.records import CountEvent, Image
 from fnrbc_device.reporting.difference import CountedCell, Difference
 from fnrbc_device.reporting.report import GalleryItem
+
+ABSENT: Final = "not counted"
 
 GALLERY_LIMIT: Final = 400
 """Cells shown in a report; a page with more than 400 pictures is read by no one, cells.csv holds all."""
@@ -43,16 +46,19 @@ def changed(cells: Iterable[Cell], difference: Difference, um: float) -> list[Ga
 def change_table(difference: Difference, bundle_before: str) -> Sequence[tuple[str, str]]:
     """What changed since an earlier count, as rows for a report."""
     changes = difference.changes
+    before = Counter(was.class_name for was, _ in difference.pairs if was)
+    now = Counter(one.class_name for _, one in difference.pairs if one)
     return [
         ("Model bundle of the earlier count", bundle_before),
+        *((f"{name}, then and now", f"{before[name]}, {now[name]}") for name in sorted({*before, *now})),
         ("Cells that changed", f"{changes.total()} of {len(difference.pairs)}"),
-        *((f"{was or 'not counted'} \N{RIGHTWARDS ARROW} {now or 'not counted'}", f"{number} {_cells(number)}")
-          for (was, now), number in changes.most_common()),
+        *((f"{was or ABSENT} \N{RIGHTWARDS ARROW} {is_now or ABSENT}", f"{number} {_cells(number)}")
+          for (was, is_now), number in changes.most_common()),
     ]  # fmt: skip
 
 
 def _called(cell: CountedCell | None) -> str:
-    return cell.class_name if cell else "not counted"
+    return cell.class_name if cell else ABSENT
 
 
 def _cells(number: int) -> str:

@@ -68,9 +68,9 @@ def _page(instrument: Instrument) -> Respond:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
         listed = _sessions(instrument)
-        session = request.query_params.get("session") or (listed[0][0] if listed else "")
-        if path is None or reports is None or not session:
+        if path is None or reports is None or not listed:
             return render(request, "learn_empty.html")
+        session = request.query_params.get("session") or listed[0][0]
         drift, fault = _drift(reports, session)
         comparison, damage = _comparison(path.parent)
         return render(
@@ -89,7 +89,8 @@ def _page(instrument: Instrument) -> Respond:
             number=number,
             install=f"fnrbc bundle install {shlex.quote(comparison.source)}{config}" if comparison else "",
             rollback=f"fnrbc bundle rollback{config}",
-            commands=_commands(session, config),
+            shell=f"fnrbc drift {session}{config}",
+            commands=_commands(config),
         )
 
     return respond
@@ -129,12 +130,11 @@ def _sessions(instrument: Instrument) -> list[tuple[str, str]]:
         ).fetchall()
 
 
-def _commands(session: str, config: str) -> list[Command]:
+def _commands(config: str) -> list[Command]:
     """The way from here on, in the order in which it is gone; ``config`` ends what runs on this device."""
     here, there = "on this device", "where torch is"
     cut = "fnrbc-train cut --data FOLDER --data reviewed/cells.csv --out crops.npz"
     return [
-        Command(here, "Drift as above; --bundle DIR against another one", f"fnrbc drift {session}{config}"),
         Command(here, "All reviewed sessions as a dataset", f"fnrbc reviewed --out reviewed{config}"),
         Command(there, "Their crops, and those of other labelled cells in FOLDER", cut),
         Command(there, "A network: an hour on two cores", "fnrbc-train fit --data crops.npz --out pnet.pt"),
