@@ -1,6 +1,6 @@
 """From reviewed cells to the network that counts next, through the commands that people type.
 
-    tests/bench/learning.py [--grid 9] [--epochs 6] [--every 1] [--seed 71] [--out out/bench/learning]
+    tests/bench/learning.py [--grid 9] [--epochs 40] [--every 1] [--seed 71] [--out out/bench/learning]
 
 Three slides of real cells are counted, each counted cell gets the truth's label as a person would give it, the sessions
 are signed off; these cells and the engineer's own become a network, which is compared, installed, and counts a fourth
@@ -203,7 +203,7 @@ def main() -> None:
     """Run the bench."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", type=int, default=9, help="cells along each side of a slide")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--every", type=int, default=1, help="one of so many of the engineer's own pictures")
     parser.add_argument("--seed", type=int, default=71)
     parser.add_argument("--out", type=Path, default=OUT / "learning", help="made anew")
