@@ -137,7 +137,7 @@ def _commands(config: str) -> list[Command]:
     return [
         Command(here, "All reviewed sessions as a dataset", f"fnrbc reviewed --out reviewed{config}"),
         Command(there, "Their crops, and those of other labelled cells in FOLDER", cut),
-        Command(there, "A network: ten minutes of a core for some thousand crops", "fnrbc-train fit --data crops.npz --out pnet.pt"),
+        Command(there, "A network: ten minutes of a core or so", "fnrbc-train fit --data crops.npz --out pnet.pt"),
         Command(there, "A bundle, proved against the network", "fnrbc-export onnx pnet.pt --out pnet-new"),
         Command(here, "What it makes of the reviewed cells", f"fnrbc bundle compare pnet-new{config}"),
         Command(here, "Count with it from the next session on", f"fnrbc bundle install pnet-new{config}"),
