@@ -212,8 +212,9 @@ def main() -> None:
         sys.exit(f"the bench needs real cells at {CELLS} and {COMPOSER} beside {PROJECT}; put them there")
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
-    with (options.out / "said.txt").open("w", encoding="utf-8") as said:
-        loop(Shell(said), options.out, options)
+    out = options.out.absolute()  # what the configuration names is found from anywhere
+    with (out / "said.txt").open("w", encoding="utf-8") as said:
+        loop(Shell(said), out, options)
 
 
 if __name__ == "__main__":
