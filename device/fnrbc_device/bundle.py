@@ -46,7 +46,7 @@ class Bundle:
     golden_probabilities: NDArray[np.float32]
     """(G, classes), the checkpoint's own."""
     seen: NDArray[np.uint64]
-    """(S,) sorted; first 8 bytes of the sha256 of each picture that the network was fitted to or tuned on."""
+    """(S,) sorted; ``digest_of`` each picture that the network was fitted to or tuned on."""
     model_card: str
     """Markdown, for people."""
     appearance: NDArray[np.float64] | None = None
@@ -67,6 +67,11 @@ class Bundle:
     def roles(self) -> dict[str, Role]:
         """What each class means for the count."""
         return {entry.name: entry.role for entry in self.manifest.classes}
+
+
+def digest_of(image: Image) -> int:
+    """Name a picture by its pixels: first 8 bytes of their sha256."""
+    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()[:8], "big")
 
 
 def load_bundle(path: Path | None, key: Path | None = None) -> Bundle:

@@ -74,18 +74,26 @@ def compare(
     ] = None,
     config: ConfigPath = None,
 ) -> None:
-    """Ask a bundle about the cells that people reviewed, beside the one in use; nothing is switched."""
+    """Ask a bundle about the cells that people reviewed, beside the one in use; nothing is switched.
+
+    The page's *Learn* shows the newest comparison.
+    """
     from fnrbc_device.bundle import load_bundle
+    from fnrbc_device.clock import SystemClock
     from fnrbc_device.config import load_config
     from fnrbc_device.counting.labels import of_sessions
+    from fnrbc_device.learning.comparison import compared, keep
     from fnrbc_device.learning.reclassifying import in_words, reclassify
     from fnrbc_device.verify import JOURNAL_NAME
 
     settings = load_config(config)
     before, now = (load_bundle(one, settings.bundle_key) for one in (bundle_for(settings), source))
     of_session = of_sessions(settings.state_dir / JOURNAL_NAME, session or [])
-    found = reclassify([cell for cells in of_session.values() for cell in cells], before, now)
+    cells = [cell for cells in of_session.values() for cell in cells]
+    found = reclassify(cells, before, now)
     print(in_words(found, f"{before.id[:16]}, in use", now.id[:16]))
+    at_utc = SystemClock().utc().isoformat(timespec="seconds")
+    keep(compared(found, cells, (before.id, now.id), str(source.absolute()), at_utc), settings.state_dir)
 
 
 def _store(config: "Config") -> "BundleStore":

@@ -102,7 +102,7 @@ def run(config: ConfigPath = None) -> None:
     from fnrbc_device.config import load_config
     from fnrbc_device.service import run_service
 
-    run_service(load_config(config))
+    run_service(load_config(config), config)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import fnrbc_device
 from fnrbc_device.analysis import Analyser
@@ -18,16 +18,14 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.intervals import PLANNED_WITHIN
-from fnrbc_device.records import CountEvent, Image, Step, Tally
+from fnrbc_device.records import Step, Tally
+from fnrbc_device.reporting import gallery
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
-from fnrbc_device.reporting.report import GalleryItem, Report, write_report
+from fnrbc_device.reporting.report import CHANGED, Report, write_report
 from fnrbc_device.reporting.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
 from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 from fnrbc_device.wording import RESEARCH_USE_ONLY, to_go
-
-GALLERY_LIMIT: Final = 400
-"""Candidates shown in the report; a page with more than 400 pictures is read by no one, cells.csv holds all."""
 
 Progress = Callable[[int], None]
 
@@ -46,6 +44,8 @@ class Counted:
     """What the red cells say of the pixel size."""
     difference: Difference | None = None
     """To an earlier count of the same frames, where that was asked for."""
+    bundle_before: str = ""
+    """That the earlier count was made with."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def compared(counted: Counted, earlier: Earlier) -> Counted:
     require_same_frames(earlier, counted.summary["frames"])
     difference = differ(earlier, counted.rows, counted.analyser.pixel_size_um)
     summary = {**counted.summary, "difference": difference.summary(earlier.bundle)}
-    return replace(counted, summary=summary, difference=difference)
+    return replace(counted, summary=summary, difference=difference, bundle_before=earlier.bundle)
 
 
 def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None:
@@ -190,7 +190,7 @@ def is_complete(tally: Tally) -> bool:
 
 
 def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
-    analyser, manifest = counted.analyser, bundle.manifest
+    analyser, manifest, difference = counted.analyser, bundle.manifest, counted.difference
     slide_map = analyser.slide_map
     mosaics = [slide_map.mosaic(island) for island in slide_map.islands] if slide_map else []
     return Report(
@@ -198,7 +198,9 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
         summary=counted.summary,
         cells=counted.rows,
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
-        gallery=_gallery(counted.cells, manifest.threshold, analyser.pixel_size_um),
+        gallery=gallery.candidates(counted.cells, manifest.threshold, analyser.pixel_size_um),
+        changed=gallery.changed(counted.cells, difference, analyser.pixel_size_um) if difference else (),
+        sections=[(CHANGED, gallery.change_table(difference, counted.bundle_before))] if difference else (),
         threshold=manifest.threshold,
         provenance={
             "Software": f"fnrbc {fnrbc_device.__version__}",
@@ -209,31 +211,9 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
             "Pixel size": f"{analyser.pixel_size_um} um",
             "Pixel size by the red cells": str(counted.scale.estimate or "unknown: too few that lie alone"),
             "Counted as fNRBC from probability": manifest.threshold,
-            "Indeterminate from, up to": f"{manifest.indeterminate[0]}, {manifest.indeterminate[1]}",
+            "Indeterminate from, up to": ", ".join(f"{bound:.4g}" for bound in manifest.indeterminate),
         },
         target=manifest.classes[manifest.target].name,
-    )
-
-
-def _gallery(cells: list[Cell], threshold: float, um: float) -> list[GalleryItem]:
-    """Candidates whose picture was kept; those nearest to the threshold, where there are too many."""
-    kept = [(cell, cell.settled, cell.best[0].crop) for cell in cells if cell.best and cell.settled]
-    items = [_gallery_item(cell, event, crop, um) for cell, event, crop in kept if event.verdict.is_candidate]
-    items.sort(key=lambda item: abs(item.probability - threshold))
-    return items[:GALLERY_LIMIT]
-
-
-def _gallery_item(cell: Cell, event: CountEvent, crop: Image, um: float) -> GalleryItem:
-    return GalleryItem(
-        cell=cell.number,
-        island=cell.island,
-        class_name=event.verdict.class_name,
-        probability=event.verdict.target_probability,
-        crop=crop,
-        x_um=cell.col_px * um,
-        y_um=cell.row_px * um,
-        views=cell.views,
-        diameter_um=event.diameter_um,
     )
 
 

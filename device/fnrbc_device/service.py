@@ -29,8 +29,15 @@ from fnrbc_device.web.server import WebServer
 _log = logging.getLogger(__name__)
 
 
-def run_service(config: Config) -> None:
+def run_service(config: Config, config_file: Path | None = None) -> None:
     """Count until the source ends, or SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    config
+        What it counts with.
+    config_file
+        Where that was read from, if not at its usual place: for commands that the page tells people.
 
     Raises
     ------
@@ -54,7 +61,7 @@ def run_service(config: Config) -> None:
         pixel_size_um = require_known_pixel_size(
             config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError
         )
-        page = _page(config, _instrument(config, live, control, pixel_size_um), stack)
+        page = _page(config, _instrument(config, live, control, pixel_size_um, config_file), stack)
         chosen = bundle_for(config)
         setup = Setup(
             source=source,
@@ -95,7 +102,9 @@ def _page(config: Config, instrument: Instrument, stack: ExitStack) -> WebServer
     return page
 
 
-def _instrument(config: Config, live: LiveView, control: SessionControl, pixel_size_um: float) -> Instrument:
+def _instrument(
+    config: Config, live: LiveView, control: SessionControl, pixel_size_um: float, config_file: Path | None
+) -> Instrument:
     return Instrument(
         live=live,
         control=control,
@@ -104,6 +113,8 @@ def _instrument(config: Config, live: LiveView, control: SessionControl, pixel_s
         device=config.mqtt.device,
         pixel_size_um=pixel_size_um,
         objectives={one.name: one.pixel_size_um for one in config.objectives},
+        bundle=lambda: load_bundle(bundle_for(config), config.bundle_key),
+        config_file=config_file.absolute() if config_file else None,
     )
 
 

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from fnrbc_device.bundle import load_bundle
+from fnrbc_device.bundle import digest_of, load_bundle
 from fnrbc_device.camera.pictures import PictureReader
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.records import Detection, Field
 from fnrbc_device.vision.preprocessing import CROP_PX, MARGIN_UM, crop
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_export.to_onnx import convert
-from fnrbc_training.cutting import central, digest_of, middle_of
+from fnrbc_training.cutting import central, middle_of
 from fnrbc_training.dataset import TARGET
 from fnrbc_training.description import describe
 from fnrbc_training.labelled import in_class_folders

@@ -83,6 +83,8 @@ def test_a_difference_is_told_in_plain_words_with_a_cure(bundle, changes, featur
     said = in_words(found, "s1")
     assert f"leukocyte: {words}" in said
     assert "train on them" in said
+    alike = drifts(session("fnrbc"), bundle)
+    assert in_words([*alike, *found], "s1").startswith("s1: crops of leukocyte differ")
 
 
 def test_what_people_say_that_a_cell_is_goes_before_what_the_machine_says(bundle):

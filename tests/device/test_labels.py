@@ -1,13 +1,14 @@
 """Reviewed cells as examples to teach by: positive only as reviewed, each session on one side of a split."""
 
 import csv
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
+from fnrbc_device.bundle import digest_of, load_bundle
 from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
@@ -153,6 +154,22 @@ def test_two_bundles_are_held_against_the_readers_on_the_same_views(sessions, de
     assert not any(one.spoiled for one in found)
     with pytest.raises(UsageError, match="review"):
         reclassify([], shipped, shipped)
+
+
+def test_cells_that_taught_a_network_are_told_apart_from_those_that_judge_it(sessions, decide):
+    journal, shipped = sessions(1), load_bundle(None)
+    for cell in (1, 2, 3):
+        decide(("s1", cell, "reclassified", "leukocyte", 1))
+    cells = of_sessions(journal, [])["s1"]
+    asked = [one for one in cells if one.label]
+    by = [digest_of(one.crop) for one in asked]
+    taught = replace(shipped, seen=np.array(sorted(by[:2]), np.uint64))
+    for before, now in ((taught, shipped), (shipped, taught)):
+        found = reclassify(cells, before, now)
+        assert [one.taught for one in found] == [True, True, False]
+        assert "of the 1 that neither was taught by: " in in_words(found, "old", "new")
+    by_heart = replace(shipped, seen=np.array(sorted(by), np.uint64))
+    assert "review a session that taught neither" in in_words(reclassify(cells, by_heart, shipped), "old", "new")
 
 
 def test_a_damaged_picture_is_named(sessions):

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from fnrbc_device.bundle import digest_of
 from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
 from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_training import dataset
-from fnrbc_training.cutting import central, cut, digest_of, middle_of
+from fnrbc_training.cutting import central, cut, middle_of
 from fnrbc_training.description import describe
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -198,6 +199,11 @@ def test_a_recount_with_another_model_tells_the_difference_cell_by_cell(pan, tmp
     assert summary["difference"]["changed"] == changed
     assert summary["difference"]["bundle_before"] == json.loads((first / "summary.json").read_text())["bundle"]
     assert summary["bundle"] != summary["difference"]["bundle_before"]
+    page = (second / "report.html").read_text()
+    assert "What changed since the earlier count" in page
+    assert f"<td>{changed} of {len(told)}</td>" in page
+    assert len(re.findall(r"<b>\d+</b> \w+ \N{RIGHTWARDS ARROW} \w+", page)) == changed
+    assert "What changed" not in (first / "report.html").read_text()
 
 
 def test_counts_that_cannot_be_compared_are_refused_before_they_are_made(pan, tmp_path):

@@ -242,7 +242,8 @@ def pages(record: Path) -> Iterator[WebServer]:
 def test_every_page_of_the_record_fits_and_can_be_read(
     browser: Chromium, pages: WebServer, width: int, height: int
 ) -> None:
-    for page in ("sessions", "sessions/new", "sessions/s1", "sessions/compare?s=s1&s=s2", "sessions/s1/proof"):
+    compare = "sessions/compare?s=s1&s=s2"
+    for page in ("sessions", "sessions/new", "sessions/s1", compare, "sessions/s1/proof", "learn?session=s1"):
         browser.open(pages.url + page, width, height)
         require_well_shown(browser)
         assert RESEARCH_USE_ONLY in browser.text("footer")
@@ -256,6 +257,19 @@ def test_ticked_sessions_stand_side_by_side_and_what_differs_is_told(browser: Ch
     follow(browser, "form[action$=compare] button", "/sessions/compare")
     assert browser.evaluate("[...document.querySelectorAll('thead a')].map(link => link.innerText)") == ["s2", "s1"]
     assert browser.text("tr.differs th") == "\u2260 Model bundle"
+
+
+def test_a_session_to_learn_from_is_chosen_by_keyboard(browser: Chromium, pages: WebServer) -> None:
+    browser.open(f"{pages.url}sessions")
+    follow(browser, "nav [href='/learn']", "/learn")
+    assert browser.evaluate("document.querySelector('select').value") == "s2"
+    tab_to(browser, "select")
+    press(browser, {"key": "ArrowDown", "code": "ArrowDown", "windowsVirtualKeyCode": 40})
+    tab_to(browser, ".search button")
+    press(browser, ENTER)
+    browser.wait_for("location.search === '?session=s1' && document.readyState === 'complete'")
+    assert browser.text("[aria-current=page]") == "Learn"
+    assert "s1" in browser.text("[aria-labelledby=drift] [role=status]")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ the stain, the source with its licence, and what each class counts as: ``fnrbc``
 CSV manifest of cells in larger pictures (see ``readers``). Cells that nobody labelled are not used.
 """
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.bundle import digest_of
 from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Detection, Field, Image
@@ -95,11 +95,6 @@ def central(detections: list[Detection], place_rc: tuple[float, float], pixel_si
 def middle_of(image: Image) -> tuple[float, float]:
     """Row and column of a picture's middle, px."""
     return (image.shape[0] - 1) / 2, (image.shape[1] - 1) / 2
-
-
-def digest_of(image: Image) -> int:
-    """Name a picture by its pixels: first 8 bytes of their sha256."""
-    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()[:8], "big")
 
 
 def _cut_one(path: Path, simulated: bool, known: _Known, progress: Progress) -> tuple[CropSet, NDArray[np.bool_]]:

@@ -98,9 +98,9 @@ def in_words(found: Iterable[Drift], session: str) -> str:
     if not enough:
         return f"{session}: too few crops of any class to tell; {FEWEST_CROPS} of one are needed"
     told = [one.in_words() for one in found if one.is_told]
-    about = f"crops of {', '.join(enough)}"
     if not told:
-        return f"{session}: {about} look like those that the bundle was measured on"
+        return f"{session}: crops of {', '.join(enough)} look like those that the bundle was measured on"
+    about = f"crops of {', '.join(sorted({one.class_name for one in found if one.is_told}))}"
     cure = (
         "Its figures may not hold here: check stain, lamp, white balance and focus; where they are as they should be, "
         "review cells and train on them"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fnrbc_device.bundle import Bundle
+from fnrbc_device.bundle import Bundle, digest_of
 from fnrbc_device.counting.labels import KeptCell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
@@ -25,16 +25,28 @@ class Reclassified:
     before: Role | None
     now: Role | None
     """None where the bundle does not decide."""
+    taught: bool
+    """One of the networks was fitted to or tuned on this very picture: its being right says little."""
+
+    @property
+    def right_before(self) -> bool:
+        """Whether the bundle before took it for the target, or for none, as the readers do."""
+        return _right(self.before, self.label)
+
+    @property
+    def right_now(self) -> bool:
+        """The same of the new bundle."""
+        return _right(self.now, self.label)
 
     @property
     def mended(self) -> bool:
         """Told from the target rightly now, and not before."""
-        return not _right(self.before, self.label) and _right(self.now, self.label)
+        return not self.right_before and self.right_now
 
     @property
     def spoiled(self) -> bool:
         """Told from the target rightly before, and not now."""
-        return _right(self.before, self.label) and not _right(self.now, self.label)
+        return self.right_before and not self.right_now
 
 
 def reclassify(cells: Sequence[KeptCell], before: Bundle, now: Bundle) -> list[Reclassified]:
@@ -53,10 +65,12 @@ def reclassify(cells: Sequence[KeptCell], before: Bundle, now: Bundle) -> list[R
     if not reviewed:
         raise UsageError("none of these cells is reviewed; review candidates first")
     crops = np.stack([one.crop for one, _ in reviewed])
-    both = zip(_roles(before, crops), _roles(now, crops), strict=True)
+    seen = np.union1d(before.seen, now.seen)
+    taught = np.isin(np.array([digest_of(crop) for crop in crops], np.uint64), seen)
+    asked = zip(_roles(before, crops), _roles(now, crops), taught.tolist(), strict=True)
     return [
-        Reclassified(one.session, one.cell, label, *roles)
-        for (one, label), roles in zip(reviewed, both, strict=True)
+        Reclassified(one.session, one.cell, label, *answers)
+        for (one, label), answers in zip(reviewed, asked, strict=True)
     ]
 
 
@@ -65,16 +79,25 @@ def in_words(found: Sequence[Reclassified], before: str, now: str) -> str:
     mended, spoiled = [one for one in found if one.mended], [one for one in found if one.spoiled]
     lines = [
         f"{len(found)} reviewed cells, {sum(one.label == 'target' for one in found)} of them fNRBC, on one view each",
-        f"{before}: agrees with the readers on {sum(_right(one.before, one.label) for one in found)}",
-        f"{now}: agrees with the readers on {sum(_right(one.now, one.label) for one in found)}",
+        f"{before}: agrees with the readers on {sum(one.right_before for one in found)}",
+        f"{now}: agrees with the readers on {sum(one.right_now for one in found)}",
+        _untaught(found),
         f"{len(mended)} mended{_named(mended)}",
         f"{len(spoiled)} spoiled{_named(spoiled)}",
     ]
     return "\n".join(lines)
 
 
+def _untaught(found: Sequence[Reclassified]) -> str:
+    """What a network was taught it knows by heart: what counts is the rest."""
+    new = [one for one in found if not one.taught]
+    if not new:
+        return "all of these cells taught one of the two: for an honest comparison review a session that taught neither"
+    agree = f"{sum(one.right_before for one in new)} before, {sum(one.right_now for one in new)} now"
+    return f"of the {len(new)} that neither was taught by: {agree}"
+
+
 def _right(decided: Role | None, label: Role) -> bool:
-    """An fNRBC or none, as the readers say; not to decide is not right."""
     return decided is not None and (decided == "target") == (label == "target")
 
 

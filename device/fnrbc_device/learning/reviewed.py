@@ -63,7 +63,11 @@ class Dataset:
                 f". Fewer than {FEWEST_SESSIONS} sessions have fNRBC: stretches of a session are kept apart instead, "
                 "and figures measured on them say nothing of another slide"
             )
-        return f"{said} -> {out / 'cells.csv'}; go on with fnrbc-train cut --data {out / 'cells.csv'} --out crops.npz"
+        cut = f"fnrbc-train cut --data {out / 'cells.csv'} --out crops.npz"
+        return (
+            f"{said} -> {out / 'cells.csv'}; go on with {cut}, and with --data FOLDER for other labelled cells, "
+            "which a network taught by these alone would not know"
+        )
 
 
 def gather(journal: Path, sessions: Sequence[str], reviewed_only: bool) -> Dataset:

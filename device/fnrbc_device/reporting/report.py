@@ -16,6 +16,9 @@ from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, left_open, numbe
 CROP_QUALITY: Final = 90
 """A 120x120 crop takes 3-5 kB, and a person sees the chromatin as in the crop itself."""
 
+CHANGED: Final = "What changed since the earlier count"
+"""Heading of what two counts of the same frames make of them."""
+
 Row = Mapping[str, Any]
 
 
@@ -37,6 +40,8 @@ class GalleryItem:
     diameter_um: float
     review: str = ""
     """What a person decided and who; empty where nobody did."""
+    before: str = ""
+    """Its class in an earlier count; empty where that is not what is shown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +65,9 @@ class Report:
     target: str = "fnrbc"
     """The bundle's name for the target class."""
     sections: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
-    """Further tables, each under its heading: the count after review, what happened in the session."""
+    """Further tables, each under its heading: the count after review, what happened, what changed."""
+    changed: Sequence[GalleryItem] = ()
+    """Cells that an earlier count of the same frames has otherwise."""
     legend: str = LEGEND
     """Of the map."""
     cells_file: str = "cells.csv"
@@ -96,6 +103,7 @@ def report_html(report: Report) -> str:
         f'<p class="soft">{escape(report.title)}</p></header>',
         f"<main>{_counts(report.summary)}{_open(report)}",
         "".join(f"<h2>{escape(heading)}</h2>{_table(rows)}" for heading, rows in report.sections),
+        _changed(report.changed),
         _basis(report.summary),
         map_html(report.mosaics, report.cells, report.target, report.legend),
         _gallery(report),
@@ -194,6 +202,11 @@ def _gallery(report: Report) -> str:
     )
 
 
+def _changed(items: Sequence[GalleryItem]) -> str:
+    cards = "".join(_card(item, "") for item in items)
+    return f'<ul class="gallery">{cards}</ul>' if items else ""
+
+
 def _part(heading: str, items: Iterable[GalleryItem], kind: str, report: Report) -> str:
     nearest = sorted(items, key=lambda item: (abs(item.probability - report.threshold), item.cell))
     if not nearest:
@@ -209,10 +222,14 @@ def _card(item: GalleryItem, kind: str) -> str:
     views = "1 view" if item.views == 1 else f"{item.views} views"
     return (
         f'<li class="{kind}"><img src="{data_uri(item.crop, CROP_QUALITY)}" width="120" height="120" '
-        f'alt="{escape(name)}"><b>{item.cell}</b> {escape(item.class_name)}'
+        f'alt="{escape(name)}"><b>{item.cell}</b> {_earlier(item)}{escape(item.class_name)}'
         f"<br>p {item.probability:.3f}, {views}<br>"
         f"{item.diameter_um:.1f} \N{MICRO SIGN}m, at ({item.x_um:.0f}, {item.y_um:.0f}){_decided(item)}</li>"
     )
+
+
+def _earlier(item: GalleryItem) -> str:
+    return f"{escape(item.before)} \N{RIGHTWARDS ARROW} " if item.before else ""
 
 
 def _decided(item: GalleryItem) -> str:

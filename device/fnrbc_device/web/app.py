@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
-from fnrbc_device.web import exports, orders, review, sessions
+from fnrbc_device.web import exports, learn, orders, review, sessions
 from fnrbc_device.web.access import pages as access_pages
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.events import describe
@@ -45,6 +45,7 @@ def application(instrument: Instrument, viewers: Viewers, access: Access) -> ASG
         *sessions.routes(instrument),
         *exports.routes(instrument),
         *review.routes(instrument),
+        *learn.routes(instrument),
         *access_pages.routes(access),
         *(Route(f"/static/{name}", _constant(static_file(name), kind)) for name, kind in STATIC.items()),
     ]

@@ -1,10 +1,17 @@
 """What the pages show and change: the live view, the record and the session's control, in one hand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fnrbc_device.bundle import Bundle, load_bundle
 from fnrbc_device.control import SessionControl
 from fnrbc_device.web.live import LiveView
+
+
+def shipped() -> Bundle:
+    """Load the bundle that comes with fnrbc."""
+    return load_bundle(None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,3 +28,7 @@ class Instrument:
     """The camera's own; None where the pages need not know it."""
     objectives: dict[str, float] = field(default_factory=dict)
     """Pixel sizes in um by the names of the objectives that a session may choose."""
+    bundle: Callable[[], Bundle] = shipped
+    """Loads the one that the next session counts with."""
+    config_file: Path | None = None
+    """As the daemon was started with it, for commands that people are told; None where they find it by themselves."""

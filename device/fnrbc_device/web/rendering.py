@@ -17,6 +17,7 @@ STATIC: Final = {
     "canvas.js": "text/javascript; charset=utf-8",
     "controls.js": "text/javascript; charset=utf-8",
     "glyphs.js": "text/javascript; charset=utf-8",
+    "learn.css": "text/css; charset=utf-8",
     "live.css": "text/css; charset=utf-8",
     "map.js": "text/javascript; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",

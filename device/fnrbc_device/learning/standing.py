@@ -1,0 +1,122 @@
+"""The drift of a session as a page shows it: bounded in its work, and worked out once while nothing changes."""
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fnrbc_device.bundle import Bundle
+from fnrbc_device.counting.labels import KeptCell, kept_cells
+from fnrbc_device.counting.reading import reading
+from fnrbc_device.errors import FnrbcError
+from fnrbc_device.learning.drift import FEWEST_CROPS, Drift, drifts, in_words
+
+MOST_CROPS: Final = 500
+"""Of a session, spread over its whole pan. The share of crops beyond a range is then known to 4 percentage points, and
+they take 0.6 s of one core; all 1,500 that a long session keeps would take two."""
+
+REMEMBERED: Final = 8
+"""Sessions; one has some 20 figures."""
+
+WAIT_S: Final = 5.0
+"""One drift is worked out at a time: counting needs the other core."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """How a session's crops look beside the bundle's, in words and figures."""
+
+    bundle: str
+    words: tuple[str, ...]
+    """The first says it all; then a line a difference, and the cure."""
+    found: tuple[Drift, ...]
+    crops: int
+    """Looked at."""
+    kept: int
+    """That the record has."""
+    reviewed: int
+    """Cells among those kept that somebody reviewed."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is a difference to tell of."""
+        return any(one.is_told for one in self.found)
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether there were crops enough to tell, and none."""
+        return not self.is_told and any(one.crops >= FEWEST_CROPS for one in self.found)
+
+
+class DriftReports:
+    """Drift reports of one device. Safe to ask from several threads.
+
+    Parameters
+    ----------
+    journal
+        The record's file.
+    bundle
+        Loads the one in use.
+    """
+
+    def __init__(self, journal: Path, bundle: Callable[[], Bundle]) -> None:
+        self._journal = journal
+        self._bundle = bundle
+        self._busy = threading.Lock()
+        self._known: OrderedDict[tuple[str, int, str], DriftReport] = OrderedDict()
+
+    def of(self, session: str) -> DriftReport:
+        """Report on a session.
+
+        Raises
+        ------
+        ReviewError
+            There is no such session.
+        BundleError
+            The bundle does not say how its crops looked, or cannot be read.
+        JournalError
+            The record cannot be read.
+        FnrbcError
+            Another one is being worked out for too long.
+        """
+        if not self._busy.acquire(timeout=WAIT_S):
+            raise FnrbcError(f"another drift report has been worked on for {WAIT_S:.0f} s; ask again in a minute")
+        try:
+            return self._of(session, self._bundle())
+        finally:
+            self._busy.release()
+
+    def _of(self, session: str, bundle: Bundle) -> DriftReport:
+        with reading(self._journal) as connection:
+            key = session, _newest(connection, session), bundle.id
+            if key not in self._known:
+                self._known[key] = _report(session, kept_cells(connection, session), bundle)
+        self._known.move_to_end(key)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return self._known[key]
+
+
+def _newest(connection: sqlite3.Connection, session: str) -> int:
+    """Number of the last event or decision of a session: while it stays, so does all that is reported."""
+    asked = "SELECT max((SELECT coalesce(max(seq), 0) FROM events WHERE session = :session),"
+    asked += " (SELECT coalesce(max(seq), 0) FROM reviews WHERE session = :session))"
+    return int(connection.execute(asked, {"session": session}).fetchone()[0])
+
+
+def _report(session: str, cells: Sequence[KeptCell], bundle: Bundle) -> DriftReport:
+    chosen = _spread(cells)
+    found = drifts(chosen, bundle)
+    words = tuple(in_words(found, session).splitlines())
+    reviewed = sum(one.label is not None for one in cells)
+    return DriftReport(bundle.id, words, tuple(found), len(chosen), len(cells), reviewed)
+
+
+def _spread(cells: Sequence[KeptCell]) -> Sequence[KeptCell]:
+    """As many as may be looked at, evenly over the pan."""
+    if len(cells) <= MOST_CROPS:
+        return cells
+    return [cells[index * len(cells) // MOST_CROPS] for index in range(MOST_CROPS)]
