@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import fnrbc_device
 from fnrbc_device.analysis import Analyser
@@ -15,19 +15,17 @@ from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
+from fnrbc_device.gallery import Gallery
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.intervals import PLANNED_WITHIN
-from fnrbc_device.records import CountEvent, Image, Step, Tally
+from fnrbc_device.records import Step, Tally
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
-from fnrbc_device.reporting.report import GalleryItem, Report, write_report
+from fnrbc_device.reporting.report import Report, write_report
 from fnrbc_device.reporting.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
 from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 from fnrbc_device.wording import RESEARCH_USE_ONLY, to_go
-
-GALLERY_LIMIT: Final = 400
-"""Candidates shown in the report; a page with more than 400 pictures is read by no one, cells.csv holds all."""
 
 Progress = Callable[[int], None]
 
@@ -44,6 +42,7 @@ class Counted:
     analyser: Analyser
     scale: ScaleWatch
     """What the red cells say of the pixel size."""
+    gallery: Gallery
     difference: Difference | None = None
     """To an earlier count of the same frames, where that was asked for."""
 
@@ -80,13 +79,14 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
     with closing(source), closing(OnnxClassifier(bundle)) as classifier:
         prove(classifier, bundle)
         analyser = Analyser(pixel_size_um, classifier, bundle.manifest, still=still)
-        scale, poses = ScaleWatch(), Poses()
+        scale, poses, gallery = ScaleWatch(), Poses(), Gallery(bundle.manifest.threshold)
         for step in _steps(source, analyser, scale, progress):
             poses.add(step)
-        analyser.finish()
+            gallery.see(step.events, analyser.counter.pictures)
+        gallery.see(analyser.finish(), analyser.counter.pictures)
     seconds = time.perf_counter() - start
     summary = _summary(analyser, scale, bundle, seconds)
-    return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale)
+    return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale, gallery)
 
 
 def compared(counted: Counted, earlier: Earlier) -> Counted:
@@ -198,7 +198,7 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
         summary=counted.summary,
         cells=counted.rows,
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
-        gallery=_gallery(counted.cells, manifest.threshold, analyser.pixel_size_um),
+        gallery=counted.gallery.items(counted.cells, analyser.pixel_size_um),
         threshold=manifest.threshold,
         provenance={
             "Software": f"fnrbc {fnrbc_device.__version__}",
@@ -212,28 +212,6 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
             "Indeterminate from, up to": f"{manifest.indeterminate[0]}, {manifest.indeterminate[1]}",
         },
         target=manifest.classes[manifest.target].name,
-    )
-
-
-def _gallery(cells: list[Cell], threshold: float, um: float) -> list[GalleryItem]:
-    """Candidates whose picture was kept; those nearest to the threshold, where there are too many."""
-    kept = [(cell, cell.settled, cell.best[0].crop) for cell in cells if cell.best and cell.settled]
-    items = [_gallery_item(cell, event, crop, um) for cell, event, crop in kept if event.verdict.is_candidate]
-    items.sort(key=lambda item: abs(item.probability - threshold))
-    return items[:GALLERY_LIMIT]
-
-
-def _gallery_item(cell: Cell, event: CountEvent, crop: Image, um: float) -> GalleryItem:
-    return GalleryItem(
-        cell=cell.number,
-        island=cell.island,
-        class_name=event.verdict.class_name,
-        probability=event.verdict.target_probability,
-        crop=crop,
-        x_um=cell.col_px * um,
-        y_um=cell.row_px * um,
-        views=cell.views,
-        diameter_um=event.diameter_um,
     )
 
 

@@ -12,7 +12,9 @@ from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.journal import Journal
-from fnrbc_device.counting.labels import of_sessions
+from fnrbc_device.counting.labels import KeptCell, of_sessions
+from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.packing import as_png
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import ReviewError, UsageError
 from fnrbc_device.learning.reclassifying import in_words, reclassify
@@ -34,7 +36,8 @@ def sessions(path, make_step):
             for number in range(1, count + 1):
                 name = f"s{number}"
                 journal.begin(name, NOON, SessionMeta("0.1.0", "b", "simulation", 0.125))
-                journal.record(make_step(0, list(CELLS)), Kept({cell: golden[cell] for cell in CELLS if cell != 13}))
+                kept = {cell: [View(1.0, 0, golden[cell])] for cell in CELLS if cell != 13}
+                journal.record(make_step(0, list(CELLS)), Kept(kept))
                 journal.record(make_step(1, [20], "retracted"))
                 journal.end(NOON, journal.tally(name), complete=True)
         return path
@@ -155,8 +158,20 @@ def test_two_bundles_are_held_against_the_readers_on_the_same_views(sessions, de
         reclassify([], shipped, shipped)
 
 
+def test_a_bundle_compared_decides_on_the_views_of_a_cell_as_a_count_does(sessions):
+    bundle = load_bundle(None)
+    one = of_sessions(sessions(1), ["s1"])["s1"][0]
+    decided = bundle.manifest.decide(bundle.golden_probabilities)
+    is_one, is_none = (as_png(bundle.golden_crops[int(np.flatnonzero(decided == column)[0])]) for column in (0, 1))
+    cells = [
+        KeptCell("s1", number, one.verdict, "target", pngs)
+        for number, pngs in enumerate([(is_one,), (is_one, is_one, is_none), (is_one, is_none)])
+    ]
+    assert [found.now for found in reclassify(cells, bundle, bundle)] == ["target", "target", None]
+
+
 def test_a_damaged_picture_is_named(sessions):
     kept = of_sessions(sessions(1), ["s1"])["s1"][0]
-    broken = type(kept)(kept.session, kept.cell, kept.verdict, None, np.zeros(9, np.uint8).tobytes())
+    broken = type(kept)(kept.session, kept.cell, kept.verdict, None, (bytes(9),))
     with pytest.raises(Exception, match="cell 1 of session s1 is damaged"):
         _ = broken.crop

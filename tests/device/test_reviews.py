@@ -379,6 +379,6 @@ def test_a_number_that_no_cell_can_have_has_no_picture(counted):
     server.start()
     try:
         with Visit(server.url) as visit:
-            assert visit.read(f"/review/crop/s1/{10**20}.png").status_code == 404
+            assert visit.read(f"/review/crop/s1/{10**20}/0.png").status_code == 404
     finally:
         server.stop()

@@ -20,6 +20,7 @@ from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.journal import Journal
+from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.reviews import reviews
@@ -42,6 +43,11 @@ def painted(cell: int) -> np.ndarray:
     return image
 
 
+def views(cell: int) -> list[View]:
+    """One, two or three of them, each a little smaller than the one before."""
+    return [View(1.0 - n / 9, n, painted(cell)[4 * n :, 4 * n :].repeat(1, 0)) for n in range(1 + cell % 3)]
+
+
 def step(cells: range) -> Step:
     """Every fourth an fNRBC left open, every other of the rest counted, and leukocytes between."""
     events = []
@@ -57,7 +63,7 @@ def step(cells: range) -> Step:
 
 
 def count(journal: Journal, cells: range) -> None:
-    journal.record(step(cells), Kept({cell: painted(cell) for cell in cells if cell % 2}))
+    journal.record(step(cells), Kept({cell: views(cell) for cell in cells if cell % 2}))
 
 
 @pytest.fixture

@@ -42,6 +42,9 @@ class Candidate:
     diameter_um: float
     nucleus_ratio: float
     views: int
+    """How many whole, sharp views there were."""
+    pictures: int
+    """How many of them are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +185,12 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT last_seq FROM journal").fetchone()[0])
 
 
-def crop(connection: sqlite3.Connection, session: str, cell: int) -> bytes | None:
-    """PNG of a cell's best view, (120, 120, 3); None where none was kept."""
+def crop(connection: sqlite3.Connection, session: str, cell: int, view: int = 0) -> bytes | None:
+    """PNG of a view of a cell, (120, 120, 3), 0 for the best; None where it was not kept."""
     row = connection.execute(
-        "SELECT picture FROM crops JOIN events USING (seq) WHERE events.session = ? AND cell = ?"
+        "SELECT picture FROM events JOIN crops USING (seq) WHERE session = ? AND cell = ? AND view = ?"
         " ORDER BY seq DESC LIMIT 1",
-        (session, cell),
+        (session, cell, view),
     ).fetchone()
     return bytes(row[0]) if row else None
 
@@ -245,7 +248,8 @@ def _cells(connection: sqlite3.Connection, session: str, wanted: set[int] | None
     ]
     um = basis(connection, session).pixel_size_um
     which = "" if wanted is None else f" HAVING cell IN ({', '.join(str(int(cell)) for cell in wanted)})"
-    rows = connection.execute(_NEWEST + which, {"session": session})
+    counted = f"SELECT *, (SELECT count(*) FROM crops WHERE crops.seq = newest.seq) FROM ({_NEWEST}{which}) AS newest"
+    rows = connection.execute(counted, {"session": session})
     return [_candidate(row, joins, um) for row in rows]
 
 

@@ -61,7 +61,7 @@ def routes(instrument: Instrument) -> list[Route]:
         Route("/review", _page(instrument)),
         Route("/review/cells", _cells(instrument)),
         Route("/review/places", _places(instrument)),
-        Route("/review/crop/{session}/{cell:int}.png", _crop(instrument)),
+        Route("/review/crop/{session}/{cell:int}/{view:int}.png", _crop(instrument)),
         Route("/review/decisions", _decide(instrument), methods=["POST"]),
     ]
 
@@ -133,10 +133,10 @@ def _crop(instrument: Instrument) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
         with _refusals(404), reading(_journal(instrument)) as connection:
-            cell = min(request.path_params["cell"], BEYOND)
-            png = reviews.crop(connection, request.path_params["session"], cell)
+            cell, view = (min(request.path_params[name], BEYOND) for name in ("cell", "view"))
+            png = reviews.crop(connection, request.path_params["session"], cell, view)
         if png is None:
-            raise HTTPException(404, "no picture of this cell was kept")
+            raise HTTPException(404, "no such picture of this cell was kept")
         return Response(png, media_type="image/png")
 
     return respond
@@ -242,6 +242,7 @@ def _cell(one: Candidate) -> dict[str, Any]:
         "diameter_um": round(one.diameter_um, 1),
         "nucleus_ratio": round(one.nucleus_ratio, 2),
         "views": one.views,
+        "pictures": one.pictures,
     }
 
 

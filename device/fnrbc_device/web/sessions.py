@@ -143,7 +143,7 @@ def _one(instrument: Instrument) -> Respond:
             entry=entry,
             provenance=provenance(entry),
             happened=happened,
-            gallery=[(item, data_uri(item.crop, CROP_QUALITY)) for item in items],
+            gallery=[(item, [data_uri(crop, CROP_QUALITY) for crop in item.crops]) for item in items],
             # Made of numbers, and of names that map_html has escaped.
             drawn=Markup(drawn),
             may_sign=_may(request, "reviewer"),

@@ -171,7 +171,7 @@ function drawCell(cell) {
 function thumb(cell) {
   const item = document.createElement("li");
   const button = document.createElement("button");
-  const picture = Object.assign(document.createElement("img"), { src: crop(cell), width: 60, height: 60, alt: "", loading: "lazy" });
+  const picture = image(crop(cell), 60, "");
   const badge = document.createElement("span");
   button.type = "button";
   badge.className = "badge";
@@ -183,8 +183,12 @@ function thumb(cell) {
   return button;
 }
 
-function crop(cell) {
-  return `/review/crop/${encodeURIComponent(session)}/${cell}.png`;
+function image(src, side, alt) {
+  return Object.assign(document.createElement("img"), { src, width: side, height: side, alt, loading: "lazy" });
+}
+
+function crop(cell, view = 0) {
+  return `/review/crop/${encodeURIComponent(session)}/${cell}/${view}.png`;
 }
 
 function drawThumb(cell) {
@@ -222,8 +226,10 @@ function drawDesk() {
     at("crop").hidden = false;
     at("no-picture").hidden = true;
     at("crop").src = crop(current);
+    const others = Array.from({ length: Math.max(cell.pictures - 1, 0) }, (_, i) => image(crop(current, i + 1), 120, `Cell ${current}, view ${i + 2} of ${cell.pictures}`));
+    at("others").replaceChildren(...others);
   }
-  at("crop").alt = `Cell ${current}, its best view`;
+  at("crop").alt = `Cell ${current}, ${cell.pictures > 1 ? `view 1 of ${cell.pictures}, the best` : "its best view"}`;
   say("name", `Cell ${current}`);
   say("asked", cell.indeterminate ? "The machine leaves it open. Is it an fNRBC?" : "The machine counts it as fNRBC. Is it one?");
   say("p", cell.p.toFixed(3));
