@@ -275,6 +275,29 @@ def test_of_a_candidate_all_best_views_are_kept_the_best_first_and_of_others_one
     assert [len(views) for views in bench.counter.pictures.values()] == [1]
 
 
+class AlwaysNearly(ByTheMiddle):
+    """Finds everything a leukocyte that may be an fNRBC, with this probability."""
+
+    target = 0.0
+
+    def probabilities(self, crops: Image) -> NDArray[np.float32]:
+        return np.repeat(views(self.target), len(crops), axis=0)
+
+
+@pytest.mark.parametrize(("odds", "kept"), [(0.2, 0), (0.3, 3)])
+def test_the_views_of_a_near_miss_are_kept_though_it_is_not_of_the_sample(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch, odds: float, kept: int
+) -> None:
+    monkeypatch.setattr(counter, "KEPT_FIRST", 0)
+    monkeypatch.setattr(AlwaysNearly, "target", 1 / (1 + (1 / manifest.threshold - 1) / odds))
+    monkeypatch.setattr(f"{__name__}.ByTheMiddle", AlwaysNearly)
+    bench = Bench(manifest)
+    for frame in range(3):
+        bench.show([(240.0, 320.0)], (0.0, frame * STEP))
+    assert [event.verdict.class_name for event in bench.events] == ["leukocyte"]
+    assert len(bench.counter.pictures.get(1, [])) == kept
+
+
 def views(*targets: float) -> NDArray[np.float32]:
     """Probabilities of fNRBC; what is left goes to leukocytes, but for a hundredth."""
     return np.array([[share, 0.99 * (1 - share), 0.01 * (1 - share)] for share in targets], np.float32)

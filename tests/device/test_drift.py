@@ -51,7 +51,7 @@ def bundle():
 def session(name="fnrbc", verdict="", label=None, count=40, **changes):
     said = VERDICTS[verdict or name]
     crops = (painted(1000 + i, name, **changes) for i in range(count))
-    return [KeptCell("s1", i, said, label, (as_png(crop),)) for i, crop in enumerate(crops)]
+    return [KeptCell("s1", i, said, label, False, (as_png(crop),)) for i, crop in enumerate(crops)]
 
 
 def told(cells, bundle):

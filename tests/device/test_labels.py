@@ -1,6 +1,7 @@
 """Reviewed cells as examples to teach by: positive only as reviewed, each session on one side of a split."""
 
 import csv
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import cv2
@@ -103,6 +104,18 @@ def test_candidates_that_nobody_reviewed_are_left_out_and_other_cells_are_what_t
     assert {one.cell.cell for one in gather(journal, ["s1"], reviewed_only=True).examples} == {4, 5}
 
 
+def test_a_near_miss_teaches_only_what_somebody_said(path, make_step, decide):
+    step, golden = make_step(0, [1, 4, 5, 9]), load_bundle(None).golden_crops
+    nearly = [replace(one, verdict=replace(one.verdict, target_probability=0.3)) for one in step.events[2:]]
+    step.events[2:] = nearly
+    with Journal.open(path) as journal:
+        journal.begin("s1", NOON, SessionMeta("0.1.0", "b", "simulation", 0.125))
+        journal.record(step, Kept({one.cell: [View(1.0, 0, golden[one.cell])] for one in step.events}))
+    decide(("s1", 4, "confirmed", "", 1), ("s1", 5, "confirmed", "", 1))
+    taught = {one.cell.cell: one.role for one in gather(path, ["s1"], False).examples}
+    assert taught == {1: "denominator", 4: "target", 5: "target"}
+
+
 def test_sessions_are_the_groups_and_few_of_them_are_split_into_stretches_of_their_pan(sessions, decide):
     journal = sessions(3)
     decide(*((f"s{number}", 4, "confirmed", "", 1) for number in (1, 2, 3)))
@@ -164,7 +177,7 @@ def test_a_bundle_compared_decides_on_the_views_of_a_cell_as_a_count_does(sessio
     decided = bundle.manifest.decide(bundle.golden_probabilities)
     is_one, is_none = (as_png(bundle.golden_crops[int(np.flatnonzero(decided == column)[0])]) for column in (0, 1))
     cells = [
-        KeptCell("s1", number, one.verdict, "target", pngs)
+        KeptCell("s1", number, one.verdict, "target", False, pngs)
         for number, pngs in enumerate([(is_one,), (is_one, is_one, is_none), (is_one, is_none)])
     ]
     assert [found.now for found in reclassify(cells, bundle, bundle)] == ["target", "target", None]
@@ -172,6 +185,6 @@ def test_a_bundle_compared_decides_on_the_views_of_a_cell_as_a_count_does(sessio
 
 def test_a_damaged_picture_is_named(sessions):
     kept = of_sessions(sessions(1), ["s1"])["s1"][0]
-    broken = type(kept)(kept.session, kept.cell, kept.verdict, None, (bytes(9),))
+    broken = type(kept)(kept.session, kept.cell, kept.verdict, None, False, (bytes(9),))
     with pytest.raises(Exception, match="cell 1 of session s1 is damaged"):
         _ = broken.crop

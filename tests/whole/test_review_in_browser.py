@@ -176,6 +176,49 @@ def test_candidates_come_nearest_to_the_threshold_first_and_the_indeterminate_ap
     assert listed == [[cell for cell in odd if cell % 8 == 1], [cell for cell in odd if cell % 8 != 1]]
 
 
+def test_near_misses_wait_behind_a_closed_group_and_nobody_must_decide_on_them(
+    serve: Any, browse: Any, path: Path, journal: Journal
+) -> None:
+    nearly = step(range(2002, 2007, 2))
+    verdict = Verdict("leukocyte", "denominator", 0.8, 0.2)
+    events = [replace(event, verdict=verdict) for event in nearly.events]
+    journal.record(replace(nearly, events=events), Kept({event.cell: views(event.cell) for event in events}))
+    browser = review(browse(), serve())
+    near = "[...document.querySelectorAll('#of-near button')]"
+    assert browser.evaluate(f"{near}.length") == 3
+    assert not browser.evaluate(f"{near}.some(node => node.checkVisibility())")
+    for _ in range(CANDIDATES):
+        browser.press("f")
+    browser.wait_for(f"document.getElementById('verified').textContent === '{CANDIDATES}'")
+    assert "all of them" in browser.text("#complete")
+    assert shown(browser) < 2000
+
+    browser.evaluate("document.querySelector('#near summary').focus()")
+    browser.press(" ")
+    browser.wait_for(f"{near}.every(node => node.checkVisibility())")
+    browser.press("n")
+    assert shown(browser) == 2002
+    assert "leukocyte, but only just" in browser.text("#asked")
+    browser.press("f")
+    browser.wait_for(f"document.getElementById('verified').textContent === '{CANDIDATES + 1}'")
+    assert shown(browser) == 2004
+    assert browser.text("#all") == str(CANDIDATES)
+    assert (verified(path).complete, verified(path).fnrbc) == (True, CANDIDATES + 1)
+    assert int(browser.text("#machine")) == journal.tally("s1").fnrbc
+
+
+def test_the_best_view_is_large_and_the_others_stand_beside_it(serve: Any, browse: Any, journal: Journal) -> None:
+    browser = review(browse(), serve())
+    for _ in range(3):
+        cell = shown(browser)
+        views_said = [f"Cell {cell}, view {n} of {1 + cell % 3}" for n in range(2, 2 + cell % 3)]
+        beside = "[...document.querySelectorAll('#others img')]"
+        browser.wait_for(f"{beside}.every(one => one.complete && one.naturalWidth)")
+        assert browser.evaluate(f"{beside}.map(one => one.alt)") == views_said
+        browser.press("ArrowRight")
+    assert browser.complaints() == []
+
+
 def test_two_people_see_each_others_decisions_and_the_earlier_hears_of_the_later(
     serve: Any, browse: Any, path: Path, journal: Journal
 ) -> None:

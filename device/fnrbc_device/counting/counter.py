@@ -185,9 +185,10 @@ class Counter:
         return events
 
     def _keep_pictures(self, cell: Cell, verdict: Verdict) -> None:
-        """Of candidates all views stay that the verdict could rest on, of a sample of the others the best."""
+        """Of what people are shown the views stay that the verdict could rest on, of a sample of others the best."""
         views, cell.best = cell.best, []
-        kept = views if verdict.is_candidate else views[:1] if _is_sample(cell) else []
+        shown = verdict.is_candidate or verdict.is_near_miss(self._manifest.threshold)
+        kept = views if shown else views[:1] if _is_sample(cell) else []
         if kept:
             self.pictures[cell.number] = kept
 

@@ -42,7 +42,7 @@ class Kept:
     """Pictures that a frame brought and the record keeps."""
 
     views: Mapping[int, Sequence[View]] = field(default_factory=dict)
-    """Of each candidate that was counted, and of a sample of the others, by the number of the cell; best first."""
+    """Of the candidates, near misses and the sample of others that were counted, best first; by the cell's number."""
     plates: Sequence[Plate] = ()
     """What registration holds on to from this frame on."""
     frame_shape: tuple[int, int] = (0, 0)

@@ -26,6 +26,8 @@ class KeptCell:
     """The machine's."""
     label: Role | None
     """What people say that it counts as; None where nobody decided."""
+    near_miss: bool
+    """Whether the machine nearly left it to a person."""
     pngs: tuple[bytes, ...]
     """Its views that are kept, best first."""
 
@@ -98,7 +100,8 @@ def kept_cells(connection: sqlite3.Connection, session: str) -> list[KeptCell]:
     ReviewError
         There is no such session.
     """
-    roles = basis(connection, session).classes
+    rests_on = basis(connection, session)
+    roles = rests_on.classes
     first, second = (standing_reviews(reviews(connection, session, reader)) for reader in (1, 2))
     rows = connection.execute(
         "SELECT cell, class_name, role, probability, target_probability, picture FROM"
@@ -107,16 +110,12 @@ def kept_cells(connection: sqlite3.Connection, session: str) -> list[KeptCell]:
         f" WHERE event IN ({', '.join(repr(one) for one in sorted(ENTERING))}) ORDER BY cell, view",
         (session,),
     )
-    return [
-        KeptCell(
-            session,
-            about[0],
-            Verdict(*about[1:]),
-            agreed(first.get(about[0]), second.get(about[0]), roles),
-            tuple(bytes(png) for *_, png in views),
-        )
-        for about, views in groupby(rows, key=lambda row: row[:-1])
-    ]
+    found = []
+    for (cell, *machine), views in groupby(rows, key=lambda row: row[:-1]):
+        verdict, label = Verdict(*machine), agreed(first.get(cell), second.get(cell), roles)
+        pngs = tuple(bytes(png) for *_, png in views)
+        found.append(KeptCell(session, cell, verdict, label, verdict.is_near_miss(rests_on.threshold), pngs))
+    return found
 
 
 def agreed(first: Review | None, second: Review | None, roles: Mapping[str, Role]) -> Role | None:

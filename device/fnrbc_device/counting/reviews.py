@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from fnrbc_device.counting.recount import ENTERING, Column, column
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.publishing.payloads import Judgement
-from fnrbc_device.records import INDETERMINATE, Join, Pose, Role, Verdict, final_pose
+from fnrbc_device.records import Join, Pose, Role, Verdict, final_pose
 
 Reader = Literal[1, 2]
 """The first reader's decisions make the verified count; the second, blind to the first, shows how far people agree."""
@@ -139,8 +139,13 @@ def candidate(connection: sqlite3.Connection, session: str, cell: int) -> Candid
     return found[0]
 
 
-def candidates(connection: sqlite3.Connection, session: str, since: int = 0) -> list[Candidate]:
-    """Cells that a person is asked about: those of the target class and the indeterminate ones.
+def candidates(connection: sqlite3.Connection, session: str) -> list[Candidate]:
+    """Cells that a person is asked about: those of the target class and the indeterminate ones. In no order."""
+    return [one for one in shown(connection, session) if one.verdict.is_candidate]
+
+
+def shown(connection: sqlite3.Connection, session: str, since: int = 0) -> list[Candidate]:
+    """Cells that a person may decide on: the candidates, and the near misses that nobody must look at.
 
     Parameters
     ----------
@@ -154,12 +159,9 @@ def candidates(connection: sqlite3.Connection, session: str, since: int = 0) -> 
     """
     names = None if since == 0 else _touched(connection, session, since)
     found = [] if names is not None and not names else _cells(connection, session, names)
-    return [one for one in found if is_candidate(one.verdict) and (one.counted or since)]
-
-
-def is_candidate(verdict: Verdict) -> bool:
-    """Whether a person is asked about a cell that the machine decided so on."""
-    return verdict.role == "target" or verdict.class_name == INDETERMINATE
+    threshold = basis(connection, session).threshold
+    told = [one for one in found if one.counted or since]
+    return [one for one in told if one.verdict.is_candidate or one.verdict.is_near_miss(threshold)]
 
 
 def reviews(connection: sqlite3.Connection, session: str, reader: Reader = 1, since: int = 0) -> list[Review]:

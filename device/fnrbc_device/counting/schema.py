@@ -145,7 +145,7 @@ CREATE TABLE alarms (
 Frames and events stand on the islands as they were when written. A row of ``joins`` says that an island ended after a
 frame, and what must be added to its places to get those on the older one; joins follow each other in the frames' order.
 
-A row of ``crops`` is a view of a candidate, for whoever reviews it, or of a sample of the other cells; 0 is the best.
+A row of ``crops`` is a view of a cell that people may decide on, or of a sample of the others; 0 is the best.
 ``plates`` are what registration holds on to when an unfinished session goes on; they go with its end. ``audit`` has a
 link for each transaction (audit.py).
 

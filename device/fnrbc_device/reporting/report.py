@@ -185,7 +185,7 @@ def _gallery(report: Report) -> str:
     parts = [
         _part("Indeterminate: a person decides", unsettled, "indeterminate", report),
         _part("Counted as fNRBC", counted, "target", report),
-        _part("Not counted as fNRBC, nearest to the threshold", close, "close", report),
+        _part("Just below the threshold, counted as something else", close, "close", report),
     ]
     body = "".join(parts) or "<p>No cell came near the threshold.</p>"
     return (

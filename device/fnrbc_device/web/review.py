@@ -98,7 +98,7 @@ def _cells(instrument: Instrument) -> Callable[[Request], Response]:
             newest = reviews.last_seq(connection)
             if since == newest:
                 return JSONResponse({"seq": newest})
-            found = reviews.candidates(connection, session, since)
+            found = reviews.shown(connection, session, since)
             told = reviews.reviews(connection, session, reader, since)
             stand = reviews.groups(connection, session, reader)
             tally = tally_of(stand, reviews.basis(connection, session).classes)
@@ -233,6 +233,7 @@ def _cell(one: Candidate) -> dict[str, Any]:
     return {
         "cell": one.cell,
         "counted": one.counted,
+        "candidate": one.verdict.is_candidate,
         "indeterminate": one.verdict.class_name == INDETERMINATE,
         "class": one.verdict.class_name,
         "p": round(one.verdict.target_probability, 4),
