@@ -16,6 +16,7 @@ from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.ledger import View
+from fnrbc_device.web import told
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.review import routes
@@ -93,6 +94,21 @@ def test_a_decision_is_answered_with_its_number_and_asked_again_with_the_same(pa
     assert [(one["seq"], one["decision"], one["class"]) for one in told["decisions"]] == [(5, "confirmed", "fnrbc")]
     assert told["tally"]["reviewed"] == 1
     assert page.get("/review/cells?session=s1&since=5").json() == {"seq": 5}
+
+
+def test_who_waits_is_told_of_a_decision_at_once_and_else_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(told, "HOLD_S", 0.2)
+
+    async def wait_for(decisions: int) -> list[int]:
+        board = told.Told()
+        waiting = [asyncio.ensure_future(board.other_than(0)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        for _ in range(decisions):
+            board.tell()
+        return [*await asyncio.gather(*waiting), await board.other_than(17)]
+
+    assert asyncio.run(wait_for(0)) == [0, 0, 0, 0]
+    assert asyncio.run(wait_for(2)) == [2, 2, 2, 2]
 
 
 def test_pictures_and_places_are_answered(page: Visit) -> None:

@@ -229,8 +229,7 @@ def test_two_people_see_each_others_decisions_and_the_earlier_hears_of_the_later
     anna.press("f")
     pressed = time.monotonic()
     ben.wait_for(f"document.querySelector('[aria-label^=\"Cell {cell},\"]').dataset.decision === 'confirmed'")
-    # Half a second between two looks, and a second is promised; the machine that tests is busy with other tests.
-    assert time.monotonic() - pressed < 3
+    assert time.monotonic() - pressed < 1
     ben.press("ArrowLeft")
     ben.press("r")
     anna.wait_for("document.querySelector('#notices .notice') !== null")

@@ -25,6 +25,7 @@ from fnrbc_device.publishing.payloads import Judgement
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.rendering import render
+from fnrbc_device.web.told import Told
 from fnrbc_device.web.visitor import require
 
 MAX_BODY: Final = 4096
@@ -57,12 +58,14 @@ class Asked(BaseModel):
 
 def routes(instrument: Instrument) -> list[Route]:
     """The page and what it asks for."""
+    told = Told()
     return [
         Route("/review", _page(instrument)),
         Route("/review/cells", _cells(instrument)),
         Route("/review/places", _places(instrument)),
         Route("/review/crop/{session}/{cell:int}/{view:int}.png", _crop(instrument)),
-        Route("/review/decisions", _decide(instrument), methods=["POST"]),
+        Route("/review/told", _told(told)),
+        Route("/review/decisions", _decide(instrument, told), methods=["POST"]),
     ]
 
 
@@ -142,12 +145,23 @@ def _crop(instrument: Instrument) -> Callable[[Request], Response]:
     return respond
 
 
-def _decide(instrument: Instrument) -> Callable[[Request], Awaitable[Response]]:
+def _told(told: Told) -> Callable[[Request], Awaitable[Response]]:
+    """Answers as soon as somebody has decided on a cell, of whatever session; what, the cells say."""
+
+    async def respond(request: Request) -> Response:
+        require(request, "reviewer")
+        return JSONResponse({"number": await told.other_than(_number(request.query_params.get("known", "")))})
+
+    return respond
+
+
+def _decide(instrument: Instrument, told: Told) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         reviewer = require(request, "reviewer").name
         asked = await _asked(request)
         with _refusals(409):
             seq = await run_in_threadpool(_take_down, instrument, asked, reviewer)
+        told.tell()
         return JSONResponse({"seq": seq, "reviewer": reviewer})
 
     return respond

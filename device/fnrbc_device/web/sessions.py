@@ -218,4 +218,4 @@ def _unknown() -> HTTPException:
 
 
 def _refused(request: Request, fault: str, status: int, back: str = "/sessions") -> Response:
-    return render(request, "session_refused.html", status, fault=fault, back=back)
+    return render(request, "refused.html", status, fault=fault, back=back)

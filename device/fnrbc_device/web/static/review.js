@@ -4,7 +4,8 @@ import { drawPlace } from "./review_place.js";
 import { Sender } from "./review_sender.js";
 import { answer, at, classes, drawTally, glyph, me, notice, reader, say, session, threshold, words } from "./review_words.js";
 
-const POLL_MS = 500; // two people see each other's decisions within a second
+const POLL_MS = 500; // for what the machine counts; of what people decide the appliance tells at once
+const AWAY_MS = 1000;
 const HIDDEN_POLL_MS = 5000;
 
 const GROUPS = ["indeterminate", "target", "near"]; // in the order that they are gone through
@@ -351,5 +352,14 @@ at("near").addEventListener("toggle", () => {
   drawGallery();
   drawCounts();
 });
+// Another person's decision is asked for as soon as there is one.
+async function listen(known) {
+  const told = await answer(`/review/told?known=${known}`);
+  if (!told) await new Promise((done) => { setTimeout(done, AWAY_MS); });
+  else if (told.number !== known) poll();
+  listen(told?.number ?? known);
+}
+
 addEventListener("resize", drawDesk);
 poll();
+listen(0);
