@@ -111,6 +111,17 @@ def test_who_waits_is_told_of_a_decision_at_once_and_else_in_a_while(monkeypatch
     assert asyncio.run(wait_for(2)) == [2, 2, 2, 2]
 
 
+def test_nobody_waits_for_a_decision_once_the_pages_are_closed() -> None:
+    async def close_while_waiting() -> tuple[int, int]:
+        board = told.Told()
+        waiting = asyncio.ensure_future(board.other_than(0))
+        await asyncio.sleep(0.01)
+        board.close()
+        return await asyncio.wait_for(waiting, 1), await asyncio.wait_for(board.other_than(0), 1)
+
+    assert asyncio.run(close_while_waiting()) == (0, 0)
+
+
 def test_pictures_and_places_are_answered(page: Visit) -> None:
     picture = page.get("/review/crop/s1/4/0.png")
     assert (picture.headers["content-type"], picture.content[1:4]) == ("image/png", b"PNG")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fnrbc_device.control import SessionControl
 from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.told import Told
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,3 +22,5 @@ class Instrument:
     """The camera's own; None where the pages need not know it."""
     objectives: dict[str, float] = field(default_factory=dict)
     """Pixel sizes in um by the names of the objectives that a session may choose."""
+    told: Told = field(default_factory=Told)
+    """Wakes who waits for another person's decision."""

@@ -58,14 +58,13 @@ class Asked(BaseModel):
 
 def routes(instrument: Instrument) -> list[Route]:
     """The page and what it asks for."""
-    told = Told()
     return [
         Route("/review", _page(instrument)),
         Route("/review/cells", _cells(instrument)),
         Route("/review/places", _places(instrument)),
         Route("/review/crop/{session}/{cell:int}/{view:int}.png", _crop(instrument)),
-        Route("/review/told", _told(told)),
-        Route("/review/decisions", _decide(instrument, told), methods=["POST"]),
+        Route("/review/told", _told(instrument.told)),
+        Route("/review/decisions", _decide(instrument), methods=["POST"]),
     ]
 
 
@@ -155,13 +154,13 @@ def _told(told: Told) -> Callable[[Request], Awaitable[Response]]:
     return respond
 
 
-def _decide(instrument: Instrument, told: Told) -> Callable[[Request], Awaitable[Response]]:
+def _decide(instrument: Instrument) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         reviewer = require(request, "reviewer").name
         asked = await _asked(request)
         with _refusals(409):
             seq = await run_in_threadpool(_take_down, instrument, asked, reviewer)
-        told.tell()
+        instrument.told.tell()
         return JSONResponse({"seq": seq, "reviewer": reviewer})
 
     return respond

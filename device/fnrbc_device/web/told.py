@@ -13,6 +13,7 @@ class Told:
     def __init__(self) -> None:
         self._number = 0
         self._next = asyncio.Event()
+        self._closed = False
 
     def tell(self) -> None:
         """Wake all who wait."""
@@ -20,12 +21,17 @@ class Told:
         self._next.set()
         self._next = asyncio.Event()
 
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._closed = True
+        self._next.set()
+
     async def other_than(self, number: int) -> int:
         """Wait for another number than the one known; the same one where nobody decided meanwhile.
 
         A number that was never given, such as that of an appliance that was started anew, is answered at once.
         """
-        if number == self._number:
+        if number == self._number and not self._closed:
             try:
                 await asyncio.wait_for(self._next.wait(), HOLD_S)
             except asyncio.TimeoutError:
