@@ -249,7 +249,7 @@ function drawDesk() {
   say("asked", {
     indeterminate: "The machine leaves it open. Is it an fNRBC?",
     target: "The machine counts it as fNRBC. Is it one?",
-    near: `The machine counts it as ${cell.class}, but only just. Is it one?`,
+    near: `The machine counts it as ${cell.class}, but only just. Is it an fNRBC?`,
   }[group(cell)]);
   say("p", cell.p.toFixed(3));
   at("mark").style.setProperty("left", `${100 * cell.p}%`);
