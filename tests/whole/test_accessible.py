@@ -121,6 +121,7 @@ def look() -> Look:
     source = axe_source()
 
     def look_at_both(browser: Chromium) -> list[tuple[int, object]]:
+        browser.wait_for("document.readyState === 'complete'")  # with its styles: contrast is looked at
         browser.evaluate(f"{source};0")
         found: list[tuple[int, object]] = []
         for width, height in SIZES:
