@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # TensorRT's bindings without its libraries, 4 MB: tests look up names in them. Other machines have no such wheels.
 BINDINGS := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/tensorrt
+# axe-core as a Python package ships it, 1 MB, without the browser driver that the package is made for.
+AXE    := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/axe
 ARGS   ?=
 DATA   ?= ../shared/data/pbc
 
@@ -43,6 +45,7 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	-$(BINDINGS)/10.3.0 tensorrt-cu12-bindings==10.3.0
 	-$(BINDINGS)/10.16.1.11 tensorrt-cu13-bindings==10.16.1.11
 	-$(BINDINGS)/11.4.0.106 tensorrt-cu13-bindings==11.4.0.106
+	-$(AXE) --constraint constraints.txt axe-playwright-python
 	touch $@
 
 clean:

@@ -24,7 +24,7 @@ from fnrbc_device.analysis import Analyser
 from fnrbc_device.counting.ledger import Cell, View
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.manifest import Manifest
-from fnrbc_device.records import CountEvent, Image, Verdict
+from fnrbc_device.records import CountEvent, Verdict
 
 OWN: Final = "fnrbc_device."
 
@@ -50,8 +50,6 @@ class Outside:
     manifest: Manifest
     plates: Mapping[int, NDArray[np.uint8]]
     """Pictures that registration holds on to, by the number of the plate."""
-    crops: Mapping[int, Image]
-    """Best view of each counted cell that keeps one, by the number of the cell."""
 
 
 class CheckpointFile:
@@ -138,14 +136,13 @@ class _Packer(pickle.Pickler):
             **copyreg.dispatch_table,
             **{kind: _as_call(kind) for kind in (Cell, CountEvent, Verdict, View)},
         }
-        cells = [cell for cell in analyser.cells() if cell.best]
         self._named: dict[int, tuple[str, int]] = {
             id(analyser.classifier): ("classifier", 0),
             id(analyser.manifest): ("manifest", 0),
             id(analyser.clock): ("clock", 0),
             id(analyser.slide_map): ("map", 0),
+            id(analyser.counter.pictures): ("pictures", 0),
             **{id(plate.grey): ("plate", plate.number) for plate in analyser.registration.plates},
-            **{id(cell.best[0].crop): ("crop", cell.number) for cell in cells},
         }
 
     def persistent_id(self, obj: Any) -> tuple[str, int] | None:
@@ -161,11 +158,9 @@ class _Unpacker(pickle.Unpickler):
         kind, key = pid
         if kind == "plate":
             return self._outside.plates[key]
-        if kind == "crop":
-            return self._outside.crops[key]
         outside = self._outside
         here = {"classifier": outside.classifier, "manifest": outside.manifest, "clock": perf_counter, "map": None}
-        return here[kind]
+        return {} if kind == "pictures" else here[kind]
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in LIBRARIES:

@@ -19,8 +19,8 @@ from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.intervals import PLANNED_WITHIN
 from fnrbc_device.records import Step, Tally
-from fnrbc_device.reporting import gallery
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
+from fnrbc_device.reporting.gallery import Gallery, change_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
 from fnrbc_device.reporting.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
 from fnrbc_device.scale import ScaleWatch
@@ -42,6 +42,7 @@ class Counted:
     analyser: Analyser
     scale: ScaleWatch
     """What the red cells say of the pixel size."""
+    gallery: Gallery
     difference: Difference | None = None
     """To an earlier count of the same frames, where that was asked for."""
     bundle_before: str = ""
@@ -80,13 +81,14 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
     with closing(source), closing(OnnxClassifier(bundle)) as classifier:
         prove(classifier, bundle)
         analyser = Analyser(pixel_size_um, classifier, bundle.manifest, still=still)
-        scale, poses = ScaleWatch(), Poses()
+        scale, poses, gallery = ScaleWatch(), Poses(), Gallery(bundle.manifest.threshold)
         for step in _steps(source, analyser, scale, progress):
             poses.add(step)
-        analyser.finish()
+            gallery.see(step.events, analyser.counter.pictures)
+        gallery.see(analyser.finish(), analyser.counter.pictures)
     seconds = time.perf_counter() - start
     summary = _summary(analyser, scale, bundle, seconds)
-    return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale)
+    return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale, gallery)
 
 
 def compared(counted: Counted, earlier: Earlier) -> Counted:
@@ -198,9 +200,9 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
         summary=counted.summary,
         cells=counted.rows,
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
-        gallery=gallery.candidates(counted.cells, manifest.threshold, analyser.pixel_size_um),
-        changed=gallery.changed(counted.cells, difference, analyser.pixel_size_um) if difference else (),
-        sections=[(CHANGED, gallery.change_table(difference, counted.bundle_before))] if difference else (),
+        gallery=counted.gallery.items(counted.cells, analyser.pixel_size_um),
+        changed=counted.gallery.changed(counted.cells, difference, analyser.pixel_size_um) if difference else (),
+        sections=[(CHANGED, change_table(difference, counted.bundle_before))] if difference else (),
         threshold=manifest.threshold,
         provenance={
             "Software": f"fnrbc {fnrbc_device.__version__}",

@@ -271,8 +271,5 @@ def _kept(analyser: Analyser, events: list[CountEvent], plates_before: int) -> K
     """Pictures that go with events: what a person reviews, and what registration holds on to since then."""
     if not events and analyser.registration.plates.added == plates_before:
         return NOTHING_KEPT
-    counted = {event.cell for event in events if event.event == "counted"}
-    cells = [cell for cell in analyser.cells() if cell.number in counted] if counted else []
-    crops = {cell.number: cell.best[0].crop for cell in cells if cell.best}
     plates = [plate for plate in analyser.registration.plates if plate.number >= plates_before]
-    return Kept(crops, plates, analyser.frame_shape or (0, 0))
+    return Kept(analyser.counter.pictures, plates, analyser.frame_shape or (0, 0))

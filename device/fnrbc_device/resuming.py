@@ -125,8 +125,7 @@ class Resuming:
     def _checkpoint(self) -> tuple[Analyser, int]:
         fresh = self._fresh()
         plates = {one.plate.number: one.plate.grey for one in self._history.plates(self._session)}
-        crops = self._history.crops(self._session)
-        read = self._file.read(Outside(fresh.classifier, fresh.manifest, plates, crops))
+        read = self._file.read(Outside(fresh.classifier, fresh.manifest, plates))
         if read is None:
             _log.warning("there is no checkpoint to go on from: light, dust and threshold are learned again")
             return fresh, -1

@@ -164,10 +164,10 @@ class Session:
 
     def _show_candidates(self, step: Step) -> None:
         """Hand the pictures of newly counted candidates to the lab."""
-        candidates = {one.cell for one in step.events if one.event == "counted" and one.verdict.is_candidate}
-        for cell in self._analyser.ledger.cells() if candidates else ():
-            if cell.number in candidates and cell.best:
-                self._parts.showing.candidate(cell.number, cell.best[0].crop)
+        pictures = self._analyser.counter.pictures
+        for one in step.events:
+            if one.event == "counted" and one.verdict.is_candidate and one.cell in pictures:
+                self._parts.showing.candidate(one.cell, pictures[one.cell][0].crop)
 
     def _finish(self) -> Tally:
         parts, analyser = self._parts, self._analyser

@@ -11,6 +11,7 @@ from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.journal import Journal
+from fnrbc_device.counting.ledger import View
 from fnrbc_device.errors import JournalError, UsageError
 from fnrbc_device.verify import verify
 
@@ -33,7 +34,7 @@ def record(path, make_step):
     crop = np.arange(120 * 120 * 3, dtype=np.uint32).astype(np.uint8).reshape(120, 120, 3)
     with Journal.open(path) as journal:
         journal.begin("s1", NOON, META)
-        journal.record(make_step(0, [4, 5]), Kept({4: crop}))
+        journal.record(make_step(0, [4, 5]), Kept({4: [View(1.0, 0, crop)]}))
         journal.record(make_step(1, []))
         journal.record(make_step(2, [4], event="retracted"))
         journal.note("flagged", {"row_px": 1.0}, frame=2)

@@ -78,14 +78,15 @@ class Bench:
         corner: tuple[float, float] = (0, 0),
         crop: Image = FNRBC,
         island: int = 0,
+        sharpness: float = 1.0,
     ) -> None:
         """One frame at a corner, with cells at these places on the slide."""
         pose = Pose(island, *corner)
         seen = [detection(row - corner[0], col - corner[1]) for row, col in cells]
         entry = self.ledger.enter(seen, pose, self._index)
         for sighting in entry.sightings:
-            if sighting.cell.settled is None and wants_view(sighting.cell, 1.0):
-                keep_view(sighting.cell, View(1.0, self._index, crop), Body(8.0, 0.4, 0.5, 0.8))
+            if sighting.cell.settled is None and wants_view(sighting.cell, sharpness):
+                keep_view(sighting.cell, View(sharpness, self._index, crop), Body(8.0, 0.4, 0.5, 0.8))
         self.events += self.counter.follow([s.cell for s in entry.sightings], entry.missed, pose)
         self._index += 1
 
@@ -258,7 +259,43 @@ def test_a_picture_is_kept_of_each_candidate_and_of_others_by_their_number(
     bench.finish()
 
     (cell,) = bench.ledger.cells()
-    assert len(cell.best) == (1 if first or every == 1 else kept)
+    pictures = bench.counter.pictures.get(cell.number, [])
+    assert len(pictures) == (1 if first or every == 1 else kept)
+    assert all((one.crop == crop).all() for one in pictures)
+    assert cell.best == []
+
+
+def test_of_a_candidate_all_best_views_are_kept_the_best_first_and_of_others_one(bench: Bench) -> None:
+    for frame, sharpness in enumerate((0.5, 0.9, 0.7)):
+        bench.show([(240.0, 320.0)], (0.0, frame * STEP), crop=FNRBC, sharpness=sharpness)
+    (kept,) = bench.counter.pictures.values()
+    assert [(view.frame, view.quality) for view in kept] == [(1, 0.9), (2, 0.7), (0, 0.5)]
+    for frame in range(3):
+        bench.show([(240.0, 320.0), (140.0, 320.0)], (0.0, frame * STEP), crop=LEUKOCYTE)
+    assert [len(views) for views in bench.counter.pictures.values()] == [1]
+
+
+class AlwaysNearly(ByTheMiddle):
+    """Finds everything a leukocyte that may be an fNRBC, with this probability."""
+
+    target = 0.0
+
+    def probabilities(self, crops: Image) -> NDArray[np.float32]:
+        return np.repeat(views(self.target), len(crops), axis=0)
+
+
+@pytest.mark.parametrize(("odds", "kept"), [(0.2, 0), (0.3, 3)])
+def test_the_views_of_a_near_miss_are_kept_though_it_is_not_of_the_sample(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch, odds: float, kept: int
+) -> None:
+    monkeypatch.setattr(counter, "KEPT_FIRST", 0)
+    monkeypatch.setattr(AlwaysNearly, "target", 1 / (1 + (1 / manifest.threshold - 1) / odds))
+    monkeypatch.setattr(f"{__name__}.ByTheMiddle", AlwaysNearly)
+    bench = Bench(manifest)
+    for frame in range(3):
+        bench.show([(240.0, 320.0)], (0.0, frame * STEP))
+    assert [event.verdict.class_name for event in bench.events] == ["leukocyte"]
+    assert len(bench.counter.pictures.get(1, [])) == kept
 
 
 def views(*targets: float) -> NDArray[np.float32]:

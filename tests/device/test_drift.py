@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fnrbc_device.bundle import SHIPPED, load_bundle
-from fnrbc_device.counting.history import as_png
 from fnrbc_device.counting.labels import KeptCell
+from fnrbc_device.counting.packing import as_png
 from fnrbc_device.errors import BundleError
 from fnrbc_device.learning.drift import FEWEST_CROPS, drifts, in_words
 from fnrbc_device.records import INDETERMINATE, Verdict
@@ -51,7 +51,7 @@ def bundle():
 def session(name="fnrbc", verdict="", label=None, count=40, **changes):
     said = VERDICTS[verdict or name]
     crops = (painted(1000 + i, name, **changes) for i in range(count))
-    return [KeptCell("s1", i, said, label, as_png(crop)) for i, crop in enumerate(crops)]
+    return [KeptCell("s1", i, said, label, False, (as_png(crop),)) for i, crop in enumerate(crops)]
 
 
 def told(cells, bundle):

@@ -13,7 +13,9 @@ from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.journal import Journal
-from fnrbc_device.counting.labels import of_sessions
+from fnrbc_device.counting.labels import KeptCell, of_sessions
+from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.packing import as_png
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import ReviewError, UsageError
 from fnrbc_device.learning.reclassifying import in_words, reclassify
@@ -35,7 +37,8 @@ def sessions(path, make_step):
             for number in range(1, count + 1):
                 name = f"s{number}"
                 journal.begin(name, NOON, SessionMeta("0.1.0", "b", "simulation", 0.125))
-                journal.record(make_step(0, list(CELLS)), Kept({cell: golden[cell] for cell in CELLS if cell != 13}))
+                kept = {cell: [View(1.0, 0, golden[cell])] for cell in CELLS if cell != 13}
+                journal.record(make_step(0, list(CELLS)), Kept(kept))
                 journal.record(make_step(1, [20], "retracted"))
                 journal.end(NOON, journal.tally(name), complete=True)
         return path
@@ -99,6 +102,18 @@ def test_candidates_that_nobody_reviewed_are_left_out_and_other_cells_are_what_t
     assert taught[9] == "denominator"
     assert not {3, 7, 8, 12, 16} & set(taught)
     assert {one.cell.cell for one in gather(journal, ["s1"], reviewed_only=True).examples} == {4, 5}
+
+
+def test_a_near_miss_teaches_only_what_somebody_said(path, make_step, decide):
+    step, golden = make_step(0, [1, 4, 5, 9]), load_bundle(None).golden_crops
+    nearly = [replace(one, verdict=replace(one.verdict, target_probability=0.3)) for one in step.events[2:]]
+    step.events[2:] = nearly
+    with Journal.open(path) as journal:
+        journal.begin("s1", NOON, SessionMeta("0.1.0", "b", "simulation", 0.125))
+        journal.record(step, Kept({one.cell: [View(1.0, 0, golden[one.cell])] for one in step.events}))
+    decide(("s1", 4, "confirmed", "", 1), ("s1", 5, "confirmed", "", 1))
+    taught = {one.cell.cell: one.role for one in gather(path, ["s1"], False).examples}
+    assert taught == {1: "denominator", 4: "target", 5: "target"}
 
 
 def test_sessions_are_the_groups_and_few_of_them_are_split_into_stretches_of_their_pan(sessions, decide):
@@ -172,8 +187,20 @@ def test_cells_that_taught_a_network_are_told_apart_from_those_that_judge_it(ses
     assert "review a session that taught neither" in in_words(reclassify(cells, by_heart, shipped), "old", "new")
 
 
+def test_a_bundle_compared_decides_on_the_views_of_a_cell_as_a_count_does(sessions):
+    bundle = load_bundle(None)
+    one = of_sessions(sessions(1), ["s1"])["s1"][0]
+    decided = bundle.manifest.decide(bundle.golden_probabilities)
+    is_one, is_none = (as_png(bundle.golden_crops[int(np.flatnonzero(decided == column)[0])]) for column in (0, 1))
+    cells = [
+        KeptCell("s1", number, one.verdict, "target", False, pngs)
+        for number, pngs in enumerate([(is_one,), (is_one, is_one, is_none), (is_one, is_none)])
+    ]
+    assert [found.now for found in reclassify(cells, bundle, bundle)] == ["target", "target", None]
+
+
 def test_a_damaged_picture_is_named(sessions):
     kept = of_sessions(sessions(1), ["s1"])["s1"][0]
-    broken = type(kept)(kept.session, kept.cell, kept.verdict, None, np.zeros(9, np.uint8).tobytes())
+    broken = type(kept)(kept.session, kept.cell, kept.verdict, None, False, (bytes(9),))
     with pytest.raises(Exception, match="cell 1 of session s1 is damaged"):
         _ = broken.crop

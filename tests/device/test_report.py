@@ -41,7 +41,7 @@ def cell(number: int, class_name: str, x_um: float = 10, y_um: float = 10, islan
 
 
 def item(number: int, class_name: str, probability: float) -> GalleryItem:
-    return GalleryItem(number, 0, class_name, probability, CROP, 1.0, 2.0, 3, 10.0)
+    return GalleryItem(number, 0, class_name, probability, [CROP], 1.0, 2.0, 3, 10.0)
 
 
 def report(**changes: Any) -> Report:
@@ -159,9 +159,10 @@ def test_a_large_mosaic_is_shrunk_and_its_marks_with_it() -> None:
 
 def test_the_crops_in_it_are_the_crops_given() -> None:
     crop = np.full((120, 120, 3), (200, 40, 40), np.uint8)
-    one = GalleryItem(1, 0, "fnrbc", 0.9, crop, 0, 0, 1, 9)
+    one = GalleryItem(1, 0, "fnrbc", 0.9, [crop, crop[::-1]], 0, 0, 1, 9)
     html = report_html(report(gallery=[one]))
     data = base64.b64decode(re.search(r"data:image/jpeg;base64,([^\"]+)", html)[1])
+    assert len(re.findall('alt="cell 1, fnrbc(, another view)?"', html)) == 2
     seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert seen.shape == (120, 120, 3)
     assert np.abs(seen.astype(int) - (200, 40, 40)).max() < 8

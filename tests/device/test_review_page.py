@@ -15,6 +15,8 @@ from fnrbc_device.counting import reviewing
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.journal import Journal
+from fnrbc_device.counting.ledger import View
+from fnrbc_device.web import told
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.review import routes
@@ -62,7 +64,8 @@ def counted(path: Path, make_step: Any) -> Path:
     with Journal.open(path) as journal:
         meta = SessionMeta("0.1.0", "b", "simulation", 0.125)
         journal.begin("s1", datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc), meta)
-        journal.record(make_step(0, [3, 4, 5]), Kept({4: np.full((120, 120, 3), 7, np.uint8)}))
+        views = [View(1.0 - n / 9, n, np.full((120, 120, 3), 7 + n, np.uint8)) for n in range(2)]
+        journal.record(make_step(0, [3, 4, 5]), Kept({4: views}))
     return path
 
 
@@ -93,10 +96,39 @@ def test_a_decision_is_answered_with_its_number_and_asked_again_with_the_same(pa
     assert page.get("/review/cells?session=s1&since=5").json() == {"seq": 5}
 
 
+def test_who_waits_is_told_of_a_decision_at_once_and_else_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(told, "HOLD_S", 0.2)
+
+    async def wait_for(decisions: int) -> list[int]:
+        board = told.Told()
+        waiting = [asyncio.ensure_future(board.other_than(0)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        for _ in range(decisions):
+            board.tell()
+        return [*await asyncio.gather(*waiting), await board.other_than(17)]
+
+    assert asyncio.run(wait_for(0)) == [0, 0, 0, 0]
+    assert asyncio.run(wait_for(2)) == [2, 2, 2, 2]
+
+
+def test_nobody_waits_for_a_decision_once_the_pages_are_closed() -> None:
+    async def close_while_waiting() -> tuple[int, int]:
+        board = told.Told()
+        waiting = asyncio.ensure_future(board.other_than(0))
+        await asyncio.sleep(0.01)
+        board.close()
+        return await asyncio.wait_for(waiting, 1), await asyncio.wait_for(board.other_than(0), 1)
+
+    assert asyncio.run(close_while_waiting()) == (0, 0)
+
+
 def test_pictures_and_places_are_answered(page: Visit) -> None:
-    picture = page.get("/review/crop/s1/4.png")
+    picture = page.get("/review/crop/s1/4/0.png")
     assert (picture.headers["content-type"], picture.content[1:4]) == ("image/png", b"PNG")
-    assert page.get("/review/crop/s1/5.png").status_code == 404
+    assert page.get("/review/crop/s1/4/1.png").content not in (b"", picture.content)
+    assert page.get("/review/crop/s1/4/2.png").status_code == 404
+    assert page.get("/review/crop/s1/5/0.png").status_code == 404
+    assert {one["cell"]: one["pictures"] for one in page.get("/review/cells?session=s1").json()["cells"]}[4] == 2
     assert len(page.get("/review/places?session=s1").json()["places"]) == 3
 
 
@@ -141,7 +173,7 @@ def test_what_is_no_message_is_refused(page: Visit, body: bytes) -> None:
 
 def test_only_reviewers_see_and_decide_and_the_record_says_who(counted: Path) -> None:
     page = Visit(counted, Visitor("olga", "operator"))
-    for address in ("/review", "/review/cells?session=s1", "/review/places?session=s1", "/review/crop/s1/4.png"):
+    for address in ("/review", "/review/cells?session=s1", "/review/places?session=s1", "/review/crop/s1/4/0.png"):
         assert page.get(address).status_code == 403
     assert page.post("/review/decisions", json=CONFIRM).status_code == 403
     answer = Visit(counted, Visitor("rita", "reviewer")).post("/review/decisions", json=CONFIRM)

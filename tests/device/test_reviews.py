@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -16,7 +17,7 @@ from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.counting.reviewing import Reviewing
-from fnrbc_device.counting.reviews import candidates, places, reviews, standing_reviews
+from fnrbc_device.counting.reviews import candidates, places, reviews, shown, standing_reviews
 from fnrbc_device.counting.verified import agreement, cohen_kappa, verified_tally
 from fnrbc_device.errors import JournalError, ReviewError
 from fnrbc_device.publishing.payloads import CellRecord
@@ -71,6 +72,26 @@ def test_candidates_are_what_the_machine_counted_as_fnrbc_or_left_open(counted):
         found = {one.cell: one.verdict.class_name for one in candidates(connection, "s1")}
 
     assert found == {4: "fnrbc", 8: "fnrbc", 12: "fnrbc", 3: "indeterminate", 7: "indeterminate"}
+
+
+def test_a_near_miss_is_shown_and_counts_once_decided_on_but_nobody_must(path, make_step):
+    step = make_step(0, [1, 4, 5])
+    nearly, far = (replace(step.events[i].verdict, target_probability=p) for i, p in ((0, 0.3), (2, 0.1)))
+    step.events[0], step.events[2] = replace(step.events[0], verdict=nearly), replace(step.events[2], verdict=far)
+    with Journal.open(path) as journal:
+        journal.begin("s1", NOON, META)
+        journal.record(step)
+    with reading(path) as connection:
+        assert [one.cell for one in shown(connection, "s1")] == [1, 4]
+        assert [one.cell for one in candidates(connection, "s1")] == [4]
+    with Reviewing(path, "fnrbc", SystemClock()) as reviewing:
+        reviewing.decide("s1", 4, "confirmed", "anna")
+        before = verified(path)
+        reviewing.decide("s1", 1, "confirmed", "anna")
+    after = verified(path)
+    assert (before.complete, before.fnrbc, before.leukocytes, before.candidates) == (True, 1, 2, 1)
+    assert (after.complete, after.fnrbc, after.leukocytes, after.candidates) == (True, 2, 1, 1)
+    assert [one.review for one in told(path)][-2:] == ["confirmed", "confirmed"]
 
 
 def test_a_decision_stands_beside_what_the_machine_said(counted, review):
@@ -203,7 +224,7 @@ def test_a_running_session_is_reviewed_while_it_counts_and_agrees_at_its_end(pat
     found = verified(path)
     assert (found.candidates, found.reviewed, found.fnrbc, found.rejected) == (2, 1, 1, 0)  # cell 4 is gone
     with reading(path) as connection:
-        assert {one.cell: one.counted for one in candidates(connection, "s1", since=5)} == {8: True, 4: False}
+        assert {one.cell: one.counted for one in shown(connection, "s1", since=5)} == {8: True, 4: False}
     assert prove(path).fault == ""
 
 
@@ -379,6 +400,6 @@ def test_a_number_that_no_cell_can_have_has_no_picture(counted):
     server.start()
     try:
         with Visit(server.url) as visit:
-            assert visit.read(f"/review/crop/s1/{10**20}.png").status_code == 404
+            assert visit.read(f"/review/crop/s1/{10**20}/0.png").status_code == 404
     finally:
         server.stop()

@@ -91,7 +91,7 @@ class Chromium:
     def on_page(self, method: str, **fields: object) -> Any:
         return self.call(method, self._session, **fields)
 
-    def open(self, url: str, width: int = 1280, height: int = 800) -> None:
+    def resize(self, width: int, height: int) -> None:
         self.on_page(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -99,6 +99,9 @@ class Chromium:
             deviceScaleFactor=1,
             mobile=width < 500,
         )
+
+    def open(self, url: str, width: int = 1280, height: int = 800) -> None:
+        self.resize(width, height)
         self.on_page("Page.navigate", url=url)
         self.wait_for(f"location.href === {json.dumps(url)} && document.readyState !== 'loading'")
 

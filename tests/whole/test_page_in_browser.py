@@ -461,7 +461,7 @@ def test_the_report_opens_without_a_network_and_complains_of_nothing(
         "unique_area_mm2": 0.0192, "complete": True, "seconds": 1.0, "fps": 1.0,
     }  # fmt: skip
     row = {"cell": 1, "island": 0, "x_um": 80.0, "y_um": 60.0, "class": "fnrbc", "probability": 0.98}
-    item = GalleryItem(1, 0, "fnrbc", 0.98, smear()[420:540, 580:700], 80.0, 60.0, 3, 10.0)
+    item = GalleryItem(1, 0, "fnrbc", 0.98, [smear()[420:540, 580:700]], 80.0, 60.0, 3, 10.0)
     path = tmp_path / "report.html"
     write_report(path, Report("a slide", summary, [row], [mosaic], [item], 0.5, {"Software": "fnrbc"}))
     browser.open(path.as_uri())

@@ -20,6 +20,7 @@ from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.journal import Journal
+from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.reviews import reviews
@@ -42,6 +43,11 @@ def painted(cell: int) -> np.ndarray:
     return image
 
 
+def views(cell: int) -> list[View]:
+    """One, two or three of them, each a little smaller than the one before."""
+    return [View(1.0 - n / 9, n, painted(cell)[4 * n :, 4 * n :].repeat(1, 0)) for n in range(1 + cell % 3)]
+
+
 def step(cells: range) -> Step:
     """Every fourth an fNRBC left open, every other of the rest counted, and leukocytes between."""
     events = []
@@ -57,7 +63,7 @@ def step(cells: range) -> Step:
 
 
 def count(journal: Journal, cells: range) -> None:
-    journal.record(step(cells), Kept({cell: painted(cell) for cell in cells if cell % 2}))
+    journal.record(step(cells), Kept({cell: views(cell) for cell in cells if cell % 2}))
 
 
 @pytest.fixture
@@ -170,6 +176,49 @@ def test_candidates_come_nearest_to_the_threshold_first_and_the_indeterminate_ap
     assert listed == [[cell for cell in odd if cell % 8 == 1], [cell for cell in odd if cell % 8 != 1]]
 
 
+def test_near_misses_wait_behind_a_closed_group_and_nobody_must_decide_on_them(
+    serve: Any, browse: Any, path: Path, journal: Journal
+) -> None:
+    nearly = step(range(2002, 2007, 2))
+    verdict = Verdict("leukocyte", "denominator", 0.8, 0.2)
+    events = [replace(event, verdict=verdict) for event in nearly.events]
+    journal.record(replace(nearly, events=events), Kept({event.cell: views(event.cell) for event in events}))
+    browser = review(browse(), serve())
+    near = "[...document.querySelectorAll('#of-near button')]"
+    assert browser.evaluate(f"{near}.length") == 3
+    assert not browser.evaluate(f"{near}.some(node => node.checkVisibility())")
+    for _ in range(CANDIDATES):
+        browser.press("f")
+    browser.wait_for(f"document.getElementById('verified').textContent === '{CANDIDATES}'")
+    assert "all of them" in browser.text("#complete")
+    assert shown(browser) < 2000
+
+    browser.evaluate("document.querySelector('#near summary').focus()")
+    browser.press(" ")
+    browser.wait_for(f"{near}.every(node => node.checkVisibility())")
+    browser.press("n")
+    assert shown(browser) == 2002
+    assert "leukocyte, but only just" in browser.text("#asked")
+    browser.press("f")
+    browser.wait_for(f"document.getElementById('verified').textContent === '{CANDIDATES + 1}'")
+    assert shown(browser) == 2004
+    assert browser.text("#all") == str(CANDIDATES)
+    assert (verified(path).complete, verified(path).fnrbc) == (True, CANDIDATES + 1)
+    assert int(browser.text("#machine")) == journal.tally("s1").fnrbc
+
+
+def test_the_best_view_is_large_and_the_others_stand_beside_it(serve: Any, browse: Any, journal: Journal) -> None:
+    browser = review(browse(), serve())
+    for _ in range(3):
+        cell = shown(browser)
+        views_said = [f"Cell {cell}, view {n} of {1 + cell % 3}" for n in range(2, 2 + cell % 3)]
+        beside = "[...document.querySelectorAll('#others img')]"
+        browser.wait_for(f"{beside}.every(one => one.complete && one.naturalWidth)")
+        assert browser.evaluate(f"{beside}.map(one => one.alt)") == views_said
+        browser.press("ArrowRight")
+    assert browser.complaints() == []
+
+
 def test_two_people_see_each_others_decisions_and_the_earlier_hears_of_the_later(
     serve: Any, browse: Any, path: Path, journal: Journal
 ) -> None:
@@ -180,8 +229,7 @@ def test_two_people_see_each_others_decisions_and_the_earlier_hears_of_the_later
     anna.press("f")
     pressed = time.monotonic()
     ben.wait_for(f"document.querySelector('[aria-label^=\"Cell {cell},\"]').dataset.decision === 'confirmed'")
-    # Half a second between two looks, and a second is promised; the machine that tests is busy with other tests.
-    assert time.monotonic() - pressed < 3
+    assert time.monotonic() - pressed < 1
     ben.press("ArrowLeft")
     ben.press("r")
     anna.wait_for("document.querySelector('#notices .notice') !== null")

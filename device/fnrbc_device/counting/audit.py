@@ -225,8 +225,8 @@ def _hash(connection: sqlite3.Connection, before: str, link: tuple[Any, ...]) ->
     if seqs[1] >= seqs[0]:
         rows += connection.execute("SELECT * FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
         rows += connection.execute("SELECT * FROM reviews WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
-        pictures = connection.execute("SELECT seq, picture FROM crops WHERE seq BETWEEN ? AND ? ORDER BY seq", seqs)
-        rows += [(seq, hashlib.sha256(picture).hexdigest()) for seq, picture in pictures]
+        views = connection.execute("SELECT * FROM crops WHERE seq BETWEEN ? AND ? ORDER BY seq, view", seqs)
+        rows += [(*about, hashlib.sha256(picture).hexdigest()) for *about, picture in views]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 

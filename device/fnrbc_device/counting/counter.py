@@ -40,8 +40,7 @@ KEPT_FIRST: Final = 500
 KEPT_EVERY: Final = 8
 KEPT_UP_TO: Final = 8500
 """Cells whose best view is kept though they are no candidates: the first 500, then every eighth up to the 8,500th. A
-network is taught by what it is not to count as well. A picture takes 7 kB of the record and 43 kB of memory: 11 MB and
-65 MB at most."""
+network is taught by what it is not to count as well. A picture takes 7 kB of the record: 11 MB at most."""
 
 RETRACT_MISSES: Final = 5
 """A counted cell is retracted when it was missed this often, and more often than seen."""
@@ -75,6 +74,9 @@ class Counter:
         self._open: dict[int, Cell] = {}
         self._suspected: dict[int, int] = {}
         """By cell: fields after which it is settled, unless the light shows dust at its place by then."""
+        self.pictures: dict[int, list[View]] = {}
+        """Views that are worth keeping of the cells that were settled last, by the number of the cell, best first. The
+        next frame's take their place: a slide holds too many cells for their pictures to stay in memory."""
 
     @property
     def open(self) -> int:
@@ -91,6 +93,7 @@ class Counter:
         pose
             Where the frame lies; cells outside it have left the field.
         """
+        self.pictures = {}
         for cell in seen:
             if cell.settled is None:
                 self._open.setdefault(cell.number, cell)
@@ -127,8 +130,7 @@ class Counter:
 
     def settled_before(self, cell: Cell, event: CountEvent) -> None:
         """Note that a cell was counted already, in the same session's earlier start."""
-        cell.settled = event
-        _keep_pictures(cell, event.verdict)
+        cell.settled, cell.best = event, []
         self.let_go(cell)
 
     def let_go(self, cell: Cell) -> None:
@@ -138,6 +140,7 @@ class Counter:
 
     def finish(self) -> list[CountEvent]:
         """Settle every open cell with the views there are, at a session's end."""
+        self.pictures = {}
         for cell in list(self._open.values()):
             if cell.misses >= cell.views or self._is_dust(cell):
                 self._drop(cell)
@@ -177,9 +180,17 @@ class Counter:
             verdict, disagreed = fuse(views, self._manifest)
             self._close(cell)
             cell.settled = _event(cell, verdict, self._um, "views disagree" if disagreed else reason)
-            _keep_pictures(cell, verdict)
+            self._keep_pictures(cell, verdict)
             events.append(cell.settled)
         return events
+
+    def _keep_pictures(self, cell: Cell, verdict: Verdict) -> None:
+        """Of what people are shown the views stay that the verdict could rest on, of a sample of others the best."""
+        views, cell.best = cell.best, []
+        shown = verdict.is_candidate or verdict.is_near_miss(self._manifest.threshold)
+        kept = views if shown else views[:1] if _is_sample(cell) else []
+        if kept:
+            self.pictures[cell.number] = kept
 
     def _looks(self, cells: list[Cell]) -> list[NDArray[np.float32]]:
         """(V, classes) of each cell: its first views, and all where these do not decide alike."""
@@ -251,11 +262,6 @@ def _is_gone(cell: Cell) -> bool:
 def _is_sample(cell: Cell) -> bool:
     """Whether a picture is kept though nobody is asked: by the cell's number, so that a resumed count keeps it too."""
     return cell.number <= KEPT_FIRST or (cell.number <= KEPT_UP_TO and cell.number % KEPT_EVERY == 0)
-
-
-def _keep_pictures(cell: Cell, verdict: Verdict) -> None:
-    """Of candidates, and of a few others, the best view stays; a slide holds too many cells for more."""
-    del cell.best[1 if verdict.is_candidate or _is_sample(cell) else 0 :]
 
 
 def _event(cell: Cell, verdict: Verdict, um: float, reason: str, retracted: bool = False) -> CountEvent:

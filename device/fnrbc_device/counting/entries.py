@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.counting.audit import Kind, add_link
-from fnrbc_device.counting.history import History, Kept, as_png
+from fnrbc_device.counting.history import History, Kept
+from fnrbc_device.counting.packing import as_png
 from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, roll_back
 from fnrbc_device.counting.trouble import journal_error
 from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
@@ -117,10 +118,9 @@ class Entries(History):
             f"INSERT INTO events (seq, session, frame, {EVENT_COLUMNS}) VALUES ({', '.join('?' * 19)})",
             (self._last_seq, session_id, frame, *event_row(event)),
         )
-        crop = kept.crops.get(event.cell)
-        if crop is not None:
-            row = (self._last_seq, session_id, as_png(crop))
-            self._connection.execute("INSERT INTO crops VALUES (?, ?, ?)", row)
+        for number, view in enumerate(kept.views.get(event.cell, ())):
+            row = (self._last_seq, number, int(view.frame), as_png(view.crop))
+            self._connection.execute("INSERT INTO crops VALUES (?, ?, ?, ?)", row)
 
     def _keep_plates(self, session_id: str, frame: int, kept: Kept) -> None:
         for plate in kept.plates:

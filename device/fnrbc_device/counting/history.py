@@ -3,26 +3,19 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
+from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.packing import colour, grey
 from fnrbc_device.counting.recount import recount, standing
 from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.counting.trouble import journal_error
-from fnrbc_device.errors import JournalError
 from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, Tally
 from fnrbc_device.vision.plates import Plate
-
-PNG: Final = ".png"
-QUICK: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1)
-"""A plate of 360x270 takes 2 ms; the next level up saves 3 % and takes twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +41,8 @@ class RecordedPlate:
 class Kept:
     """Pictures that a frame brought and the record keeps."""
 
-    crops: Mapping[int, Image] = field(default_factory=dict)
-    """Best view of each candidate that was counted, and of a sample of the others, by the number of the cell."""
+    views: Mapping[int, Sequence[View]] = field(default_factory=dict)
+    """Of the candidates, near misses and the sample of others that were counted, best first; by the cell's number."""
     plates: Sequence[Plate] = ()
     """What registration holds on to from this frame on."""
     frame_shape: tuple[int, int] = (0, 0)
@@ -233,18 +226,22 @@ class History:
                 (session_id,),
             ).fetchall()
         return [
-            RecordedPlate(Plate(number, placed, Pose(*pose), _grey(picture), factor, um), frame, (height, width))
+            RecordedPlate(Plate(number, placed, Pose(*pose), grey(picture), factor, um), frame, (height, width))
             for frame, height, width, number, placed, *pose, picture, factor, um in rows
         ]
 
-    def crops(self, session_id: str) -> dict[int, Image]:
-        """Best view of each candidate and of a sample of the others, by the number of the cell."""
+    def views(self, session_id: str, cells: Iterable[int]) -> dict[int, list[Image]]:
+        """Views that are kept of some cells, best first; a cell of which none is kept is left out."""
         with self._reading():
             rows = self._connection.execute(
-                "SELECT events.cell, picture FROM crops JOIN events USING (seq) WHERE crops.session = ? ORDER BY seq",
-                (session_id,),
+                "SELECT cell, picture FROM events JOIN crops USING (seq) WHERE session = ?"
+                " AND cell IN (SELECT value FROM json_each(?)) ORDER BY seq, view",
+                (session_id, json.dumps(list(cells))),
             ).fetchall()
-        return {cell: _colour(picture) for cell, picture in rows}
+        found: dict[int, list[Image]] = {}
+        for cell, picture in rows:
+            found.setdefault(cell, []).append(colour(picture))
+        return found
 
     def _unfinished(self, session_id: str) -> Unfinished:
         with self._reading():
@@ -265,15 +262,6 @@ class History:
             raise journal_error(self._path, error) from error
 
 
-def as_png(picture: NDArray[np.uint8]) -> bytes:
-    """Pack a picture, (h, w) grey or (h, w, 3) RGB, without loss."""
-    bgr = picture[..., ::-1] if picture.ndim == 3 else picture
-    packed, content = cv2.imencode(PNG, bgr, QUICK)
-    if not packed:
-        raise JournalError(f"a picture of {picture.shape} cannot be packed; report it: this is a defect")
-    return content.tobytes()
-
-
 def _verb(kind: str, payload: str | None) -> str:
     """What a link of the audit did to a running session: ``pause``, ``resume`` or nothing."""
     if kind != "command":
@@ -281,18 +269,3 @@ def _verb(kind: str, payload: str | None) -> str:
     told = json.loads(payload or "{}")
     followed = told.get("outcome") == "accepted" and told.get("verb") in ("pause", "resume")
     return str(told["verb"]) if followed else ""
-
-
-def _grey(content: bytes) -> NDArray[np.uint8]:
-    return np.asarray(_unpacked(content, cv2.IMREAD_GRAYSCALE), np.uint8)
-
-
-def _colour(content: bytes) -> Image:
-    return np.ascontiguousarray(_unpacked(content, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
-
-
-def _unpacked(content: bytes, mode: int) -> NDArray[np.uint8]:
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
-    if picture is None:
-        raise JournalError("a picture in the journal is damaged; `fnrbc verify` says where the record is broken")
-    return np.asarray(picture, np.uint8)

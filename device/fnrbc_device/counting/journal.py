@@ -227,7 +227,7 @@ class Journal(Entries):
             raise JournalError(f"session {session_id} cannot be let go of: it is not the oldest that may go")
         with self._transaction():
             self._cut_audit(session_id)
-            for table in ("crops", "plates", "events", "joins", "frames", "sessions"):  # decisions go with their links
+            for table in ("plates", "events", "joins", "frames", "sessions"):  # decisions go with their links
                 self._connection.execute(f"DELETE FROM {table} WHERE session = ?", (session_id,))
         self._connection.execute("PRAGMA incremental_vacuum").fetchall()
 

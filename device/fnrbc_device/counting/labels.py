@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -25,19 +26,40 @@ class KeptCell:
     """The machine's."""
     label: Role | None
     """What people say that it counts as; None where nobody decided."""
-    png: bytes
-    """Its best view, (120, 120, 3) RGB."""
+    near_miss: bool
+    """Whether the machine nearly left it to a person."""
+    pngs: tuple[bytes, ...]
+    """Its views that are kept, best first."""
+
+    @property
+    def png(self) -> bytes:
+        """Its best view."""
+        return self.pngs[0]
 
     @property
     def crop(self) -> Image:
-        """(120, 120, 3) uint8 RGB.
+        """(120, 120, 3) uint8 RGB: its best view.
 
         Raises
         ------
         JournalError
             The picture is damaged.
         """
-        picture = cv2.imdecode(np.frombuffer(self.png, np.uint8), cv2.IMREAD_COLOR)
+        return self._unpacked(self.png)
+
+    @property
+    def crops(self) -> Image:
+        """(V, 120, 120, 3) uint8 RGB: its views that are kept, best first.
+
+        Raises
+        ------
+        JournalError
+            A picture is damaged.
+        """
+        return np.stack([self._unpacked(png) for png in self.pngs])
+
+    def _unpacked(self, png: bytes) -> Image:
+        picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
         if picture is None:
             raise JournalError(
                 f"the picture of cell {self.cell} of session {self.session} is damaged; "
@@ -78,21 +100,22 @@ def kept_cells(connection: sqlite3.Connection, session: str) -> list[KeptCell]:
     ReviewError
         There is no such session.
     """
-    roles = basis(connection, session).classes
+    rests_on = basis(connection, session)
+    roles = rests_on.classes
     first, second = (standing_reviews(reviews(connection, session, reader)) for reader in (1, 2))
     rows = connection.execute(
-        "SELECT newest.cell, class_name, role, probability, target_probability, picture FROM"
+        "SELECT cell, class_name, role, probability, target_probability, picture FROM"
         " (SELECT max(seq) AS seq, cell, event, class_name, role, probability, target_probability FROM events"
-        "  WHERE session = :session GROUP BY cell) AS newest"
-        " JOIN (SELECT max(events.seq), events.cell AS cell, picture FROM crops JOIN events USING (seq)"
-        "  WHERE events.session = :session GROUP BY events.cell) AS kept USING (cell)"
-        f" WHERE event IN ({', '.join(repr(one) for one in sorted(ENTERING))}) ORDER BY cell",
-        {"session": session},
+        "  WHERE session = ? GROUP BY cell) AS newest JOIN crops USING (seq)"
+        f" WHERE event IN ({', '.join(repr(one) for one in sorted(ENTERING))}) ORDER BY cell, view",
+        (session,),
     )
-    return [
-        KeptCell(session, cell, Verdict(*verdict), agreed(first.get(cell), second.get(cell), roles), bytes(png))
-        for cell, *verdict, png in rows
-    ]
+    found = []
+    for (cell, *machine), views in groupby(rows, key=lambda row: row[:-1]):
+        verdict, label = Verdict(*machine), agreed(first.get(cell), second.get(cell), roles)
+        pngs = tuple(bytes(png) for *_, png in views)
+        found.append(KeptCell(session, cell, verdict, label, verdict.is_near_miss(rests_on.threshold), pngs))
+    return found
 
 
 def agreed(first: Review | None, second: Review | None, roles: Mapping[str, Role]) -> Role | None:

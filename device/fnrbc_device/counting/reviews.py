@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from fnrbc_device.counting.recount import ENTERING, Column, column
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.publishing.payloads import Judgement
-from fnrbc_device.records import INDETERMINATE, Join, Pose, Role, Verdict, final_pose
+from fnrbc_device.records import Join, Pose, Role, Verdict, final_pose
 
 Reader = Literal[1, 2]
 """The first reader's decisions make the verified count; the second, blind to the first, shows how far people agree."""
@@ -42,6 +42,9 @@ class Candidate:
     diameter_um: float
     nucleus_ratio: float
     views: int
+    """How many whole, sharp views there were."""
+    pictures: int
+    """How many of them are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,13 @@ def candidate(connection: sqlite3.Connection, session: str, cell: int) -> Candid
     return found[0]
 
 
-def candidates(connection: sqlite3.Connection, session: str, since: int = 0) -> list[Candidate]:
-    """Cells that a person is asked about: those of the target class and the indeterminate ones.
+def candidates(connection: sqlite3.Connection, session: str) -> list[Candidate]:
+    """Cells that a person is asked about: those of the target class and the indeterminate ones. In no order."""
+    return [one for one in shown(connection, session) if one.verdict.is_candidate]
+
+
+def shown(connection: sqlite3.Connection, session: str, since: int = 0) -> list[Candidate]:
+    """Cells that a person may decide on: the candidates, and the near misses that nobody must look at.
 
     Parameters
     ----------
@@ -151,12 +159,9 @@ def candidates(connection: sqlite3.Connection, session: str, since: int = 0) -> 
     """
     names = None if since == 0 else _touched(connection, session, since)
     found = [] if names is not None and not names else _cells(connection, session, names)
-    return [one for one in found if is_candidate(one.verdict) and (one.counted or since)]
-
-
-def is_candidate(verdict: Verdict) -> bool:
-    """Whether a person is asked about a cell that the machine decided so on."""
-    return verdict.role == "target" or verdict.class_name == INDETERMINATE
+    threshold = basis(connection, session).threshold
+    told = [one for one in found if one.counted or since]
+    return [one for one in told if one.verdict.is_candidate or one.verdict.is_near_miss(threshold)]
 
 
 def reviews(connection: sqlite3.Connection, session: str, reader: Reader = 1, since: int = 0) -> list[Review]:
@@ -182,12 +187,12 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT last_seq FROM journal").fetchone()[0])
 
 
-def crop(connection: sqlite3.Connection, session: str, cell: int) -> bytes | None:
-    """PNG of a cell's best view, (120, 120, 3); None where none was kept."""
+def crop(connection: sqlite3.Connection, session: str, cell: int, view: int = 0) -> bytes | None:
+    """PNG of a view of a cell, (120, 120, 3), 0 for the best; None where it was not kept."""
     row = connection.execute(
-        "SELECT picture FROM crops JOIN events USING (seq) WHERE events.session = ? AND cell = ?"
+        "SELECT picture FROM events JOIN crops USING (seq) WHERE session = ? AND cell = ? AND view = ?"
         " ORDER BY seq DESC LIMIT 1",
-        (session, cell),
+        (session, cell, view),
     ).fetchone()
     return bytes(row[0]) if row else None
 
@@ -245,7 +250,8 @@ def _cells(connection: sqlite3.Connection, session: str, wanted: set[int] | None
     ]
     um = basis(connection, session).pixel_size_um
     which = "" if wanted is None else f" HAVING cell IN ({', '.join(str(int(cell)) for cell in wanted)})"
-    rows = connection.execute(_NEWEST + which, {"session": session})
+    counted = f"SELECT *, (SELECT count(*) FROM crops WHERE crops.seq = newest.seq) FROM ({_NEWEST}{which}) AS newest"
+    rows = connection.execute(counted, {"session": session})
     return [_candidate(row, joins, um) for row in rows]
 
 

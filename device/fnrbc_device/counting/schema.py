@@ -90,9 +90,11 @@ CREATE INDEX events_of_session ON events (session, seq);
 CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'an event is never changed: correct it by a new one'); END;
 CREATE TABLE crops (
-    seq INTEGER PRIMARY KEY REFERENCES events,
-    session TEXT NOT NULL,
-    picture BLOB NOT NULL
+    seq INTEGER NOT NULL REFERENCES events ON DELETE CASCADE,
+    view INTEGER NOT NULL,
+    frame INTEGER NOT NULL,
+    picture BLOB NOT NULL,
+    PRIMARY KEY (seq, view)
 ) STRICT;
 CREATE TABLE plates (
     session TEXT NOT NULL,
@@ -143,7 +145,7 @@ CREATE TABLE alarms (
 Frames and events stand on the islands as they were when written. A row of ``joins`` says that an island ended after a
 frame, and what must be added to its places to get those on the older one; joins follow each other in the frames' order.
 
-A row of ``crops`` is the best view of a candidate, for whoever reviews it, or of a sample of the other cells.
+A row of ``crops`` is a view of a cell that people may decide on, or of a sample of the others; 0 is the best.
 ``plates`` are what registration holds on to when an unfinished session goes on; they go with its end. ``audit`` has a
 link for each transaction (audit.py).
 

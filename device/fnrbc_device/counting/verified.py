@@ -13,7 +13,6 @@ from fnrbc_device.counting.reviews import (
     candidates,
     column_by,
     groups,
-    is_candidate,
     reviews,
     standing_reviews,
 )
@@ -38,7 +37,7 @@ class VerifiedTally:
     leukocytes: int
     """Those that a person calls so, and those of the machine that nobody was asked about."""
     leukocytes_by_machine: int
-    """Of these, the machine's alone: only candidates are reviewed."""
+    """Of these, the machine's alone: nobody decided on them."""
     other: int
     """Cells that a person calls otherwise."""
     fnrbc_per_100_leukocytes: Interval | None
@@ -95,11 +94,11 @@ def tally_of(stand: Iterable[Group], classes: Mapping[str, Role]) -> VerifiedTal
     decisions: Counter[str] = Counter()
     asked = reviewed = machine = 0
     for group in stand:
-        asked += group.cells * is_candidate(group.verdict)
+        asked += group.cells * group.verdict.is_candidate
         if group.decision is None:
             machine += group.cells * (column(group.verdict) == "leukocytes")
             continue
-        reviewed += group.cells * is_candidate(group.verdict)
+        reviewed += group.cells * group.verdict.is_candidate
         decisions[group.decision] += group.cells
         if group.class_name:
             people[column_by(classes, group.class_name)] += group.cells

@@ -5,14 +5,16 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fnrbc_device.bundle import Bundle, digest_of
+from fnrbc_device.counting.counter import FIRST_VIEWS, decide_alike, fuse
 from fnrbc_device.counting.labels import KeptCell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
-from fnrbc_device.manifest import UNDECIDED
-from fnrbc_device.records import Image, Role
+from fnrbc_device.manifest import Manifest
+from fnrbc_device.records import INDETERMINATE, Image, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,10 @@ class Reclassified:
 
 
 def reclassify(cells: Sequence[KeptCell], before: Bundle, now: Bundle) -> list[Reclassified]:
-    """Ask two networks about the reviewed cells among some, each on the one view that the record keeps.
+    """Ask two networks about the reviewed cells among some, each on the views that the record keeps.
 
-    A count asks about two or three views: these figures compare the bundles, they are none of a count.
+    As in a count the third view is asked about only where the first two do not decide alike. Of a cell that was no
+    candidate one view is kept: these figures compare the bundles, they are none of a count.
 
     Raises
     ------
@@ -64,10 +67,10 @@ def reclassify(cells: Sequence[KeptCell], before: Bundle, now: Bundle) -> list[R
     reviewed = [(one, one.label) for one in cells if one.label is not None]
     if not reviewed:
         raise UsageError("none of these cells is reviewed; review candidates first")
-    crops = np.stack([one.crop for one, _ in reviewed])
+    views = [one.crops for one, _ in reviewed]
     seen = np.union1d(before.seen, now.seen)
-    taught = np.isin(np.array([digest_of(crop) for crop in crops], np.uint64), seen)
-    asked = zip(_roles(before, crops), _roles(now, crops), taught.tolist(), strict=True)
+    taught = [bool(np.isin([digest_of(crop) for crop in crops], seen).any()) for crops in views]
+    asked = zip(_roles(before, views), _roles(now, views), taught, strict=True)
     return [
         Reclassified(one.session, one.cell, label, *answers)
         for (one, label), answers in zip(reviewed, asked, strict=True)
@@ -77,8 +80,9 @@ def reclassify(cells: Sequence[KeptCell], before: Bundle, now: Bundle) -> list[R
 def in_words(found: Sequence[Reclassified], before: str, now: str) -> str:
     """A few lines for a person; ``before`` and ``now`` name the bundles."""
     mended, spoiled = [one for one in found if one.mended], [one for one in found if one.spoiled]
+    fnrbc = sum(one.label == "target" for one in found)
     lines = [
-        f"{len(found)} reviewed cells, {sum(one.label == 'target' for one in found)} of them fNRBC, on one view each",
+        f"{len(found)} reviewed cells, {fnrbc} of them fNRBC, on the views that the record keeps",
         f"{before}: agrees with the readers on {sum(one.right_before for one in found)}",
         f"{now}: agrees with the readers on {sum(one.right_now for one in found)}",
         _untaught(found),
@@ -105,9 +109,15 @@ def _named(cells: Sequence[Reclassified]) -> str:
     return ": " + ", ".join(f"{one.session}/{one.cell}" for one in cells) if cells else ""
 
 
-def _roles(bundle: Bundle, crops: Image) -> list[Role | None]:
+def _roles(bundle: Bundle, views: list[Image]) -> list[Role | None]:
     with closing(OnnxClassifier(bundle)) as classifier:
         prove(classifier, bundle)
-        decided = bundle.manifest.decide(classifier.probabilities(crops))
-    classes = bundle.manifest.classes
-    return [None if column == UNDECIDED else classes[column].role for column in decided]
+        looks = np.split(classifier.probabilities(np.concatenate(views)), np.cumsum([len(one) for one in views])[:-1])
+    return [_role(look, bundle.manifest) for look in looks]
+
+
+def _role(look: NDArray[np.float32], manifest: Manifest) -> Role | None:
+    """What a count would make of the views of one cell, (V, classes)."""
+    first = look[:FIRST_VIEWS]
+    verdict, _ = fuse(first if decide_alike(first, manifest) else look, manifest)
+    return None if verdict.class_name == INDETERMINATE else verdict.role

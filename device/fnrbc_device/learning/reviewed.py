@@ -122,7 +122,8 @@ def write(dataset: Dataset, out: Path, stain: str, source: str) -> None:
 
 
 def _taught(cells: Iterable[KeptCell], reviewed_only: bool) -> list[KeptCell]:
-    return [one for one in cells if one.label or not (reviewed_only or one.verdict.is_candidate)]
+    """What nobody decided on and the machine is not sure of teaches nothing."""
+    return [one for one in cells if one.label or not (reviewed_only or one.verdict.is_candidate or one.near_miss)]
 
 
 def _examples(session: str, cells: list[KeptCell], stretches: int) -> Iterator[Example]:

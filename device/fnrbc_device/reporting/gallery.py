@@ -1,46 +1,75 @@
-"""Which cells of a count a report shows in pictures: the candidates, and those that another count has otherwise."""
+"""Which cells of a count a report shows in pictures: candidates, near misses, and what another count has otherwise."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from fnrbc_device.counting.ledger import Cell
-from fnrbc_device.records import CountEvent, Image
+from fnrbc_device.counting.ledger import Cell, View
+from fnrbc_device.records import CountEvent
 from fnrbc_device.reporting.difference import CountedCell, Difference
 from fnrbc_device.reporting.report import GalleryItem
 
 ABSENT: Final = "not counted"
 
-GALLERY_LIMIT: Final = 400
-"""Cells shown in a report; a page with more than 400 pictures is read by no one, cells.csv holds all."""
+LIMIT: Final = 400
+"""Cells shown in a report; a page of more than 400 is read by no one, cells.csv holds all."""
+
+OTHERS: Final = 1000
+"""Further cells that the best view is held of, 43 kB each, for those that another count may have had otherwise."""
+
+Rank = tuple[bool, float]
+"""Near misses after candidates, and then the distance to the threshold."""
 
 
-def candidates(cells: Iterable[Cell], threshold: float, um: float) -> list[GalleryItem]:
-    """Candidates whose picture was kept; those nearest to the threshold, where there are too many.
+class Gallery:
+    """Holds views of cells while they are counted, however long the count is.
+
+    Of candidates and near misses all kept views, 130 kB a cell, of twice ``LIMIT`` at most, those that a report shows
+    first; of the first ``OTHERS`` others the best one.
 
     Parameters
     ----------
-    cells
-        Of a count.
     threshold
-        Probability of the target class. 0..1.
-    um
-        Size of a pixel on the slide.
+        Probability of the target class from which on a cell rather is one. 0..1.
     """
-    items = [_item(cell, event, crop, um) for cell, event, crop in _pictured(cells) if event.verdict.is_candidate]
-    items.sort(key=lambda item: abs(item.probability - threshold))
-    return items[:GALLERY_LIMIT]
 
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._shown: dict[int, tuple[Rank, Sequence[View]]] = {}
+        """With the views, best first, by the number of the cell."""
+        self._others: dict[int, Sequence[View]] = {}
 
-def changed(cells: Iterable[Cell], difference: Difference, um: float) -> list[GalleryItem]:
-    """Cells that were of another class in the earlier count, or not in it, as far as a picture was kept of them."""
-    before = {now.cell: _called(was) for was, now in difference.pairs if now and _called(was) != now.class_name}
-    items = [
-        _item(cell, event, crop, um, before[cell.number])
-        for cell, event, crop in _pictured(cells)
-        if cell.number in before
-    ]
-    return items[:GALLERY_LIMIT]
+    def see(self, events: Iterable[CountEvent], pictures: Mapping[int, Sequence[View]]) -> None:
+        """Take in what a frame counted, with the views that were kept."""
+        for event in events:
+            views = pictures.get(event.cell)
+            if not views:
+                continue
+            asked = event.verdict.is_candidate
+            if asked or event.verdict.is_near_miss(self._threshold):
+                apart = abs(event.verdict.target_probability - self._threshold)
+                self._shown[event.cell] = ((not asked, apart), views)
+            elif len(self._others) < OTHERS:
+                self._others[event.cell] = views
+        if len(self._shown) > 2 * LIMIT:
+            self._shown = dict(sorted(self._shown.items(), key=lambda one: (one[1][0], one[0]))[:LIMIT])
+
+    def items(self, cells: Iterable[Cell], pixel_size_um: float) -> list[GalleryItem]:
+        """List candidates and near misses that stand in the count, what comes first first."""
+        found = [(cell, cell.settled, self._shown[cell.number]) for cell in cells if cell.number in self._shown]
+        found.sort(key=lambda one: (one[2][0], one[0].number))
+        return [_item(cell, event, views, pixel_size_um) for cell, event, (_, views) in found[:LIMIT] if event]
+
+    def changed(self, cells: Iterable[Cell], difference: Difference, pixel_size_um: float) -> list[GalleryItem]:
+        """List cells that an earlier count had in another class, or not at all, as far as a picture is held of them."""
+        before = {now.cell: _called(was) for was, now in difference.pairs if now and _called(was) != now.class_name}
+        held = {**self._others, **{number: views for number, (_, views) in self._shown.items()}}
+        items = [
+            _item(cell, cell.settled, held[cell.number], pixel_size_um, before[cell.number])
+            for cell in cells
+            if cell.number in before and cell.number in held and cell.settled
+        ]
+        return items[:LIMIT]
 
 
 def change_table(difference: Difference, bundle_before: str) -> Sequence[tuple[str, str]]:
@@ -65,17 +94,13 @@ def _cells(number: int) -> str:
     return "cell" if number == 1 else "cells"
 
 
-def _pictured(cells: Iterable[Cell]) -> list[tuple[Cell, CountEvent, Image]]:
-    return [(cell, cell.settled, cell.best[0].crop) for cell in cells if cell.best and cell.settled]
-
-
-def _item(cell: Cell, event: CountEvent, crop: Image, um: float, before: str = "") -> GalleryItem:
+def _item(cell: Cell, event: CountEvent, views: Sequence[View], um: float, before: str = "") -> GalleryItem:
     return GalleryItem(
         cell=cell.number,
         island=cell.island,
         class_name=event.verdict.class_name,
         probability=event.verdict.target_probability,
-        crop=crop,
+        crops=[view.crop for view in views],
         x_um=cell.col_px * um,
         y_um=cell.row_px * um,
         views=cell.views,

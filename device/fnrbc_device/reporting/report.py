@@ -32,8 +32,8 @@ class GalleryItem:
     """A class of the bundle, or ``indeterminate``."""
     probability: float
     """That it is of the target class. 0..1."""
-    crop: Image
-    """(120, 120, 3) RGB: its best view."""
+    crops: Sequence[Image]
+    """(120, 120, 3) RGB: up to three views, best first."""
     x_um: float
     y_um: float
     views: int
@@ -121,10 +121,7 @@ def _counts(summary: Row) -> str:
         ("", _count(summary, "other"), "other"),
         ("", _count(summary, "cells"), "cells in all"),
     ]
-    cards = (
-        f'<div class="{kind}"><strong>{value}</strong><span>{name}</span></div>'
-        for kind, value, name in boxes
-    )
+    cards = (f'<div class="{kind}"><strong>{value}</strong><span>{name}</span></div>' for kind, value, name in boxes)
     return f'<p class="note">{escape(UNVERIFIED)}</p><section class="counts">{"".join(cards)}</section>'
 
 
@@ -175,8 +172,7 @@ def _provenance(provenance: Row) -> str:
 
 def _table(rows: Iterable[tuple[str, object]]) -> str:
     lines = (
-        f'<tr><th scope="row">{escape(str(name))}</th><td>{escape(_written(value))}</td></tr>'
-        for name, value in rows
+        f'<tr><th scope="row">{escape(str(name))}</th><td>{escape(_written(value))}</td></tr>' for name, value in rows
     )
     return f"<table>{''.join(lines)}</table>"
 
@@ -193,7 +189,7 @@ def _gallery(report: Report) -> str:
     parts = [
         _part("Indeterminate: a person decides", unsettled, "indeterminate", report),
         _part("Counted as fNRBC", counted, "target", report),
-        _part("Not counted as fNRBC, nearest to the threshold", close, "close", report),
+        _part("Just below the threshold, counted as something else", close, "close", report),
     ]
     body = "".join(parts) or "<p>No cell came near the threshold.</p>"
     return (
@@ -220,9 +216,13 @@ def _part(heading: str, items: Iterable[GalleryItem], kind: str, report: Report)
 def _card(item: GalleryItem, kind: str) -> str:
     name = f"cell {item.cell}, {item.class_name}"
     views = "1 view" if item.views == 1 else f"{item.views} views"
+    best, *others = (data_uri(crop, CROP_QUALITY) for crop in item.crops)
+    beside = "".join(
+        f'<img src="{other}" width="58" height="58" alt="{escape(name)}, another view">' for other in others
+    )
     return (
-        f'<li class="{kind}"><img src="{data_uri(item.crop, CROP_QUALITY)}" width="120" height="120" '
-        f'alt="{escape(name)}"><b>{item.cell}</b> {_earlier(item)}{escape(item.class_name)}'
+        f'<li class="{kind}"><img src="{best}" width="120" height="120" alt="{escape(name)}">'
+        f'<span class="beside">{beside}</span><b>{item.cell}</b> {_earlier(item)}{escape(item.class_name)}'
         f"<br>p {item.probability:.3f}, {views}<br>"
         f"{item.diameter_um:.1f} \N{MICRO SIGN}m, at ({item.x_um:.0f}, {item.y_um:.0f}){_decided(item)}</li>"
     )

@@ -12,11 +12,11 @@ from fnrbc_device.counting.archived_map import frame_shape, maps
 from fnrbc_device.counting.history import History
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.counting.verified import VerifiedTally
-from fnrbc_device.records import INDETERMINATE, Interval
+from fnrbc_device.records import INDETERMINATE, Interval, is_near
 from fnrbc_device.reporting.report import GalleryItem, Report
 
 MAX_GALLERY: Final = 400
-"""Candidates in a report, those nearest to the threshold: 4 kB each."""
+"""Candidates and near misses in a report, those nearest to the threshold: 12 kB each."""
 
 DRAWN: Final = (
     "Drawn from where frames and cells lay. Double ring: counted as fNRBC. Dashed ring with ?: indeterminate. "
@@ -139,25 +139,28 @@ def gallery(
     cells: list[dict[str, Any]],
     at_most: int = MAX_GALLERY,
 ) -> list[GalleryItem]:
-    """The candidates that a picture was kept of, nearest to the threshold first."""
-    crops = History(connection, path).crops(entry.session)
-    asked = (target(entry), INDETERMINATE)
-    shown = [cell for cell in cells if cell["cell"] in crops and cell["class"] in asked]
-    shown.sort(key=lambda cell: (abs(cell["target_probability"] - entry.meta.threshold), cell["cell"]))
+    """The candidates that a picture was kept of, nearest to the threshold first, and then the near misses."""
+    asked, threshold = (target(entry), INDETERMINATE), entry.meta.threshold
+    nearest = [cell for cell in cells if cell["class"] in asked or is_near(cell["target_probability"], threshold)]
+    nearest.sort(
+        key=lambda cell: (cell["class"] not in asked, abs(cell["target_probability"] - threshold), cell["cell"])
+    )
+    crops = History(connection, path).views(entry.session, (cell["cell"] for cell in nearest[:at_most]))
+    shown = [cell for cell in nearest[:at_most] if cell["cell"] in crops]
     return [
         GalleryItem(
             cell=cell["cell"],
             island=cell["island"],
             class_name=cell["class"],
             probability=cell["target_probability"],
-            crop=crops[cell["cell"]],
+            crops=crops[cell["cell"]],
             x_um=cell["x_um"],
             y_um=cell["y_um"],
             views=cell["views"],
             diameter_um=cell["diameter_um"],
             review=_decision(cell),
         )
-        for cell in shown[:at_most]
+        for cell in shown
     ]
 
 

@@ -2,8 +2,11 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -19,6 +22,8 @@ from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.rendering import STATIC, render, static_file
 from fnrbc_device.web.stream import Viewers
+
+NO_PAGE: Final = "There is no page at this address."
 
 _log = logging.getLogger(__name__)
 
@@ -49,13 +54,25 @@ def application(instrument: Instrument, viewers: Viewers, access: Access) -> ASG
         *access_pages.routes(access),
         *(Route(f"/static/{name}", _constant(static_file(name), kind)) for name, kind in STATIC.items()),
     ]
-    return Guard(Starlette(routes=routes, exception_handlers={FnrbcError: _failed}), access)
+    return Guard(Starlette(routes=routes, exception_handlers={FnrbcError: _failed, HTTPException: _refused}), access)
 
 
 async def _failed(_request: Request, error: Exception) -> Response:
     """What the device cannot do now. The sentence may name files of this machine: it goes into the log alone."""
     _log.error("a page could not be made: %s", error)
     return PlainTextResponse("this cannot be done now; the log of the device says why\n", 503)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Why a request was refused: a page for a person, the words alone for a program."""
+    assert isinstance(error, HTTPException)
+    words = NO_PAGE if error.detail == HTTPStatus.NOT_FOUND.phrase else error.detail
+    if "text/html" in request.headers.get("accept", ""):
+        answer: Response = render(request, "refused.html", error.status_code, fault=words, back="/")
+    else:
+        answer = PlainTextResponse(words, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _live_page(request: Request) -> Response:

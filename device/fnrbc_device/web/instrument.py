@@ -7,6 +7,7 @@ from pathlib import Path
 from fnrbc_device.bundle import Bundle, load_bundle
 from fnrbc_device.control import SessionControl
 from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.told import Told
 
 
 def shipped() -> Bundle:
@@ -32,3 +33,5 @@ class Instrument:
     """Loads the one that the next session counts with."""
     config_file: Path | None = None
     """As the daemon was started with it, for commands that people are told; None where they find it by themselves."""
+    told: Told = field(default_factory=Told)
+    """Wakes who waits for another person's decision."""

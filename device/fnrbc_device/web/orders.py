@@ -130,7 +130,7 @@ def _sign(instrument: Instrument) -> Work:
             try:
                 signing.sign(session, signer)
             except ReviewError as error:
-                return render(request, "session_refused.html", 409, fault=_sentence(error), back=f"/sessions/{session}")
+                return render(request, "refused.html", 409, fault=_sentence(error), back=f"/sessions/{session}")
         return RedirectResponse(f"/sessions/{session}", 303)
 
     return work

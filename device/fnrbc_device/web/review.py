@@ -25,6 +25,7 @@ from fnrbc_device.publishing.payloads import Judgement
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.rendering import render
+from fnrbc_device.web.told import Told
 from fnrbc_device.web.visitor import require
 
 MAX_BODY: Final = 4096
@@ -61,7 +62,8 @@ def routes(instrument: Instrument) -> list[Route]:
         Route("/review", _page(instrument)),
         Route("/review/cells", _cells(instrument)),
         Route("/review/places", _places(instrument)),
-        Route("/review/crop/{session}/{cell:int}.png", _crop(instrument)),
+        Route("/review/crop/{session}/{cell:int}/{view:int}.png", _crop(instrument)),
+        Route("/review/told", _told(instrument.told)),
         Route("/review/decisions", _decide(instrument), methods=["POST"]),
     ]
 
@@ -98,7 +100,7 @@ def _cells(instrument: Instrument) -> Callable[[Request], Response]:
             newest = reviews.last_seq(connection)
             if since == newest:
                 return JSONResponse({"seq": newest})
-            found = reviews.candidates(connection, session, since)
+            found = reviews.shown(connection, session, since)
             told = reviews.reviews(connection, session, reader, since)
             stand = reviews.groups(connection, session, reader)
             tally = tally_of(stand, reviews.basis(connection, session).classes)
@@ -133,11 +135,21 @@ def _crop(instrument: Instrument) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
         with _refusals(404), reading(_journal(instrument)) as connection:
-            cell = min(request.path_params["cell"], BEYOND)
-            png = reviews.crop(connection, request.path_params["session"], cell)
+            cell, view = (min(request.path_params[name], BEYOND) for name in ("cell", "view"))
+            png = reviews.crop(connection, request.path_params["session"], cell, view)
         if png is None:
-            raise HTTPException(404, "no picture of this cell was kept")
+            raise HTTPException(404, "no such picture of this cell was kept")
         return Response(png, media_type="image/png")
+
+    return respond
+
+
+def _told(told: Told) -> Callable[[Request], Awaitable[Response]]:
+    """Answers as soon as somebody has decided on a cell, of whatever session; what, the cells say."""
+
+    async def respond(request: Request) -> Response:
+        require(request, "reviewer")
+        return JSONResponse({"number": await told.other_than(_number(request.query_params.get("known", "")))})
 
     return respond
 
@@ -148,6 +160,7 @@ def _decide(instrument: Instrument) -> Callable[[Request], Awaitable[Response]]:
         asked = await _asked(request)
         with _refusals(409):
             seq = await run_in_threadpool(_take_down, instrument, asked, reviewer)
+        instrument.told.tell()
         return JSONResponse({"seq": seq, "reviewer": reviewer})
 
     return respond
@@ -233,6 +246,7 @@ def _cell(one: Candidate) -> dict[str, Any]:
     return {
         "cell": one.cell,
         "counted": one.counted,
+        "candidate": one.verdict.is_candidate,
         "indeterminate": one.verdict.class_name == INDETERMINATE,
         "class": one.verdict.class_name,
         "p": round(one.verdict.target_probability, 4),
@@ -242,6 +256,7 @@ def _cell(one: Candidate) -> dict[str, Any]:
         "diameter_um": round(one.diameter_um, 1),
         "nucleus_ratio": round(one.nucleus_ratio, 2),
         "views": one.views,
+        "pictures": one.pictures,
     }
 
 

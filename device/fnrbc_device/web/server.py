@@ -18,6 +18,7 @@ from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.stream import Encoder, Viewers
 from fnrbc_device.web.tls import server_context
+from fnrbc_device.web.told import Told
 
 START_TIMEOUT_S: Final = 10.0
 
@@ -74,7 +75,7 @@ class WebServer:
         self.port: int = self._socket.getsockname()[1]
         self._viewers = Viewers(live, lambda: self._server.cut_stalled())
         app = application(instrument, self._viewers, access)
-        self._server = _Server(app, self._viewers, self._socket, tls)
+        self._server = _Server(app, self._viewers, instrument.told, self._socket, tls)
         self._encoder = Encoder(live, self._viewers, self._server.post)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
@@ -120,7 +121,9 @@ class WebServer:
 class _Server(uvicorn.Server):
     """uvicorn behind our own door, told to end streams at once and to cut off who does not listen."""
 
-    def __init__(self, app: ASGIApp, viewers: Viewers, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, app: ASGIApp, viewers: Viewers, told: Told, listener: socket.socket, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -139,6 +142,7 @@ class _Server(uvicorn.Server):
         )
         self.ready = threading.Event()
         self._viewers = viewers
+        self._told = told
         self._door = Door(listener, self._connection, tls)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -152,6 +156,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._door.close()
         self._viewers.board.close()
+        self._told.close()
         cut = asyncio.get_running_loop().call_later(GRACE_S, self._door.cut_all)
         try:
             await super().shutdown(sockets)

@@ -20,6 +20,8 @@ from fnrbc_device.counting.archived_cells import cell_table
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.publishing.topics import is_segment
+from fnrbc_device.records import INDETERMINATE
+from fnrbc_device.reporting.report import GalleryItem
 from fnrbc_device.reporting.report_map import map_html
 from fnrbc_device.reporting.report_picture import data_uri
 from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, target, told
@@ -34,7 +36,7 @@ MAX_COMPARED: Final = 6
 """Columns that can be read side by side at 1280 px."""
 
 GALLERY: Final = 48
-"""Candidates on the page of a session; the report has more, the review all."""
+"""Candidates and near misses on the page of a session; the report has more, the review all."""
 
 CROP_QUALITY: Final = 85
 
@@ -132,18 +134,20 @@ def _one(instrument: Instrument) -> Respond:
             with opened(instrument, request.path_params["session"]) as record:
                 connection, path, entry = record.connection, record.path, record.entry
                 cells = cell_table(connection, entry.session)
-                items = gallery(connection, path, entry, cells, GALLERY)
+                shown = gallery(connection, path, entry, cells, GALLERY)
                 drawn = map_html(islands(connection, path, entry, cells), cells, target(entry), DRAWN)
                 happened = [(one.at_utc, told(one)) for one in happenings(connection, entry.session)]
         except HTTPException as error:
             return _refused(request, error.detail, error.status_code)
+        asked = (target(entry), INDETERMINATE)
         return render(
             request,
             "session.html",
             entry=entry,
             provenance=provenance(entry),
             happened=happened,
-            gallery=[(item, data_uri(item.crop, CROP_QUALITY)) for item in items],
+            candidates=[_packed(item) for item in shown if item.class_name in asked],
+            near=[_packed(item) for item in shown if item.class_name not in asked],
             # Made of numbers, and of names that map_html has escaped.
             drawn=Markup(drawn),
             may_sign=_may(request, "reviewer"),
@@ -151,6 +155,10 @@ def _one(instrument: Instrument) -> Respond:
         )
 
     return respond
+
+
+def _packed(item: GalleryItem) -> tuple[GalleryItem, list[str]]:
+    return item, [data_uri(crop, CROP_QUALITY) for crop in item.crops]
 
 
 def _proof(instrument: Instrument) -> Respond:
@@ -210,4 +218,4 @@ def _unknown() -> HTTPException:
 
 
 def _refused(request: Request, fault: str, status: int, back: str = "/sessions") -> Response:
-    return render(request, "session_refused.html", status, fault=fault, back=back)
+    return render(request, "refused.html", status, fault=fault, back=back)

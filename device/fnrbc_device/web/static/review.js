@@ -4,8 +4,11 @@ import { drawPlace } from "./review_place.js";
 import { Sender } from "./review_sender.js";
 import { answer, at, classes, drawTally, glyph, me, notice, reader, say, session, threshold, words } from "./review_words.js";
 
-const POLL_MS = 500; // two people see each other's decisions within a second
+const POLL_MS = 500; // for what the machine counts; of what people decide the appliance tells at once
+const AWAY_MS = 1000;
 const HIDDEN_POLL_MS = 5000;
+
+const GROUPS = ["indeterminate", "target", "near"]; // in the order that they are gone through
 
 const named = `session=${encodeURIComponent(session)}&reader=${reader}`;
 
@@ -14,7 +17,7 @@ const decisions = new Map(); // by seq: all that was decided, also what was take
 const decided = new Map(); // the same, by cell and seq
 const nodes = new Map(); // of the gallery, by cell
 const mine = []; // requests of this browser's own decisions, the newest last
-let order = []; // numbers of the cells, as they are gone through
+let counted = []; // what stands in the count, as it is gone through
 let current = null;
 let moved = false; // whether a person went to this cell, rather than being led to it
 let seq = 0;
@@ -112,13 +115,20 @@ function go(cell, byHand = true) {
   if (box.bottom > frame.bottom) at("gallery").scrollTop += box.bottom - frame.bottom + 8;
 }
 
+// Numbers of the cells that are gone through; near misses are among them once somebody has opened their group.
+function order() {
+  return counted.filter((one) => one.candidate || at("near").open).map((one) => one.cell);
+}
+
 function nextOpen() {
-  const from = order.indexOf(current) + 1;
-  return [...order.slice(from), ...order.slice(0, from)].find((cell) => cell !== current && !standing(cell));
+  const all = order();
+  const from = all.indexOf(current) + 1;
+  return [...all.slice(from), ...all.slice(0, from)].find((cell) => cell !== current && !standing(cell));
 }
 
 function step(by) {
-  const to = order[Math.min(Math.max(order.indexOf(current) + by, 0), order.length - 1)];
+  const all = order();
+  const to = all[Math.min(Math.max(all.indexOf(current) + by, 0), all.length - 1)];
   if (to !== undefined) go(to);
 }
 
@@ -171,7 +181,7 @@ function drawCell(cell) {
 function thumb(cell) {
   const item = document.createElement("li");
   const button = document.createElement("button");
-  const picture = Object.assign(document.createElement("img"), { src: crop(cell), width: 60, height: 60, alt: "", loading: "lazy" });
+  const picture = image(crop(cell), 60, "");
   const badge = document.createElement("span");
   button.type = "button";
   badge.className = "badge";
@@ -183,8 +193,12 @@ function thumb(cell) {
   return button;
 }
 
-function crop(cell) {
-  return `/review/crop/${encodeURIComponent(session)}/${cell}.png`;
+function image(src, side, alt) {
+  return Object.assign(document.createElement("img"), { src, width: side, height: side, alt, loading: "lazy" });
+}
+
+function crop(cell, view = 0) {
+  return `/review/crop/${encodeURIComponent(session)}/${cell}/${view}.png`;
 }
 
 function drawThumb(cell) {
@@ -197,19 +211,24 @@ function drawThumb(cell) {
   button.setAttribute("aria-label", `Cell ${cell}, p ${cells.get(cell).p.toFixed(2)}, ${stands ? `${glyph(stands)} ${words(stands)}` : "open"}`);
 }
 
+function group(cell) {
+  if (!cell.candidate) return "near";
+  return cell.indeterminate ? "indeterminate" : "target";
+}
+
 function drawGallery() {
-  const known = [...cells.values()].filter((one) => one.counted);
+  counted = [...cells.values()].filter((one) => one.counted);
   const nearest = (one) => Math.abs(one.p - threshold);
-  known.sort((one, other) => other.indeterminate - one.indeterminate || nearest(one) - nearest(other) || one.cell - other.cell);
-  order = known.map((one) => one.cell);
-  for (const [id, apart] of [["indeterminate", true], ["target", false]]) {
-    const items = known.filter((one) => one.indeterminate === apart).map((one) => (nodes.get(one.cell) ?? thumb(one.cell)).parentElement);
+  counted.sort((one, other) => GROUPS.indexOf(group(one)) - GROUPS.indexOf(group(other)) || nearest(one) - nearest(other) || one.cell - other.cell);
+  for (const id of GROUPS) {
+    const items = counted.filter((one) => group(one) === id).map((one) => (nodes.get(one.cell) ?? thumb(one.cell)).parentElement);
     const list = at(`of-${id}`);
     if (items.length !== list.children.length || items.some((item, i) => list.children[i] !== item)) list.replaceChildren(...items);
     say(`n-${id}`, items.length ? `(${items.length})` : "(none)");
   }
-  order.forEach(drawThumb);
-  if (!order.includes(current)) go(order.find((cell) => !standing(cell)) ?? order[0] ?? null, false);
+  counted.forEach((one) => drawThumb(one.cell));
+  const all = order();
+  if (!all.includes(current)) go(all.find((cell) => !standing(cell)) ?? all[0] ?? null, false);
 }
 
 function drawDesk() {
@@ -222,10 +241,16 @@ function drawDesk() {
     at("crop").hidden = false;
     at("no-picture").hidden = true;
     at("crop").src = crop(current);
+    const others = Array.from({ length: Math.max(cell.pictures - 1, 0) }, (_, i) => image(crop(current, i + 1), 120, `Cell ${current}, view ${i + 2} of ${cell.pictures}`));
+    at("others").replaceChildren(...others);
   }
-  at("crop").alt = `Cell ${current}, its best view`;
+  at("crop").alt = `Cell ${current}, ${cell.pictures > 1 ? `view 1 of ${cell.pictures}, the best` : "its best view"}`;
   say("name", `Cell ${current}`);
-  say("asked", cell.indeterminate ? "The machine leaves it open. Is it an fNRBC?" : "The machine counts it as fNRBC. Is it one?");
+  say("asked", {
+    indeterminate: "The machine leaves it open. Is it an fNRBC?",
+    target: "The machine counts it as fNRBC. Is it one?",
+    near: `The machine counts it as ${cell.class}, but only just. Is it an fNRBC?`,
+  }[group(cell)]);
   say("p", cell.p.toFixed(3));
   at("mark").style.setProperty("left", `${100 * cell.p}%`);
   at("bound").style.setProperty("left", `${100 * threshold}%`);
@@ -251,12 +276,13 @@ function drawHistory() {
 }
 
 function drawCounts() {
-  const stands = order.map(standing).filter(Boolean);
+  const asked = counted.filter((one) => one.candidate);
+  const stands = asked.map((one) => standing(one.cell)).filter(Boolean);
   say("done", String(stands.length));
-  say("all", String(order.length));
-  at("bar").value = order.length ? stands.length / order.length : 0;
-  at("bar").textContent = `${stands.length} of ${order.length}`;
-  say("complete", order.length && stands.length === order.length ? ": all of them" : "");
+  say("all", String(asked.length));
+  at("bar").value = asked.length ? stands.length / asked.length : 0;
+  at("bar").textContent = `${stands.length} of ${asked.length}`;
+  say("complete", asked.length && stands.length === asked.length ? ": all of them" : "");
   for (const button of at("actions").children) button.disabled = current === null || Boolean(signed);
 }
 
@@ -322,5 +348,18 @@ at("crop").addEventListener("error", () => {
   at("crop").hidden = true;
   at("no-picture").hidden = false;
 });
+at("near").addEventListener("toggle", () => {
+  drawGallery();
+  drawCounts();
+});
+// Another person's decision is asked for as soon as there is one.
+async function listen(known) {
+  const told = await answer(`/review/told?known=${known}`);
+  if (!told) await new Promise((done) => { setTimeout(done, AWAY_MS); });
+  else if (told.number !== known) poll();
+  listen(told?.number ?? known);
+}
+
 addEventListener("resize", drawDesk);
 poll();
+listen(0);
