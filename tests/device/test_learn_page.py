@@ -19,6 +19,7 @@ from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import Kept
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.labels import of_sessions
+from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import UsageError
 from fnrbc_device.learning import standing
@@ -80,7 +81,8 @@ def record(path: Path, make_step: Callable[..., Any]) -> Path:
     with Journal.open(path) as journal:
         for name, shade in (("s1", 120), ("s2", 180)):
             journal.begin(name, NOON.replace(day=int(name[1])), SessionMeta("0.1.0", "b", "simulation", 0.125))
-            journal.record(make_step(0, list(CELLS)), Kept(crops(shade)))
+            views = {cell: [View(1.0, 0, crop)] for cell, crop in crops(shade).items()}
+            journal.record(make_step(0, list(CELLS)), Kept(views))
             journal.end(NOON, journal.tally(name), complete=True)
     return path
 
