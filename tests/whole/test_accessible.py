@@ -183,7 +183,7 @@ def test_the_review_has_no_serious_violation(
 RECORD = [f"sessions{rest}" for rest in ("", "/new", "/s1", "/compare?s=s1&s=s2", "/s1/proof", "/none")]
 
 
-@pytest.mark.parametrize("page", [*RECORD, "name", "nothing"])
+@pytest.mark.parametrize("page", [*RECORD, "learn", "name", "nothing"])
 def test_a_page_of_the_record_has_no_serious_violation(
     browser: Chromium, web: WebServer, look: Look, page: str
 ) -> None:
