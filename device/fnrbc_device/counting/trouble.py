@@ -10,12 +10,15 @@ BUSY_S: Final = 5.0
 """How long one writer waits for the other. Neither holds the file while it waits for anything else; the
 longest transaction measured (20 acknowledgements) takes 1 ms."""
 
+NO_TEXT: Final = "malformed, and what SQLite says of it is no text"
+"""Python 3.10 then gives an error without words; later ones give one about the decoding."""
+
 
 def journal_error(path: Path, error: Exception) -> JournalError:
     """Say what SQLite or the system refused, with the cure that fits."""
-    words = str(error)
+    words = str(error) or NO_TEXT
     kind = DiskFullError if _is_full(words) else JournalError
-    return kind(f"the journal {path} cannot be used: {error}; {_cure(path, words)}")
+    return kind(f"the journal {path} cannot be used: {words}; {_cure(path, words)}")
 
 
 def _is_full(words: str) -> bool:
