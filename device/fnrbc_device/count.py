@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
-from fnrbc_device.intervals import PLANNED_WITHIN
-from fnrbc_device.records import Step, Tally
+from fnrbc_device.records import Pose, Step, Tally
+from fnrbc_device.reporting.counts import counts
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.reporting.gallery import Gallery, change_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
@@ -51,7 +51,12 @@ class Counted:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Rows of ``cells.csv`` by column name."""
-        return [cell_row(cell, self.analyser.pixel_size_um) for cell in self.cells]
+        um = self.analyser.pixel_size_um
+        return [
+            cell_row(cell.settled, Pose(cell.island, cell.row_px, cell.col_px), cell.views, um)
+            for cell in self.cells
+            if cell.settled
+        ]
 
 
 def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: bool, progress: Progress) -> Counted:
@@ -153,19 +158,8 @@ def _steps(source: FrameSource, analyser: Analyser, scale: ScaleWatch, progress:
 
 def _summary(analyser: Analyser, scale: ScaleWatch, bundle: Bundle, seconds: float) -> dict[str, Any]:
     tally = analyser.tally()
-    rate = tally.fnrbc_per_100_leukocytes
     return {
-        "frames": tally.frames,
-        "frames_used": tally.frames_used,
-        "frames_rejected": tally.frames_rejected,
-        "islands": tally.islands,
-        "cells": tally.cells,
-        "fnrbc": tally.fnrbc,
-        "leukocytes": tally.leukocytes,
-        "other": tally.other,
-        "indeterminate": tally.indeterminate,
-        "fnrbc_per_100_leukocytes": asdict(rate) if rate else {"value": None, "low": None, "high": None},
-        "leukocytes_to_go": {"value": tally.leukocytes_to_go, "within_percent": round(100 * PLANNED_WITHIN)},
+        **counts(tally),
         "unique_area_mm2": round(tally.unique_area_mm2, 6),
         "pixel_size_um": analyser.pixel_size_um,
         "pixel_size_estimate_um": _estimate(scale.estimate),

@@ -7,7 +7,7 @@ from fnrbc_device.counting.recount import ENTERING
 from fnrbc_device.counting.reviews import Review, basis, reviews, standing_reviews
 from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.records import CountEvent, Join, Pose, final_pose
-from fnrbc_device.reporting.tables import CELL_COLUMNS
+from fnrbc_device.reporting.tables import cell_row
 
 REVIEW_COLUMNS: Final = ("target_probability", "review", "reviewed_class", "reviewer", "reviewed_utc")
 """Beside the columns of ``cells.csv``. ``class`` stays the machine's; ``reviewed_class`` is the first reader's, empty
@@ -44,22 +44,8 @@ def cell_table(connection: sqlite3.Connection, session: str) -> list[dict[str, A
 
 
 def _machine(event: CountEvent, joins: list[Join], um: float) -> dict[str, Any]:
-    pose = final_pose(Pose(event.island, event.row_px, event.col_px), joins)
-    row = (
-        event.cell,
-        pose.island,
-        round(pose.col_px, 2),
-        round(pose.row_px, 2),
-        round(pose.col_px * um, 3),
-        round(pose.row_px * um, 3),
-        event.verdict.class_name,
-        round(event.verdict.probability, 4),
-        event.views,
-        round(event.diameter_um, 2),
-        round(event.nucleus_ratio, 3),
-        event.best_frame,
-    )
-    return dict(zip(CELL_COLUMNS, row, strict=True))
+    place = final_pose(Pose(event.island, event.row_px, event.col_px), joins)
+    return cell_row(event, place, event.views, um)
 
 
 def _people(event: CountEvent, decision: Review | None) -> dict[str, Any]:

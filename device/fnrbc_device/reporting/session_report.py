@@ -12,7 +12,8 @@ from fnrbc_device.counting.archived_map import frame_shape, maps
 from fnrbc_device.counting.history import History
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.counting.verified import VerifiedTally
-from fnrbc_device.records import INDETERMINATE, Interval, is_near
+from fnrbc_device.records import INDETERMINATE, is_near
+from fnrbc_device.reporting.counts import counts, interval
 from fnrbc_device.reporting.report import GalleryItem, Report
 
 MAX_GALLERY: Final = 400
@@ -41,19 +42,8 @@ _WORDS: Final = {
 def summary(entry: ArchivedSession) -> dict[str, Any]:
     """The machine's count under the names of ``summary.json``. What is not on record is null."""
     tally = entry.tally
-    rate = tally.fnrbc_per_100_leukocytes
     return {
-        "frames": tally.frames,
-        "frames_used": tally.frames_used,
-        "frames_rejected": tally.frames_rejected,
-        "islands": tally.islands,
-        "cells": tally.cells,
-        "fnrbc": tally.fnrbc,
-        "leukocytes": tally.leukocytes,
-        "other": tally.other,
-        "indeterminate": tally.indeterminate,
-        "fnrbc_per_100_leukocytes": _interval(rate),
-        "leukocytes_to_go": {"value": tally.leukocytes_to_go, "within_percent": 20},
+        **counts(tally),
         "unique_area_mm2": tally.unique_area_mm2 if entry.area_known else None,
         "revisit_share": tally.revisit_share if entry.area_known else None,
         "cells_open": tally.cells_open,
@@ -66,7 +56,7 @@ def summary(entry: ArchivedSession) -> dict[str, Any]:
 def verified_summary(verified: VerifiedTally) -> dict[str, Any]:
     """The count after review, with its own interval."""
     fields = asdict(verified) | {"complete": verified.complete}
-    return fields | {"fnrbc_per_100_leukocytes": _interval(verified.fnrbc_per_100_leukocytes)}
+    return fields | {"fnrbc_per_100_leukocytes": interval(verified.fnrbc_per_100_leukocytes)}
 
 
 def provenance(entry: ArchivedSession) -> dict[str, str]:
@@ -213,7 +203,3 @@ def _decision(cell: Mapping[str, Any]) -> str:
         return ""
     called = f" as {cell['reviewed_class']}" if cell["review"] == "reclassified" else ""
     return f"{cell['review']}{called} by {cell['reviewer']}"
-
-
-def _interval(rate: Interval | None) -> dict[str, float | None]:
-    return asdict(rate) if rate else {"value": None, "low": None, "high": None}
