@@ -13,7 +13,7 @@ import fnrbc_device
 from fnrbc_device import bundle_command, command, user_command
 from fnrbc_device.allocation import keep_large_buffers
 from fnrbc_device.following.command import follow
-from fnrbc_device.wording import RESEARCH_USE_ONLY
+from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 
 class Look(Enum):

@@ -24,8 +24,8 @@ from fnrbc_device.reporting.gallery import Gallery, change_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
 from fnrbc_device.reporting.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
 from fnrbc_device.scale import ScaleWatch
+from fnrbc_device.texts import RESEARCH_USE_ONLY, to_go
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
-from fnrbc_device.wording import RESEARCH_USE_ONLY, to_go
 
 Progress = Callable[[int], None]
 

@@ -17,7 +17,6 @@ from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import Clock, SystemClock
-from fnrbc_device.control import SessionControl, SessionPlan
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.disk import RecordSettings
@@ -34,6 +33,7 @@ from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import Tally
 from fnrbc_device.session import Parts, Session
+from fnrbc_device.session_state import SessionControl, SessionPlan
 from fnrbc_device.showing import NO_SESSION, NOTHING_COUNTED, About, Showing
 from fnrbc_device.systemd import Notifier
 from fnrbc_device.vitals import read_vitals

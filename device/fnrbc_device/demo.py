@@ -14,15 +14,15 @@ from fnrbc_device.camera.simulated import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated_hand import hand_path
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
 from fnrbc_device.camera.simulated_stain import LookName
-from fnrbc_device.control import SessionControl
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.publishing.broker import EmbeddedBroker
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Tally
+from fnrbc_device.session_state import SessionControl
+from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
-from fnrbc_device.wording import RESEARCH_USE_ONLY
 
 DEMO_CELLS: Final = 600
 """Nucleated cells on the demo's slide: the hand passes over all of them in about two minutes."""

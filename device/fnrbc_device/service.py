@@ -10,7 +10,6 @@ from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.clock import SystemClock
 from fnrbc_device.config import Config, PanelSettings
-from fnrbc_device.control import SessionControl
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.demo import stopped_by_signal
 from fnrbc_device.errors import ConfigError
@@ -20,6 +19,7 @@ from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.publishing import certificates
 from fnrbc_device.scale import require_known_pixel_size
 from fnrbc_device.session import PIXEL_SIZE_SETTING
+from fnrbc_device.session_state import SessionControl
 from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.instrument import Instrument

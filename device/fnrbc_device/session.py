@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fnrbc_device.clock import Clock
-from fnrbc_device.control import SessionControl
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.logbook import Logbook, Opening
@@ -15,6 +14,7 @@ from fnrbc_device.pipeline import Arrival, Capture, FrameBox
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.scale import ScaleWatch
+from fnrbc_device.session_state import SessionControl
 from fnrbc_device.showing import Showing, Told, looked_at
 
 TAKE_TIMEOUT_S: Final = 0.5

@@ -34,8 +34,8 @@ from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.records import Join, Pose, Tally
 from fnrbc_device.reporting.session_export import COLUMNS, export, without_names
 from fnrbc_device.specimen import KEY_NAME, MAX_SPECIMEN, specimen_hash, written
+from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.plan import Typed, read_plan
-from fnrbc_device.wording import RESEARCH_USE_ONLY
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 NASTY = '<script>alert("1")</script>\' & Ünï 細胞'

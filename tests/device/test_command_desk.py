@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from fnrbc_device.clock import iso_utc
-from fnrbc_device.control import SessionControl
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.errors import CommandError, JournalError
 from fnrbc_device.publishing.answers import AuditRecord
@@ -17,6 +16,7 @@ from fnrbc_device.publishing.outbox import Outbox, Settlement
 from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.requests import MAX_COMMAND_BYTES, VERBS, Incoming
 from fnrbc_device.publishing.topics import Topics
+from fnrbc_device.session_state import SessionControl
 from fuzz import fuzzed
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)

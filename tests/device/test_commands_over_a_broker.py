@@ -6,10 +6,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from fnrbc_device.control import SessionControl
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.outbox import Outbox, Settlement
 from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.session_state import SessionControl
 
 BASE = "fnrbc/v1/lab/fnrbc"
 NOW = datetime.now(timezone.utc)

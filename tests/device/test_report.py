@@ -13,7 +13,7 @@ from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.records import Pose
 from fnrbc_device.reporting.report import GalleryItem, Report, report_html, write_report
 from fnrbc_device.reporting.report_map import MAX_MOSAICS, MOSAIC_PX, round_length
-from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, to_go
+from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, to_go
 
 CROP = np.full((120, 120, 3), 128, np.uint8)
 

@@ -31,17 +31,10 @@ from fnrbc_device.records import (
     Step,
     Tally,
 )
+from fnrbc_device.texts import HEALTH_STATES, REJECTIONS, RESEARCH_USE_ONLY, SESSION_STATES, UNVERIFIED, health_reason
 from fnrbc_device.web import events, stream
 from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 from fnrbc_device.web.server import WebServer
-from fnrbc_device.wording import (
-    HEALTH_STATES,
-    REJECTIONS,
-    RESEARCH_USE_ONLY,
-    SESSION_STATES,
-    UNVERIFIED,
-    health_reason,
-)
 
 COUNTING = Health(
     state="counting",

@@ -9,11 +9,11 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.driver import Picture
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.control import SessionControl
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.errors import SourceError
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.session import Session
+from fnrbc_device.session_state import SessionControl
 from fnrbc_device.web.live import LiveView
 from mortal import SHAPE, calm_path
 

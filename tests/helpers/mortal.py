@@ -23,13 +23,13 @@ import numpy as np
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.control import SessionControl, SessionPlan
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.disk import RecordSettings
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Frame
+from fnrbc_device.session_state import SessionControl, SessionPlan
 from fnrbc_device.web.live import LiveView
 from truth import held_against
 

@@ -9,10 +9,10 @@ import pytest
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.control import SessionControl
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.session_state import SessionControl
 from fnrbc_device.web.live import LiveView
 
 B = "fnrbc/v1/lab/bench"

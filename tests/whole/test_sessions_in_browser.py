@@ -19,21 +19,21 @@ from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.control import SessionControl
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Tally
+from fnrbc_device.session_state import SessionControl
 from fnrbc_device.specimen import specimen_hash
+from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer
-from fnrbc_device.wording import RESEARCH_USE_ONLY
 from visiting import PASSWORD, Visit, cheaply_hashed
 
 SOON_S = 40.0

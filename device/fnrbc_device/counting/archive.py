@@ -12,7 +12,7 @@ from fnrbc_device.counting.recount import column, tally_of
 from fnrbc_device.counting.reviews import groups
 from fnrbc_device.counting.verified import VerifiedTally, verified_tally
 from fnrbc_device.records import Tally
-from fnrbc_device.wording import left_open
+from fnrbc_device.texts import left_open
 
 PAGE_SIZE: Final = 20
 """Sessions on a page of the list: each of 3,000 cells and 50,000 frames takes some 30 ms to add up."""

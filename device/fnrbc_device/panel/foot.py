@@ -3,13 +3,13 @@
 import logging
 from typing import Final
 
-from fnrbc_device.control import SessionControl, SessionPlan
 from fnrbc_device.errors import CommandError
 from fnrbc_device.health import Health
 from fnrbc_device.logbook import Logbook
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.panel.lamp import lamp_of
 from fnrbc_device.records import Step
+from fnrbc_device.session_state import SessionControl, SessionPlan
 
 MOST_FLAGS: Final = 1000
 """Flags that can be taken back one by one."""

@@ -17,7 +17,7 @@ from fnrbc_device.publishing.homeassistant import DISCOVERY
 from fnrbc_device.publishing.page import page
 from fnrbc_device.publishing.thumbnails import MAX_BYTES, THUMBNAIL
 from fnrbc_device.publishing.topics import Delivery
-from fnrbc_device.wording import RESEARCH_USE_ONLY
+from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 CONTRACT_VERSION: Final = "1.0.0"
 """Of the topics and payloads, ``v1`` in each topic. A field more counts up the second number."""

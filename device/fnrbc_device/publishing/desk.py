@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Final, cast
 
 from fnrbc_device.clock import Clock, iso_utc
-from fnrbc_device.control import SessionControl
 from fnrbc_device.errors import CommandError
 from fnrbc_device.publishing.answers import AuditRecord, RefusalCode, Reply
 from fnrbc_device.publishing.budget import Budget
@@ -23,6 +22,7 @@ from fnrbc_device.publishing.requests import (
     require_fresh,
 )
 from fnrbc_device.publishing.topics import Topics, is_segment
+from fnrbc_device.session_state import SessionControl
 
 RECORD_BURST: Final = 50
 RECORDS_PER_S: Final = 0.2

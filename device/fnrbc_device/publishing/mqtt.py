@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from fnrbc_device.clock import Clock, SystemClock
-from fnrbc_device.control import SessionControl
 from fnrbc_device.errors import BrokerRefusedError, ConfigError, FnrbcError, JournalError
 from fnrbc_device.publishing import certificates
 from fnrbc_device.publishing.certificates import tls_context
@@ -28,6 +27,7 @@ from fnrbc_device.publishing.thumbnails import MAX_WAITING, Waiting, thumbnail
 from fnrbc_device.publishing.topics import Topics
 from fnrbc_device.publishing.wake import Wake
 from fnrbc_device.records import Image
+from fnrbc_device.session_state import SessionControl
 
 RECONNECT_FIRST_S: Final = 1.0
 RECONNECT_LAST_S: Final = 30.0

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Final
 
 from fnrbc_device.clock import Clock
-from fnrbc_device.control import SessionControl
 from fnrbc_device.errors import JournalError
 from fnrbc_device.health import ALARMS
 from fnrbc_device.publishing import certificates
@@ -21,6 +20,7 @@ from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.states import StateBoard
 from fnrbc_device.publishing.topics import Topics
+from fnrbc_device.session_state import SessionControl
 
 HOUSE_S: Final = 3600.0
 """By the contract, refused records are tried again hourly; old ones are let go in the same breath."""

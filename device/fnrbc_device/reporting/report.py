@@ -11,7 +11,7 @@ from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.records import INDETERMINATE, Image
 from fnrbc_device.reporting.report_map import LEGEND, map_html
 from fnrbc_device.reporting.report_picture import data_uri
-from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED, left_open, number, rejection, to_go
+from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, left_open, number, rejection, to_go
 
 CROP_QUALITY: Final = 90
 """A 120x120 crop takes 3-5 kB, and a person sees the chromatin as in the crop itself."""

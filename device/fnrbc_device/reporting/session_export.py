@@ -15,7 +15,7 @@ from fnrbc_device.reporting.report import report_html
 from fnrbc_device.reporting.session_report import provenance, report, summary, verified_summary
 from fnrbc_device.reporting.tables import CELL_COLUMNS
 from fnrbc_device.specimen import specimen_hash
-from fnrbc_device.wording import RESEARCH_USE_ONLY
+from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 FormatName = Literal["csv", "parquet", "json", "html"]
 

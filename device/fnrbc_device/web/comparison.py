@@ -6,7 +6,7 @@ from typing import Final
 
 from fnrbc_device.counting.archive import ArchivedSession
 from fnrbc_device.records import Interval
-from fnrbc_device.wording import number, rejection
+from fnrbc_device.texts import number, rejection
 
 
 @dataclass(frozen=True, slots=True)

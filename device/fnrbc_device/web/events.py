@@ -12,9 +12,9 @@ from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import HARMLESS, Health
 from fnrbc_device.records import BadFrame, Image, Mark, Step, Tally
+from fnrbc_device.texts import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
 from fnrbc_device.web.event import base64_of, event
 from fnrbc_device.web.live import Shown
-from fnrbc_device.wording import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
 
 LIVE_WIDTH_PX: Final = 960
 """The picture's place on the page at 1280x800 is about 870 px wide: more is sent for nothing."""

@@ -20,10 +20,10 @@ from fnrbc_device.learning.drift import Drift
 from fnrbc_device.learning.standing import DriftReport, DriftReports
 from fnrbc_device.publishing.topics import is_segment
 from fnrbc_device.records import Role
+from fnrbc_device.texts import number
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.rendering import render
 from fnrbc_device.web.visitor import require
-from fnrbc_device.wording import number
 
 _log = logging.getLogger(__name__)
 

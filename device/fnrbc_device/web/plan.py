@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fnrbc_device.control import SessionPlan
 from fnrbc_device.errors import CommandError
+from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.specimen import MAX_NOTE, MAX_SPECIMEN, written
 
 MOST_LEUKOCYTES: Final = 1_000_000

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from fnrbc_device import __version__
+from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED
 from fnrbc_device.web.visitor import visitor_of
-from fnrbc_device.wording import RESEARCH_USE_ONLY, UNVERIFIED
 
 STATIC: Final = {
     "page.css": "text/css; charset=utf-8",
