@@ -19,6 +19,7 @@ import numpy as np
 
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle, load_bundle
+from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
@@ -26,7 +27,6 @@ from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.errors import SourceError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.records import Frame, Image
-from fnrbc_device.scale import require_known_pixel_size
 from fnrbc_device.stopwatch import STAGES
 
 FLOOR_THRESHOLD: Final = 100.0

@@ -58,9 +58,9 @@ def count(
     """Count recorded frames of a panned slide, each cell once."""
     from fnrbc_device import count as counting
     from fnrbc_device.bundle import load_bundle
+    from fnrbc_device.camera.pixel_size import require_known_pixel_size
     from fnrbc_device.camera.replay import open_source
     from fnrbc_device.reporting.difference import read_earlier
-    from fnrbc_device.scale import require_known_pixel_size
     from fnrbc_device.vision.pixelsize import require_pixel_size
 
     if pixel_size_um is not None:

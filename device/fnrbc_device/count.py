@@ -12,6 +12,7 @@ from typing import Any
 import fnrbc_device
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
+from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
@@ -23,7 +24,6 @@ from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Ea
 from fnrbc_device.reporting.gallery import Gallery, change_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
 from fnrbc_device.reporting.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
-from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.texts import RESEARCH_USE_ONLY, to_go
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.opening import open_camera
+from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.clock import SystemClock
 from fnrbc_device.config import Config, PanelSettings
 from fnrbc_device.daemon import Daemon, Setup
@@ -17,7 +18,6 @@ from fnrbc_device.inference.opening import EngineSettings
 from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.publishing import certificates
-from fnrbc_device.scale import require_known_pixel_size
 from fnrbc_device.session import PIXEL_SIZE_SETTING
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.systemd import Notifier

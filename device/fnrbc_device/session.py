@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.clock import Clock
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
@@ -13,7 +14,6 @@ from fnrbc_device.panel.foot import Foot
 from fnrbc_device.pipeline import Arrival, Capture, FrameBox
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import HealthState, SessionState, Step, Tally
-from fnrbc_device.scale import ScaleWatch
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.showing import Showing, Told, looked_at
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fnrbc_device.bundle import load_bundle
+from fnrbc_device.camera.pixel_size import STRIDE_FRAMES, SUGGESTION_FRAMES, ScaleWatch, require_known_pixel_size
 from fnrbc_device.camera.simulated import SimulatedMicroscope
 from fnrbc_device.camera.simulated_optics import Optics
 from fnrbc_device.camera.simulated_slide import SimulatedSlide
@@ -14,7 +15,6 @@ from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError, SourceError, UsageError
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import BadFrame, Frame
-from fnrbc_device.scale import STRIDE_FRAMES, SUGGESTION_FRAMES, ScaleWatch, require_known_pixel_size
 from fnrbc_device.vision.pixelsize import MOST_LOOKS
 from fnrbc_device.web.live import LiveView
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fnrbc_device.camera.driver import Picture
-from fnrbc_device.camera.symptoms import BLACK, WHITE, Symptoms
+from fnrbc_device.camera.faults import BLACK, WHITE, Symptoms
 from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.errors import SourceError
 from fnrbc_device.health import CURES

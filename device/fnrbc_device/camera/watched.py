@@ -13,8 +13,8 @@ from queue import Empty, Full, Queue
 from typing import Final
 
 from fnrbc_device.camera.driver import Driver, OpenDriver, Picture
+from fnrbc_device.camera.faults import CERTAIN_S, Symptoms
 from fnrbc_device.camera.source import Gap
-from fnrbc_device.camera.symptoms import CERTAIN_S, Symptoms
 from fnrbc_device.errors import SourceError
 from fnrbc_device.records import BadFrame, Frame
 
