@@ -188,9 +188,9 @@ def simulate(
     frames: Annotated[int | None, typer.Option(min=1, help="Of a pan: how many. [default: the whole slide]")] = None,
 ) -> None:
     """Write simulated pictures with exact truth: single cells to train on, or a pan to count."""
-    from fnrbc_device.camera.simulated import SimulatedMicroscope
-    from fnrbc_device.camera.simulated_files import write_dataset, write_frames
-    from fnrbc_device.camera.simulated_slide import SimulatedSlide
+    from fnrbc_device.camera.simulated.files import write_dataset, write_frames
+    from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+    from fnrbc_device.camera.simulated.slide import SimulatedSlide
 
     if not pan:
         written = write_dataset(out, cells, seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from mortal import Mortal, held_to_truth, recorded, standing
 
 KILLS_A_SESSION = 20

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.camera.pictures import PictureReader
-from fnrbc_device.camera.simulated import WHOLE_MARGIN_PX, SimulatedMicroscope
+from fnrbc_device.camera.simulated.microscope import WHOLE_MARGIN_PX, SimulatedMicroscope
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Frame, Image
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from fnrbc_device.camera.simulated_cell import Painting, Textures, paint_nucleated, paint_red_cell
-from fnrbc_device.camera.simulated_smear import multiply_light
-from fnrbc_device.camera.simulated_stain import LOOKS, SPECIES, Look
+from fnrbc_device.camera.simulated.cell import Painting, Textures, paint_nucleated, paint_red_cell
+from fnrbc_device.camera.simulated.smear import multiply_light
+from fnrbc_device.camera.simulated.stain import LOOKS, SPECIES, Look
 from fnrbc_device.records import Detection, Image
 from seeing_pictures import Result, Wanted, annotated, contact_sheet, field_of, share, spread
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from fnrbc_device.allocation import keep_large_buffers
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import FRAME_SHAPE, SimulatedMicroscope
-from fnrbc_device.camera.simulated_hand import hand_path
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.hand import hand_path
+from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.publishing.settings import MqttSettings

@@ -14,8 +14,8 @@ import figures
 import jumping
 import scenes
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from recording import Join, Recording, record
 from scenes import Scene, frames_of, simulated
 

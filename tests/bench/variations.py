@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from figures import WRONG_UM, Placed, close_pairs, figures, matched, placed
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import FRAME_SHAPE, SimulatedMicroscope
-from fnrbc_device.camera.simulated_hand import hand_path
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.hand import hand_path
+from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from recording import Recording, record
 from scenes import Scene, frames_of, simulated
 

@@ -5,10 +5,10 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.camera.simulated_stain import LOOKS, LookName
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.camera.simulated.stain import LOOKS, LookName
 from fnrbc_device.records import Field, Image, Pose
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.reduction import reduce

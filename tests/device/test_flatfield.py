@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Pose
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.reduction import Reduced, reduce

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Image
 from fnrbc_device.vision.gate import LEAST_SHARPNESS, Gate, Judgement, fine_to_coarse
 from fnrbc_device.vision.reduction import reduce

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Pose
 from fnrbc_device.vision.gate import Gate
 from fnrbc_device.vision.pace import LARGEST_CELL_UM, MARGIN, NEEDED_VIEWS, Pace, Speed

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.simulated_optics import Optics, Sensor
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.camera.simulated_stain import LookName
+from fnrbc_device.camera.simulated.optics import Optics, Sensor
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.camera.simulated.stain import LookName
 from fnrbc_device.records import Image
 from fnrbc_device.vision.pixelsize import (
     LARGEST_MEAN_UM,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.errors import RegistrationError
 from fnrbc_device.records import Image
 from fnrbc_device.vision.flatfield import FlatField

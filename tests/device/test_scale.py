@@ -8,9 +8,9 @@ import pytest
 
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.pixel_size import STRIDE_FRAMES, SUGGESTION_FRAMES, ScaleWatch, require_known_pixel_size
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError, SourceError, UsageError
 from fnrbc_device.publishing.settings import MqttSettings

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.simulated_optics import Optics, Sensor
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.camera.simulated_stain import LookName
+from fnrbc_device.camera.simulated.optics import Optics, Sensor
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.camera.simulated.stain import LookName
 from fnrbc_device.records import Field, Image
 from fnrbc_device.vision.measuring import measure
 from fnrbc_device.vision.segmentation import (

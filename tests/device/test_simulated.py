@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Frame

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fnrbc_device.camera.replay import open_source
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_files import write_dataset, write_frames
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.files import write_dataset, write_frames
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Frame
 

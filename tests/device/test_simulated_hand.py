@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.simulated_hand import hand_path
+from fnrbc_device.camera.simulated.hand import hand_path
 from fnrbc_device.errors import UsageError
 
 SLIDE = (3000, 4000)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.simulated_cell import Painting, Textures, paint_nucleated
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.camera.simulated_smear import TrueCell, multiply_light
-from fnrbc_device.camera.simulated_stain import LOOKS, SPECIES, LookName
+from fnrbc_device.camera.simulated.cell import Painting, Textures, paint_nucleated
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.camera.simulated.smear import TrueCell, multiply_light
+from fnrbc_device.camera.simulated.stain import LOOKS, SPECIES, LookName
 from fnrbc_device.errors import UsageError
 
 PIXEL_SIZE_UM = 0.125

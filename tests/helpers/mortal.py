@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon import Daemon, Setup

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import fnrbc_device
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_files import write_frames
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.files import write_frames
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.manifest import Manifest
 from fnrbc_device.stopwatch import STAGES
 

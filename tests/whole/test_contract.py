@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.publishing import answers, asyncapi, page, payloads, topics
 from fnrbc_device.publishing.requests import VERBS, shape_of

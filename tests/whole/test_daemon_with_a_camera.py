@@ -8,8 +8,8 @@ import pytest
 
 from attended import Cable
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.daemon import Daemon, Setup

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from mortal import Mortal, held_to_truth, kill_after, recorded, standing
 
 SEED, CELLS = 77, 40

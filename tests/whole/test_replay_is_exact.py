@@ -11,11 +11,11 @@ import pytest
 from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.replay import open_source
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_files import write_frames
-from fnrbc_device.camera.simulated_hand import hand_path
-from fnrbc_device.camera.simulated_optics import Optics
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.files import write_frames
+from fnrbc_device.camera.simulated.hand import hand_path
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.optics import Optics
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.journal import Journal, SessionMeta
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.daemon import Daemon, Setup
 from fnrbc_device.publishing.settings import MqttSettings

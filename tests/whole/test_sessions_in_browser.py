@@ -17,8 +17,8 @@ import pytest
 
 from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal

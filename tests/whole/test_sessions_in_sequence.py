@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from attended import FRAMES, SOON_S, Cable, Device, PowerLost, power_lost
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.audit import prove

@@ -37,8 +37,8 @@ def open_camera(settings: CameraSettings) -> FrameSource:
 
 
 def _simulated(settings: CameraSettings) -> FrameSource:
-    from fnrbc_device.camera.simulated import SimulatedMicroscope
-    from fnrbc_device.camera.simulated_slide import SimulatedSlide
+    from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+    from fnrbc_device.camera.simulated.slide import SimulatedSlide
 
     slide = SimulatedSlide.make(settings.seed, "giemsa", SIMULATED_CELLS)
     return SimulatedMicroscope(slide, seed=settings.seed, fps=settings.fps)

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from fnrbc_device.camera.simulated_cell import paint_debris, paint_platelet
-from fnrbc_device.camera.simulated_smear import Smear, TrueCell
-from fnrbc_device.camera.simulated_stain import LOOKS, SHARES, SPECIES, Density, LookName, stronger
+from fnrbc_device.camera.simulated.cell import paint_debris, paint_platelet
+from fnrbc_device.camera.simulated.smear import Smear, TrueCell
+from fnrbc_device.camera.simulated.stain import LOOKS, SHARES, SPECIES, Density, LookName, stronger
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Image
 

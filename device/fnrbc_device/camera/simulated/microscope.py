@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.simulated_hand import Track, hand_path
-from fnrbc_device.camera.simulated_optics import Optics, Sensor, focus_track, light_track
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.hand import Track, hand_path
+from fnrbc_device.camera.simulated.optics import Optics, Sensor, focus_track, light_track
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Frame, Pose
 

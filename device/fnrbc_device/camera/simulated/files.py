@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
-from fnrbc_device.camera.simulated_smear import TrueCell
-from fnrbc_device.camera.simulated_stain import SPECIES, LookName
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.camera.simulated.smear import TrueCell
+from fnrbc_device.camera.simulated.stain import SPECIES, LookName
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Image
 

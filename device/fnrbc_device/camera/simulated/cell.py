@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.simulated_outline import (
+from fnrbc_device.camera.simulated.outline import (
     Plane,
     Points,
     blob,
@@ -16,7 +16,7 @@ from fnrbc_device.camera.simulated_outline import (
     hull_centroid,
     nucleus_coverage,
 )
-from fnrbc_device.camera.simulated_stain import Density, Look, Species
+from fnrbc_device.camera.simulated.stain import Density, Look, Species
 from fnrbc_device.records import Image
 
 LENS_UM: Final = 0.13

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.simulated_stain import Species
+from fnrbc_device.camera.simulated.stain import Species
 
 Points = NDArray[np.float64]
 """(N, 2) row, col in px of the painting."""

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.simulated_cell import Painting, Textures, paint_nucleated, paint_red_cell
-from fnrbc_device.camera.simulated_stain import SPECIES, Group, Look
+from fnrbc_device.camera.simulated.cell import Painting, Textures, paint_nucleated, paint_red_cell
+from fnrbc_device.camera.simulated.stain import SPECIES, Group, Look
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Image
 

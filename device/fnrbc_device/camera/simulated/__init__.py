@@ -1,0 +1,1 @@
+"""A microscope that exists only on paper: slide, optics, hand and stain, each from a seed."""
