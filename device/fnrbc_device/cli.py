@@ -10,9 +10,11 @@ from typing import Annotated, NoReturn
 import typer
 
 import fnrbc_device
-from fnrbc_device import bundle_command, command, user_command
 from fnrbc_device.allocation import keep_large_buffers
-from fnrbc_device.following.command import follow
+from fnrbc_device.commands import bundle as bundle_command
+from fnrbc_device.commands import exit_codes as command
+from fnrbc_device.commands import user as user_command
+from fnrbc_device.commands.follow import follow
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 
@@ -56,10 +58,10 @@ def count(
     ] = None,
 ) -> None:
     """Count recorded frames of a panned slide, each cell once."""
-    from fnrbc_device import count as counting
     from fnrbc_device.bundle import load_bundle
     from fnrbc_device.camera.pixel_size import require_known_pixel_size
     from fnrbc_device.camera.replay import open_source
+    from fnrbc_device.commands import count as counting
     from fnrbc_device.reporting.difference import read_earlier
     from fnrbc_device.vision.pixelsize import require_pixel_size
 
@@ -91,7 +93,7 @@ def demo(
     fps: Annotated[float, typer.Option(min=1, max=120, help="Frames a second.")] = 30.0,
 ) -> None:
     """Watch it count: a simulated microscope, a broker and the page, nothing to install or set."""
-    from fnrbc_device.demo import run_demo
+    from fnrbc_device.commands.demo import run_demo
 
     run_demo(seconds=seconds, port=port, seed=seed, look=look.value, fps=fps)
 
@@ -108,7 +110,7 @@ def run(config: ConfigPath = None) -> None:
 @app.command()
 def check(config: ConfigPath = None) -> None:
     """Say what is missing on this machine, and how to mend it."""
-    from fnrbc_device.check import check as look
+    from fnrbc_device.commands.check import check as look
     from fnrbc_device.config import load_config
 
     faults = 0
@@ -125,8 +127,8 @@ def verify(
     config: ConfigPath = None,
 ) -> None:
     """Prove a session's record unbroken, or point at what was changed."""
+    from fnrbc_device.commands.verify import verify as prove
     from fnrbc_device.config import load_config
-    from fnrbc_device.verify import verify as prove
 
     print(prove(target, load_config(config).state_dir))
 
@@ -145,9 +147,9 @@ def reviewed(
     config: ConfigPath = None,
 ) -> None:
     """Write reviewed cells as a dataset that fnrbc-train cut takes."""
+    from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
     from fnrbc_device.learning import reviewed as writing
-    from fnrbc_device.verify import JOURNAL_NAME
 
     dataset = writing.gather(load_config(config).state_dir / JOURNAL_NAME, session or [], reviewed_only)
     writing.write(dataset, out, stain, source)
@@ -162,10 +164,10 @@ def drift(
 ) -> None:
     """Say how a session's cells look different from those that the bundle in use was measured on."""
     from fnrbc_device.bundle import load_bundle
+    from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
     from fnrbc_device.counting.labels import of_sessions
     from fnrbc_device.learning import drift as drifting
-    from fnrbc_device.verify import JOURNAL_NAME
 
     settings = load_config(config)
     model = load_bundle(bundle or bundle_command.bundle_for(settings))
@@ -213,7 +215,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure each stage's cost a frame, beside the least that any count must do, in one run."""
-    from fnrbc_device import bench as benching
+    from fnrbc_device.commands import bench as benching
 
     result = benching.bench(source, pixel_size_um, bundle, frames, threads)
     print(json.dumps(result, indent=2) if as_json else benching.as_table(result))

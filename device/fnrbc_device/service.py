@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.clock import SystemClock
+from fnrbc_device.commands.bundle import bundle_for
+from fnrbc_device.commands.demo import stopped_by_signal
 from fnrbc_device.config import Config, PanelSettings
 from fnrbc_device.daemon import Daemon, Setup
-from fnrbc_device.demo import stopped_by_signal
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.inference.opening import EngineSettings
 from fnrbc_device.panel.board import Panel, PanelPins

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.bench import floor_ms
+from fnrbc_device.commands.bench import floor_ms
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.records import Image
 from fnrbc_device.vision.gate import Gate

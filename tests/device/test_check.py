@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fnrbc_device.check import check
+from fnrbc_device.commands.check import check
 from fnrbc_device.config import load_config
 
 
@@ -81,7 +81,7 @@ def test_a_secret_that_others_can_read_is_a_fault(findings, tmp_path, mode, stat
 
 
 def test_a_camera_that_is_not_there_is_a_fault_with_its_cure(findings, monkeypatch):
-    monkeypatch.setattr("fnrbc_device.check.CAMERA_S", 0.5)
+    monkeypatch.setattr("fnrbc_device.commands.check.CAMERA_S", 0.5)
     text = '[camera]\nkind = "uvc"\ndevice = "usb-nobody"\npixel_size_um = 0.1\n[mqtt]\nenabled = false\n'
 
     assert findings(text)["camera"] == ("fault", "uvc usb-nobody gave no picture in 0 s; check cable and power")

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fnrbc_device.check import _page
 from fnrbc_device.clock import SystemClock
+from fnrbc_device.commands.check import _page
 from fnrbc_device.config import load_config
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.health import HealthMonitor

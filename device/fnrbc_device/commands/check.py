@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from fnrbc_device.bundle import load_bundle
-from fnrbc_device.bundle_command import bundle_for
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import SystemClock
+from fnrbc_device.commands.bundle import bundle_for
 from fnrbc_device.config import Config
 from fnrbc_device.disk import MB, room_bytes
 from fnrbc_device.errors import FnrbcError
