@@ -25,9 +25,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from chaos import Child, environment_is_ours, fnrbc
 from fleet import resident_mb
 from fnrbc_device.clock import iso_utc
+from fnrbc_device.contract.commands import VERBS
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.publishing.outbox import Outbox
-from fnrbc_device.publishing.requests import VERBS
 from fuzz import fuzzed
 from mosquitto import Mosquitto, free_port
 

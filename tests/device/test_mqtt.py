@@ -11,19 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from fnrbc_device.contract.payloads import CellRecord, HealthNow, SessionNow, StatusNow, TallyNow, count_fields
+from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, TALLY
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.outbox import Outbox
-from fnrbc_device.publishing.payloads import (
-    CellRecord,
-    HealthNow,
-    SessionNow,
-    StatusNow,
-    TallyNow,
-    count_fields,
-)
 from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.topics import HEALTH, SESSION, STATUS, TALLY
 from fnrbc_device.records import Tally
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)

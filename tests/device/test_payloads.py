@@ -5,8 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from fnrbc_device.errors import ConfigError
-from fnrbc_device.publishing.payloads import (
+from fnrbc_device.contract.payloads import (
     CellRecord,
     HealthNow,
     SessionNow,
@@ -17,7 +16,8 @@ from fnrbc_device.publishing.payloads import (
     cell_fields,
     count_fields,
 )
-from fnrbc_device.publishing.topics import STATES, Topics
+from fnrbc_device.contract.topics import STATES, Topics
+from fnrbc_device.errors import ConfigError
 from fnrbc_device.records import Interval, Tally
 
 STATE = {"device": "scope-1", "ts": "2026-03-01T12:00:00.000Z", "log_seq": 7}

@@ -10,9 +10,11 @@ from pydantic import ValidationError
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.contract import asyncapi, payloads, topics
+from fnrbc_device.contract import markdown as page
+from fnrbc_device.contract import replies as answers
+from fnrbc_device.contract.commands import VERBS, shape_of
 from fnrbc_device.daemon import Daemon, Setup
-from fnrbc_device.publishing import answers, asyncapi, page, payloads, topics
-from fnrbc_device.publishing.requests import VERBS, shape_of
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 

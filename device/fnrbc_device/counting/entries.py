@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from fnrbc_device.clock import Clock, iso_utc
+from fnrbc_device.contract.payloads import CellRecord, Record, SessionRecord, cell_fields
+from fnrbc_device.contract.topics import LOG_CELL, LOG_SESSION
 from fnrbc_device.counting.audit import Kind, add_link
 from fnrbc_device.counting.history import History, Kept
 from fnrbc_device.counting.packing import as_png
 from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, roll_back
 from fnrbc_device.counting.trouble import journal_error
-from fnrbc_device.publishing.payloads import CellRecord, Record, SessionRecord, cell_fields
-from fnrbc_device.publishing.topics import LOG_CELL, LOG_SESSION
 from fnrbc_device.records import BadFrame, CountEvent, Role, Step
 from fnrbc_device.specimen import specimen_hash
 

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any
 
 from fnrbc_device.clock import Clock, SystemClock, iso_utc
+from fnrbc_device.contract.topics import require_segment
 from fnrbc_device.counting.audit import Kind, first_fault
 from fnrbc_device.counting.entries import Entries, SessionMeta
 from fnrbc_device.counting.history import NOTHING_KEPT, Kept
 from fnrbc_device.counting.schema import open_database
 from fnrbc_device.errors import JournalError
-from fnrbc_device.publishing.topics import require_segment
 from fnrbc_device.records import CountEvent, Step, Tally
 
 

@@ -3,6 +3,8 @@
 from types import TracebackType
 from typing import Any, Final, Literal
 
+from fnrbc_device.contract.payloads import CellRecord, Judgement
+from fnrbc_device.contract.topics import LOG_CELL
 from fnrbc_device.counting.reviews import (
     Basis,
     Candidate,
@@ -16,8 +18,6 @@ from fnrbc_device.counting.reviews import (
 )
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.publishing.log_writer import MAX_TEXT, LogWriter
-from fnrbc_device.publishing.payloads import CellRecord, Judgement
-from fnrbc_device.publishing.topics import LOG_CELL
 
 MAX_REQUEST: Final = 64
 """Characters of a request's name; a UUID has 36."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from fnrbc_device.contract.payloads import Judgement
 from fnrbc_device.counting.recount import ENTERING, Column, column
 from fnrbc_device.errors import ReviewError
-from fnrbc_device.publishing.payloads import Judgement
 from fnrbc_device.records import Join, Pose, Role, Verdict, final_pose
 
 Reader = Literal[1, 2]

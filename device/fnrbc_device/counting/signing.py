@@ -2,12 +2,12 @@
 
 from types import TracebackType
 
+from fnrbc_device.contract.replies import AuditRecord
+from fnrbc_device.contract.topics import LOG_AUDIT
 from fnrbc_device.counting.reviews import require_open
 from fnrbc_device.counting.verified import verified_tally
 from fnrbc_device.errors import ReviewError
-from fnrbc_device.publishing.answers import AuditRecord
 from fnrbc_device.publishing.log_writer import MAX_TEXT, LogWriter
-from fnrbc_device.publishing.topics import LOG_AUDIT
 
 
 class Signing(LogWriter):

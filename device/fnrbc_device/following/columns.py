@@ -2,8 +2,8 @@
 
 from typing import Any, Final, Literal
 
-from fnrbc_device.publishing.answers import AuditRecord
-from fnrbc_device.publishing.payloads import AlarmRecord, CellRecord, Record, SessionRecord
+from fnrbc_device.contract.payloads import AlarmRecord, CellRecord, Record, SessionRecord
+from fnrbc_device.contract.replies import AuditRecord
 
 Kind = Literal["integer", "number", "boolean", "string"]
 

@@ -14,12 +14,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from fnrbc_device.contract.topics import is_segment
 from fnrbc_device.durable import held
 from fnrbc_device.errors import UsageError
 from fnrbc_device.following.devices import FollowedDevice
 from fnrbc_device.publishing.certificates import tls_context
 from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.topics import is_segment
 from fnrbc_device.publishing.wire import expiring, kept_session
 
 SESSION_S: Final = 24 * 3600

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from fnrbc_device.publishing.requests import MAX_REPLAY
+from fnrbc_device.contract.commands import MAX_REPLAY
 
 GRACE_S: Final = 2.0
 """A state may tell of records that are still on their way. Sending 4,000 took 1.3 s on two cores, in order and

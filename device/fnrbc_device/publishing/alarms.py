@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from fnrbc_device.clock import Clock, iso_utc
+from fnrbc_device.contract.payloads import AlarmNow
+from fnrbc_device.contract.topics import ALARM
 from fnrbc_device.publishing.log_writer import MAX_TEXT
-from fnrbc_device.publishing.payloads import AlarmNow
 from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.states import StateBoard
-from fnrbc_device.publishing.topics import ALARM
 
 RECORDS_REFUSED: Final = "records_refused"
 CERTIFICATE_EXPIRING: Final = "certificate_expiring"

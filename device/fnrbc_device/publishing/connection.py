@@ -15,11 +15,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from fnrbc_device.contract.commands import Incoming
+from fnrbc_device.contract.topics import AVAILABILITY, PRESENCE, Delivery, Topics
 from fnrbc_device.errors import BrokerRefusedError, PublishError
 from fnrbc_device.publishing.certificates import tls_context
-from fnrbc_device.publishing.requests import Incoming
 from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.topics import AVAILABILITY, PRESENCE, Delivery, Topics
 from fnrbc_device.publishing.wake import Wake
 from fnrbc_device.publishing.wire import expiring, limits
 

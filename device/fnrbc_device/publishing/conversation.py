@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fnrbc_device.clock import Clock
-from fnrbc_device.publishing.answers import Reply
+from fnrbc_device.contract.replies import Reply
+from fnrbc_device.contract.thumbnails import THUMBNAIL, Waiting
+from fnrbc_device.contract.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB
 from fnrbc_device.publishing.connection import Answer, Connection
 from fnrbc_device.publishing.desk import Desk, Range
 from fnrbc_device.publishing.outbox import Letter, Outbox, Settlement
 from fnrbc_device.publishing.states import DueState, StateBoard
-from fnrbc_device.publishing.thumbnails import THUMBNAIL, Waiting
-from fnrbc_device.publishing.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB
 
 MAX_REPLAYS: Final = 8
 """Replays that wait their turn: of as many consumers, or of one that asked for as many pieces."""

@@ -6,12 +6,7 @@ from datetime import timedelta
 from typing import Final, cast
 
 from fnrbc_device.clock import Clock, iso_utc
-from fnrbc_device.errors import CommandError
-from fnrbc_device.publishing.answers import AuditRecord, RefusalCode, Reply
-from fnrbc_device.publishing.budget import Budget
-from fnrbc_device.publishing.outbox import Outbox
-from fnrbc_device.publishing.registrar import Registrar
-from fnrbc_device.publishing.requests import (
+from fnrbc_device.contract.commands import (
     MAX_AGE_S,
     Incoming,
     MarkRequest,
@@ -21,7 +16,12 @@ from fnrbc_device.publishing.requests import (
     read_request,
     require_fresh,
 )
-from fnrbc_device.publishing.topics import Topics, is_segment
+from fnrbc_device.contract.replies import AuditRecord, RefusalCode, Reply
+from fnrbc_device.contract.topics import Topics, is_segment
+from fnrbc_device.errors import CommandError
+from fnrbc_device.publishing.budget import Budget
+from fnrbc_device.publishing.outbox import Outbox
+from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.session_state import SessionControl
 
 RECORD_BURST: Final = 50

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.clock import Clock, iso_utc
+from fnrbc_device.contract.payloads import Record
 from fnrbc_device.counting.audit import Kind, add_link
 from fnrbc_device.counting.schema import open_database, roll_back
 from fnrbc_device.counting.trouble import journal_error
-from fnrbc_device.publishing.payloads import Record
 
 MAX_TEXT: Final = 256
 """Characters of a text in a message."""

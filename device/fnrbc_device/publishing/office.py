@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final
 
 from fnrbc_device.clock import Clock
+from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import JournalError
 from fnrbc_device.health import ALARMS
 from fnrbc_device.publishing import certificates
@@ -19,7 +20,6 @@ from fnrbc_device.publishing.outbox import Outbox
 from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.states import StateBoard
-from fnrbc_device.publishing.topics import Topics
 from fnrbc_device.session_state import SessionControl
 
 HOUSE_S: Final = 3600.0

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Final, Literal
 
 from fnrbc_device.clock import iso_utc
-from fnrbc_device.publishing.answers import AuditRecord, RefusalCode
+from fnrbc_device.contract.payloads import AlarmRecord
+from fnrbc_device.contract.replies import AuditRecord, RefusalCode
+from fnrbc_device.contract.topics import LOG_ALARM, LOG_AUDIT
 from fnrbc_device.publishing.log_writer import MAX_TEXT, LogWriter
-from fnrbc_device.publishing.payloads import AlarmRecord
-from fnrbc_device.publishing.topics import LOG_ALARM, LOG_AUDIT
 
 LOOK_BACK: Final = 1000
 """Records of commands read at the start: more than can be written in the minute that counts there."""

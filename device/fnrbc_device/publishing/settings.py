@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
+from fnrbc_device.contract.topics import SEGMENT_PATTERN
 from fnrbc_device.errors import ConfigError
-from fnrbc_device.publishing.topics import SEGMENT_PATTERN
 
 MACHINE_ID: Final = Path("/etc/machine-id")
 

@@ -4,9 +4,9 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
+from fnrbc_device.contract.payloads import State, TallyNow
+from fnrbc_device.contract.topics import STATES, Delivery, state_delivery
 from fnrbc_device.errors import PublishError
-from fnrbc_device.publishing.payloads import State, TallyNow
-from fnrbc_device.publishing.topics import STATES, Delivery, state_delivery
 
 NEVER: Final = float("-inf")
 

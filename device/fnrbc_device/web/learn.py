@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fnrbc_device.contract.topics import is_segment
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.errors import BundleError, JournalError, ReviewError
 from fnrbc_device.learning.comparison import Change, Comparison, kept
 from fnrbc_device.learning.drift import Drift
 from fnrbc_device.learning.standing import DriftReport, DriftReports
-from fnrbc_device.publishing.topics import is_segment
 from fnrbc_device.records import Role
 from fnrbc_device.texts import number
 from fnrbc_device.web.instrument import Instrument

@@ -1,6 +1,6 @@
 """The contract as an AsyncAPI 3 document, made from the payloads and topics themselves, and a page made from it.
 
-``python -m fnrbc_device.publishing.asyncapi FOLDER`` writes both: ``asyncapi.json`` and ``README.md``.
+``python -m fnrbc_device.contract.asyncapi FOLDER`` writes both: ``asyncapi.json`` and ``README.md``.
 """
 
 import json
@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from fnrbc_device.contract import commands as requests
+from fnrbc_device.contract import payloads, topics
+from fnrbc_device.contract import replies as answers
+from fnrbc_device.contract.homeassistant import DISCOVERY
+from fnrbc_device.contract.markdown import page
+from fnrbc_device.contract.thumbnails import MAX_BYTES, THUMBNAIL
+from fnrbc_device.contract.topics import Delivery
 from fnrbc_device.durable import write_whole
-from fnrbc_device.publishing import answers, payloads, requests, topics
-from fnrbc_device.publishing.homeassistant import DISCOVERY
-from fnrbc_device.publishing.page import page
-from fnrbc_device.publishing.thumbnails import MAX_BYTES, THUMBNAIL
-from fnrbc_device.publishing.topics import Delivery
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 CONTRACT_VERSION: Final = "1.0.0"

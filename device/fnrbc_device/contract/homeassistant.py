@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 import fnrbc_device
-from fnrbc_device.publishing.topics import AVAILABILITY, HEALTH, SESSION, TALLY, Delivery, Topics
+from fnrbc_device.contract.topics import AVAILABILITY, HEALTH, SESSION, TALLY, Delivery, Topics
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 DISCOVERY: Final = Delivery(qos=1, retain=True)

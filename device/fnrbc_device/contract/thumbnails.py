@@ -6,7 +6,7 @@ from typing import Final
 
 import cv2
 
-from fnrbc_device.publishing.topics import Delivery
+from fnrbc_device.contract.topics import Delivery
 from fnrbc_device.records import Image
 
 MAX_BYTES: Final = 20_000

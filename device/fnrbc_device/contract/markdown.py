@@ -4,7 +4,7 @@ from typing import Any, Final
 
 _HEAD: Final = """# What a device says and hears over MQTT
 
-Made from [asyncapi.json](asyncapi.json) by `python -m fnrbc_device.publishing.asyncapi docs/mqtt`; do not edit.
+Made from [asyncapi.json](asyncapi.json) by `python -m fnrbc_device.contract.asyncapi docs/mqtt`; do not edit.
 
 {description}
 

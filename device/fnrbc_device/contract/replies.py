@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fnrbc_device.publishing.payloads import Count, Payload, Record, Text, schema_field
+from fnrbc_device.contract.payloads import Count, Payload, Record, Text, schema_field
 from fnrbc_device.records import SessionState
 
 RefusalCode = Literal[

@@ -1,0 +1,1 @@
+"""What MQTT promises: topics, payloads, commands, replies, and the AsyncAPI document of them all."""
