@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fnrbc_device
-from fnrbc_device.analysis import Analyser
+from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import Cell, View
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.manifest import Manifest

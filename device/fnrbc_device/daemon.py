@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 import fnrbc_device
-from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import Clock, SystemClock
+from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.disk import RecordSettings

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fnrbc_device.analysis import Analyser
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.checkpoint import CheckpointFile
 from fnrbc_device.clock import Clock, boot_id, moment_of
+from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.audit import Kind
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import NOTHING_KEPT, Kept, Unfinished

@@ -20,10 +20,10 @@ from itertools import cycle
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.records import Frame

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.camera.simulated.files import write_frames
@@ -16,6 +15,7 @@ from fnrbc_device.camera.simulated.hand import hand_path
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.journal import Journal, SessionMeta
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import fnrbc_device
-from fnrbc_device.analysis import Analyser
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
