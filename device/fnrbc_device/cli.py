@@ -102,7 +102,7 @@ def demo(
 def run(config: ConfigPath = None) -> None:
     """Count live: camera to MQTT, until stopped."""
     from fnrbc_device.config import load_config
-    from fnrbc_device.service import run_service
+    from fnrbc_device.daemon.run import run_service
 
     run_service(load_config(config), config)
 

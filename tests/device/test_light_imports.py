@@ -19,7 +19,7 @@ def test_importing_loads_nothing_heavy(module):
 
 def test_counting_never_loads_torch_or_onnx():
     code = (
-        "import sys, fnrbc_device.daemon;"
+        "import sys, fnrbc_device.daemon.daemon;"
         "import fnrbc_device.commands.count, fnrbc_device.commands.demo, fnrbc_device.commands.bench;"
         "print(*[name for name in ('torch', 'onnx', 'onnxscript') if name in sys.modules])"
     )

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from fnrbc_device.pipeline import Mailbox
+from fnrbc_device.daemon.capture import Mailbox
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from fnrbc_device.camera.pixel_size import STRIDE_FRAMES, SUGGESTION_FRAMES, Sca
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError, SourceError, UsageError
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import BadFrame, Frame

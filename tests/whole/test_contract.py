@@ -14,7 +14,7 @@ from fnrbc_device.contract import asyncapi, payloads, topics
 from fnrbc_device.contract import markdown as page
 from fnrbc_device.contract import replies as answers
 from fnrbc_device.contract.commands import VERBS, shape_of
-from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 

@@ -10,7 +10,7 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.journal import Journal
-from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from truth import held_against, offset_of
@@ -98,7 +98,7 @@ def test_a_late_client_learns_who_speaks_and_how_the_count_stands(broker, listen
 
 
 def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, tmp_path, monkeypatch):
-    monkeypatch.setattr("fnrbc_device.daemon.FLUSH_TIMEOUT_S", 0.5)  # in vain here
+    monkeypatch.setattr("fnrbc_device.daemon.daemon.FLUSH_TIMEOUT_S", 0.5)  # in vain here
     slide = SimulatedSlide.make(23, "giemsa", 10)
     microscope = SimulatedMicroscope(slide, seed=23, fps=30)
     stop = threading.Event()

@@ -7,7 +7,7 @@ import pytest
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import EngineError
 from fnrbc_device.inference.opening import EngineSettings
 from fnrbc_device.publishing.settings import MqttSettings

@@ -19,7 +19,7 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.journal import Journal
-from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.errors import DiskFullError, JournalError
 from fnrbc_device.publishing.settings import MqttSettings

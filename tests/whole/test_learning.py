@@ -17,7 +17,7 @@ from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.labels import of_sessions
 from fnrbc_device.counting.reading import reading
 from fnrbc_device.counting.reviewing import Reviewing
-from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from fnrbc_export.cli import app as fnrbc_export

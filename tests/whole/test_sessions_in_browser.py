@@ -22,7 +22,7 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.audit import prove
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
-from fnrbc_device.daemon import Daemon, Setup
+from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl

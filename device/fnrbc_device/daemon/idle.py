@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
+from fnrbc_device.daemon.counting_session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts
+from fnrbc_device.daemon.recorder import Opening
+from fnrbc_device.daemon.status_board import NO_SESSION, Told, looked_at
 from fnrbc_device.errors import DiskFullError, SourceError
-from fnrbc_device.logbook import Opening
 from fnrbc_device.records import BadFrame, Frame
-from fnrbc_device.session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts
 from fnrbc_device.session_state import SessionPlan
-from fnrbc_device.showing import NO_SESSION, Told, looked_at
 
 Begin = Callable[[SessionPlan, int], Opening]
 """Begins a session as planned, from a frame's number on."""

@@ -19,25 +19,25 @@ from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.journal import Journal
+from fnrbc_device.daemon.capture import Capture, FrameBox
+from fnrbc_device.daemon.counting_session import Parts, Session
+from fnrbc_device.daemon.footswitch import Foot
+from fnrbc_device.daemon.idle import Waiting
+from fnrbc_device.daemon.recorder import Logbook, Opening
+from fnrbc_device.daemon.status_board import NO_SESSION, NOTHING_COUNTED, About, Showing
 from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.opening import EngineSettings, open_classifier
-from fnrbc_device.logbook import Logbook, Opening
 from fnrbc_device.panel.board import Panel
-from fnrbc_device.panel.foot import Foot
-from fnrbc_device.pipeline import Capture, FrameBox
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import Tally
-from fnrbc_device.session import Parts, Session
 from fnrbc_device.session_state import SessionControl, SessionPlan
-from fnrbc_device.showing import NO_SESSION, NOTHING_COUNTED, About, Showing
 from fnrbc_device.systemd import Notifier
 from fnrbc_device.vitals import read_vitals
-from fnrbc_device.waiting import Waiting
 from fnrbc_device.web.live import LiveView
 
 JOIN_TIMEOUT_S: Final = 5.0

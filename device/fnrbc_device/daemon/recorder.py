@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.checkpoint import CheckpointFile
 from fnrbc_device.clock import Clock, boot_id, moment_of
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.audit import Kind
@@ -17,10 +16,11 @@ from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.history import NOTHING_KEPT, Kept, Unfinished
 from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.retention import prune
+from fnrbc_device.daemon.checkpoint import CheckpointFile
+from fnrbc_device.daemon.resume import Resuming, why_not
 from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.records import CountEvent, SessionState, Step, Tally
-from fnrbc_device.resuming import Resuming, why_not
 from fnrbc_device.specimen import specimen_hash
 
 CHECKPOINT_FRAMES: Final = 120

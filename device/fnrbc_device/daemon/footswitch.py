@@ -3,9 +3,9 @@
 import logging
 from typing import Final
 
+from fnrbc_device.daemon.recorder import Logbook
 from fnrbc_device.errors import CommandError
 from fnrbc_device.health import Health
-from fnrbc_device.logbook import Logbook
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.panel.lamp import lamp_of
 from fnrbc_device.records import Step
