@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from fnrbc_device.bundle import SHIPPED, load_bundle
-from fnrbc_device.bundle_store import BundleStore
 from fnrbc_device.errors import BundleError, ConfigError, UsageError
+from fnrbc_device.inference.bundle_store import BundleStore
 from fnrbc_export.sign import sign
 
 pytest.importorskip("cryptography", reason="the extra 'signing' is not installed")

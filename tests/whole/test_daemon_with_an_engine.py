@@ -9,7 +9,7 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import EngineError
-from fnrbc_device.inference.opening import EngineSettings
+from fnrbc_device.inference.choose import EngineSettings
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 

@@ -10,8 +10,8 @@ from fnrbc_device.errors import BundleError, UsageError
 # What is imported inside functions is heavy: `fnrbc --help` stays quick.
 if TYPE_CHECKING:
     from fnrbc_device.bundle import Bundle
-    from fnrbc_device.bundle_store import BundleStore
     from fnrbc_device.config import Config
+    from fnrbc_device.inference.bundle_store import BundleStore
 
 app = typer.Typer(
     add_completion=False,
@@ -40,8 +40,8 @@ def install(
 @app.command("list")
 def list_command(config: ConfigPath = None) -> None:
     """List the bundles on this device; a star marks the one that the next session counts with."""
-    from fnrbc_device.bundle_store import SHIPPED_NAME
     from fnrbc_device.config import load_config
+    from fnrbc_device.inference.bundle_store import SHIPPED_NAME
 
     settings = load_config(config)
     active = bundle_for(settings)
@@ -97,7 +97,7 @@ def compare(
 
 
 def _store(config: "Config") -> "BundleStore":
-    from fnrbc_device.bundle_store import BundleStore
+    from fnrbc_device.inference.bundle_store import BundleStore
 
     return BundleStore(config.state_dir / "bundles", config.bundle_key)
 

@@ -16,8 +16,8 @@ from fnrbc_device.commands.bundle import bundle_for
 from fnrbc_device.config import Config
 from fnrbc_device.disk import MB, room_bytes
 from fnrbc_device.errors import FnrbcError
+from fnrbc_device.inference.choose import open_classifier
 from fnrbc_device.inference.machine import import_runtime, look_at_machine
-from fnrbc_device.inference.opening import open_classifier
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.publishing import certificates
 from fnrbc_device.records import BadFrame, Frame

@@ -28,8 +28,8 @@ from fnrbc_device.daemon.status_board import NO_SESSION, NOTHING_COUNTED, About,
 from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
+from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.classifier import Classifier
-from fnrbc_device.inference.opening import EngineSettings, open_classifier
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings

@@ -15,7 +15,7 @@ from fnrbc_device.config import Config, PanelSettings
 from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError
-from fnrbc_device.inference.opening import EngineSettings
+from fnrbc_device.inference.choose import EngineSettings
 from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.publishing import certificates
