@@ -28,8 +28,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from fnrbc_device.clock import SystemClock, iso_utc
-from fnrbc_device.counting.journal import Journal, SessionMeta
 from fnrbc_device.health import Health
+from fnrbc_device.journal.journal import Journal, SessionMeta
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.voice import Voice

@@ -22,8 +22,8 @@ from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.hand import hand_path
 from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.counting.audit import prove
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.journal.audit import prove
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 

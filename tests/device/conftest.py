@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.journal import Journal, SessionMeta
 from fnrbc_device.durable import held
 from fnrbc_device.errors import ConfigError
+from fnrbc_device.journal.journal import Journal, SessionMeta
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import BadFrame, CountEvent, Frame, Pose, Step, Tally, Verdict

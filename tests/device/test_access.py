@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from fnrbc_device.cli import app
-from fnrbc_device.counting.audit import prove
-from fnrbc_device.counting.schema import open_database
 from fnrbc_device.errors import ConfigError, UsageError
+from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.schema import open_database
 from fnrbc_device.web.access import sessions as sessions_module
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.browsers import NAME_S, Browsers, signing_key

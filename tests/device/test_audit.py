@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from fnrbc_device.commands.verify import verify
-from fnrbc_device.counting.audit import prove
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.history import Kept
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.errors import JournalError, UsageError
+from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.queries import Kept
+from fnrbc_device.journal.writer import SessionMeta
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 META = SessionMeta("0.1.0", "b", "simulation", 0.125)

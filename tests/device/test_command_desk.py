@@ -11,11 +11,11 @@ from fnrbc_device.clock import iso_utc
 from fnrbc_device.contract.commands import MAX_COMMAND_BYTES, VERBS, Incoming
 from fnrbc_device.contract.replies import AuditRecord
 from fnrbc_device.contract.topics import Topics
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.errors import CommandError, JournalError
+from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.outbox import Outbox, Settlement
 from fnrbc_device.publishing.desk import RECORD_BURST, Desk, Range
-from fnrbc_device.publishing.outbox import Outbox, Settlement
-from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.session_state import SessionControl
 from fuzz import fuzzed
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from fnrbc_device.journal.outbox import Outbox, Settlement
 from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.outbox import Outbox, Settlement
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.session_state import SessionControl
 

@@ -9,13 +9,13 @@ from itertools import pairwise
 import pytest
 
 from fnrbc_device.contract.commands import MAX_REPLAY
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.errors import PublishError
 from fnrbc_device.following.devices import FollowedDevice
 from fnrbc_device.following.gaps import FIRST_RETRY_S, GRACE_S, Gaps, Wanted
 from fnrbc_device.following.log_copy import HEADING, LogCopy
-from fnrbc_device.publishing.outbox import Outbox
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.outbox import Outbox
+from fnrbc_device.journal.writer import SessionMeta
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 EPOCH = "00ff"

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from fnrbc_device.contract.payloads import CellRecord, SessionRecord
-from fnrbc_device.counting.journal import Journal, SessionMeta
-from fnrbc_device.counting.schema import SCHEMA_VERSION
 from fnrbc_device.errors import ConfigError, JournalError
+from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.journal.schema import SCHEMA_VERSION
 from fnrbc_device.records import CountEvent, Join, Pose, Tally, Verdict
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)

@@ -10,14 +10,14 @@ import pytest
 
 from fnrbc_device.bundle import digest_of, load_bundle
 from fnrbc_device.clock import SystemClock
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.history import Kept
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.labels import KeptCell, of_sessions
 from fnrbc_device.counting.ledger import View
-from fnrbc_device.counting.packing import as_png
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import ReviewError, UsageError
+from fnrbc_device.journal.images import as_png
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.queries import Kept
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.learning.reclassifying import in_words, reclassify
 from fnrbc_device.learning.reviewed import gather, write
 

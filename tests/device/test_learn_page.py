@@ -15,13 +15,13 @@ from starlette.applications import Starlette
 
 from fnrbc_device.bundle import Bundle, load_bundle
 from fnrbc_device.clock import SystemClock
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.history import Kept
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.labels import of_sessions
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import UsageError
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.queries import Kept
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.learning import standing
 from fnrbc_device.learning.comparison import FILE_NAME, SHOWN, Comparison, compared, keep, kept
 from fnrbc_device.learning.reclassifying import Reclassified

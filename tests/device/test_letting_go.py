@@ -7,14 +7,14 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from fnrbc_device.clock import SystemClock
-from fnrbc_device.counting.audit import prove
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.journal import Journal
-from fnrbc_device.counting.retention import prune
 from fnrbc_device.disk import RecordSettings
+from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.outbox import Outbox, Settlement
+from fnrbc_device.journal.retention import prune
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.publishing.alarms import Alarms
-from fnrbc_device.publishing.outbox import Outbox, Settlement
-from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.states import StateBoard
 
 NOW = datetime.now(timezone.utc)

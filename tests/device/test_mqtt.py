@@ -13,9 +13,9 @@ import pytest
 
 from fnrbc_device.contract.payloads import CellRecord, HealthNow, SessionNow, StatusNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, TALLY
-from fnrbc_device.counting.journal import Journal
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.outbox import Outbox
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Tally
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chaos import Chaos, Child, copied, differences, fnrbc, recorded, wait_for_all, wait_for_records
-from fnrbc_device.counting.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal, SessionMeta
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from proxy import BadNetwork

@@ -17,11 +17,11 @@ from attended import PowerLost, power_lost
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.counting.audit import prove
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.errors import DiskFullError, JournalError
+from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.web.live import LiveView

@@ -16,15 +16,15 @@ import pytest
 
 from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.clock import SystemClock
-from fnrbc_device.counting.audit import prove
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.history import Kept
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.counting.ledger import View
-from fnrbc_device.counting.reading import reading
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.reviews import reviews
 from fnrbc_device.counting.verified import VerifiedTally, verified_tally
+from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.queries import Kept
+from fnrbc_device.journal.read_only import reading
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Pose, Step, Tally, Verdict

@@ -19,14 +19,14 @@ from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.counting.audit import prove
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.specimen import specimen_hash
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl
-from fnrbc_device.specimen import specimen_hash
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.gate import Access

@@ -12,10 +12,10 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.clock import SystemClock
-from fnrbc_device.counting.audit import prove
 from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import SourceError
-from fnrbc_device.publishing.registrar import Registrar
+from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.session_state import SessionPlan
 from mortal import SHAPE, SPARE, Mortal, calm_path, kill_after, recorded
 

@@ -4,8 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from fnrbc_device.counting.audit import Proof, prove
 from fnrbc_device.errors import JournalError, UsageError
+from fnrbc_device.journal.audit import Proof, prove
 
 JOURNAL_NAME = "journal.sqlite"
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fnrbc_device.counting.recount import ENTERING
 from fnrbc_device.counting.reviews import Review, basis, reviews, standing_reviews
-from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of
+from fnrbc_device.journal.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.records import CountEvent, Join, Pose, final_pose
 from fnrbc_device.reporting.tables import cell_row
 

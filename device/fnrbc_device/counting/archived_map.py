@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.counting.history import RecordedFrame
 from fnrbc_device.counting.slidemap import Mosaic
+from fnrbc_device.journal.queries import RecordedFrame
 from fnrbc_device.records import Image, Join, final_pose
 
 SEEN: Final = (246, 233, 220)

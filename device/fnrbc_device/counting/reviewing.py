@@ -17,7 +17,7 @@ from fnrbc_device.counting.reviews import (
     standing_reviews,
 )
 from fnrbc_device.errors import ReviewError
-from fnrbc_device.publishing.log_writer import MAX_TEXT, LogWriter
+from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
 
 MAX_REQUEST: Final = 64
 """Characters of a request's name; a UUID has 36."""

@@ -7,7 +7,7 @@ from fnrbc_device.contract.topics import LOG_AUDIT
 from fnrbc_device.counting.reviews import require_open
 from fnrbc_device.counting.verified import verified_tally
 from fnrbc_device.errors import ReviewError
-from fnrbc_device.publishing.log_writer import MAX_TEXT, LogWriter
+from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
 
 
 class Signing(LogWriter):

@@ -17,8 +17,6 @@ from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.journal import Journal
 from fnrbc_device.daemon.capture import Capture, FrameBox
 from fnrbc_device.daemon.counting_session import Parts, Session
 from fnrbc_device.daemon.footswitch import Foot
@@ -30,6 +28,8 @@ from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.classifier import Classifier
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings

@@ -11,17 +11,17 @@ from typing import Any, Final
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import Clock, boot_id, moment_of
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.audit import Kind
-from fnrbc_device.counting.entries import SessionMeta
-from fnrbc_device.counting.history import NOTHING_KEPT, Kept, Unfinished
-from fnrbc_device.counting.journal import Journal
-from fnrbc_device.counting.retention import prune
 from fnrbc_device.daemon.checkpoint import CheckpointFile
 from fnrbc_device.daemon.resume import Resuming, why_not
 from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.errors import DiskFullError
+from fnrbc_device.journal.audit import Kind
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.queries import NOTHING_KEPT, Kept, Unfinished
+from fnrbc_device.journal.retention import prune
+from fnrbc_device.journal.specimen import specimen_hash
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.records import CountEvent, SessionState, Step, Tally
-from fnrbc_device.specimen import specimen_hash
 
 CHECKPOINT_FRAMES: Final = 120
 """Between two checkpoints of 1 to 3 MB, at least: four seconds at 30 frames/s. One takes 5 ms and 10 us a cell of the

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from fnrbc_device.clock import Clock
-from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import ALARMS, CURES, Health, HealthMonitor
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.publishing.certificates import days_left
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.records import BadFrame, Frame, HealthState, Image, SessionState, Step, Tally

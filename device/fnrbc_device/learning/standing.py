@@ -10,8 +10,8 @@ from typing import Final
 
 from fnrbc_device.bundle import Bundle
 from fnrbc_device.counting.labels import KeptCell, kept_cells
-from fnrbc_device.counting.reading import reading
 from fnrbc_device.errors import FnrbcError
+from fnrbc_device.journal.read_only import reading
 from fnrbc_device.learning.drift import FEWEST_CROPS, Drift, drifts, in_words
 
 MOST_CROPS: Final = 500

@@ -6,8 +6,8 @@ from typing import Final
 from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.contract.payloads import AlarmNow
 from fnrbc_device.contract.topics import ALARM
-from fnrbc_device.publishing.log_writer import MAX_TEXT
-from fnrbc_device.publishing.registrar import Registrar
+from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.side_writer import MAX_TEXT
 from fnrbc_device.publishing.states import StateBoard
 
 RECORDS_REFUSED: Final = "records_refused"

@@ -9,9 +9,9 @@ from fnrbc_device.clock import Clock
 from fnrbc_device.contract.replies import Reply
 from fnrbc_device.contract.thumbnails import THUMBNAIL, Waiting
 from fnrbc_device.contract.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB
+from fnrbc_device.journal.outbox import Letter, Outbox, Settlement
 from fnrbc_device.publishing.connection import Answer, Connection
 from fnrbc_device.publishing.desk import Desk, Range
-from fnrbc_device.publishing.outbox import Letter, Outbox, Settlement
 from fnrbc_device.publishing.states import DueState, StateBoard
 
 MAX_REPLAYS: Final = 8

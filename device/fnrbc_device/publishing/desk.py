@@ -19,9 +19,9 @@ from fnrbc_device.contract.commands import (
 from fnrbc_device.contract.replies import AuditRecord, RefusalCode, Reply
 from fnrbc_device.contract.topics import Topics, is_segment
 from fnrbc_device.errors import CommandError
+from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.publishing.budget import Budget
-from fnrbc_device.publishing.outbox import Outbox
-from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.session_state import SessionControl
 
 RECORD_BURST: Final = 50

@@ -13,11 +13,11 @@ from fnrbc_device.clock import Clock
 from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import JournalError
 from fnrbc_device.health import ALARMS
+from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.publishing import certificates
 from fnrbc_device.publishing.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
 from fnrbc_device.publishing.desk import Desk
-from fnrbc_device.publishing.outbox import Outbox
-from fnrbc_device.publishing.registrar import Registrar
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.publishing.states import StateBoard
 from fnrbc_device.session_state import SessionControl

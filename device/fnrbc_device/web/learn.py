@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnrbc_device.contract.topics import is_segment
-from fnrbc_device.counting.reading import reading
 from fnrbc_device.errors import BundleError, JournalError, ReviewError
+from fnrbc_device.journal.read_only import reading
 from fnrbc_device.learning.comparison import Change, Comparison, kept
 from fnrbc_device.learning.drift import Drift
 from fnrbc_device.learning.standing import DriftReport, DriftReports

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fnrbc_device.counting.entries import SessionMeta
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
+from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.records import SessionState, Step, Tally
 
 

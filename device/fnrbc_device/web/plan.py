@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fnrbc_device.errors import CommandError
+from fnrbc_device.journal.specimen import MAX_NOTE, MAX_SPECIMEN, written
 from fnrbc_device.session_state import SessionPlan
-from fnrbc_device.specimen import MAX_NOTE, MAX_SPECIMEN, written
 
 MOST_LEUKOCYTES: Final = 1_000_000
 LEAST_AREA_MM2: Final = 0.001

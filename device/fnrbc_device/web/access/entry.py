@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from fnrbc_device.clock import Clock
+from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.publishing.budget import Budget
-from fnrbc_device.publishing.registrar import Registrar
 
 FAILURE_BURST: Final = 20
 FAILURES_PER_S: Final = 1 / 60

@@ -10,13 +10,13 @@ from typing import Any, Final, Literal
 from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.contract.payloads import CellRecord, Record, SessionRecord, cell_fields
 from fnrbc_device.contract.topics import LOG_CELL, LOG_SESSION
-from fnrbc_device.counting.audit import Kind, add_link
-from fnrbc_device.counting.history import History, Kept
-from fnrbc_device.counting.packing import as_png
-from fnrbc_device.counting.schema import EVENT_COLUMNS, event_row, roll_back
-from fnrbc_device.counting.trouble import journal_error
+from fnrbc_device.journal.audit import Kind, add_link
+from fnrbc_device.journal.images import as_png
+from fnrbc_device.journal.queries import History, Kept
+from fnrbc_device.journal.schema import EVENT_COLUMNS, event_row, roll_back
+from fnrbc_device.journal.specimen import specimen_hash
+from fnrbc_device.journal.sqlite_errors import journal_error
 from fnrbc_device.records import BadFrame, CountEvent, Role, Step
-from fnrbc_device.specimen import specimen_hash
 
 MAX_REASON: Final = 256
 """Characters of a reason or a name that go into a message; the journal keeps them whole."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fnrbc_device.counting.reading import open_to_read
-from fnrbc_device.counting.schema import SCHEMA_VERSION
 from fnrbc_device.errors import JournalError
+from fnrbc_device.journal.read_only import open_to_read
+from fnrbc_device.journal.schema import SCHEMA_VERSION
 
 Kind = Literal[
     "begun",

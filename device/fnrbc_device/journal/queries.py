@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from fnrbc_device.counting.ledger import View
-from fnrbc_device.counting.packing import colour, grey
 from fnrbc_device.counting.recount import recount, standing
-from fnrbc_device.counting.schema import EVENT_COLUMNS, event_of
-from fnrbc_device.counting.trouble import journal_error
+from fnrbc_device.journal.images import colour, grey
+from fnrbc_device.journal.schema import EVENT_COLUMNS, event_of
+from fnrbc_device.journal.sqlite_errors import journal_error
 from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, Tally
 from fnrbc_device.vision.plates import Plate
 

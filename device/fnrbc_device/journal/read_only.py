@@ -6,8 +6,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.counting.trouble import journal_error
 from fnrbc_device.errors import JournalError
+from fnrbc_device.journal.sqlite_errors import journal_error
 
 WAIT_S: Final = 5.0
 """Readers of a write-ahead log wait for nobody but who recovers it after a crash."""

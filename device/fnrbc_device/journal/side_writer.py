@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.contract.payloads import Record
-from fnrbc_device.counting.audit import Kind, add_link
-from fnrbc_device.counting.schema import open_database, roll_back
-from fnrbc_device.counting.trouble import journal_error
+from fnrbc_device.journal.audit import Kind, add_link
+from fnrbc_device.journal.schema import open_database, roll_back
+from fnrbc_device.journal.sqlite_errors import journal_error
 
 MAX_TEXT: Final = 256
 """Characters of a text in a message."""

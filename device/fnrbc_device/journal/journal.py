@@ -12,11 +12,11 @@ from typing import Any
 
 from fnrbc_device.clock import Clock, SystemClock, iso_utc
 from fnrbc_device.contract.topics import require_segment
-from fnrbc_device.counting.audit import Kind, first_fault
-from fnrbc_device.counting.entries import Entries, SessionMeta
-from fnrbc_device.counting.history import NOTHING_KEPT, Kept
-from fnrbc_device.counting.schema import open_database
 from fnrbc_device.errors import JournalError
+from fnrbc_device.journal.audit import Kind, first_fault
+from fnrbc_device.journal.queries import NOTHING_KEPT, Kept
+from fnrbc_device.journal.schema import open_database
+from fnrbc_device.journal.writer import Entries, SessionMeta
 from fnrbc_device.records import CountEvent, Step, Tally
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.counting.review_table import REVIEW_TABLE
-from fnrbc_device.counting.trouble import BUSY_S, journal_error
 from fnrbc_device.errors import JournalError
+from fnrbc_device.journal.sqlite_errors import BUSY_S, journal_error
 from fnrbc_device.records import CountEvent, Verdict
 
 SCHEMA_VERSION: Final = 3

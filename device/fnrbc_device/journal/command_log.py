@@ -7,7 +7,7 @@ from fnrbc_device.clock import iso_utc
 from fnrbc_device.contract.payloads import AlarmRecord
 from fnrbc_device.contract.replies import AuditRecord, RefusalCode
 from fnrbc_device.contract.topics import LOG_ALARM, LOG_AUDIT
-from fnrbc_device.publishing.log_writer import MAX_TEXT, LogWriter
+from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
 
 LOOK_BACK: Final = 1000
 """Records of commands read at the start: more than can be written in the minute that counts there."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from fnrbc_device.clock import iso_utc
-from fnrbc_device.counting.schema import open_database, roll_back
-from fnrbc_device.counting.trouble import journal_error
+from fnrbc_device.journal.schema import open_database, roll_back
+from fnrbc_device.journal.sqlite_errors import journal_error
 
 PRUNE_AT_ONCE: Final = 500
 """Rows let go of in one transaction: about 5 ms, in which the side that counts waits for the file."""
