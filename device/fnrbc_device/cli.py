@@ -149,7 +149,7 @@ def reviewed(
     """Write reviewed cells as a dataset that fnrbc-train cut takes."""
     from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
-    from fnrbc_device.learning import reviewed as writing
+    from fnrbc_device.learning import dataset as writing
 
     dataset = writing.gather(load_config(config).state_dir / JOURNAL_NAME, session or [], reviewed_only)
     writing.write(dataset, out, stain, source)

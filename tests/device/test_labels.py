@@ -18,8 +18,8 @@ from fnrbc_device.journal.images import as_png
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.writer import SessionMeta
+from fnrbc_device.learning.dataset import gather, write
 from fnrbc_device.learning.reclassifying import in_words, reclassify
-from fnrbc_device.learning.reviewed import gather, write
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 

@@ -22,10 +22,10 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.learning import standing
+from fnrbc_device.learning import drift_cache as standing
 from fnrbc_device.learning.comparison import FILE_NAME, SHOWN, Comparison, compared, keep, kept
+from fnrbc_device.learning.drift_cache import DriftReports
 from fnrbc_device.learning.reclassifying import Reclassified
-from fnrbc_device.learning.standing import DriftReports
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.learn import routes

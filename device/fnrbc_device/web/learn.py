@@ -18,7 +18,7 @@ from fnrbc_device.errors import BundleError, JournalError, ReviewError
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.learning.comparison import Change, Comparison, kept
 from fnrbc_device.learning.drift import Drift
-from fnrbc_device.learning.standing import DriftReport, DriftReports
+from fnrbc_device.learning.drift_cache import DriftReport, DriftReports
 from fnrbc_device.records import Role
 from fnrbc_device.texts import number
 from fnrbc_device.web.instrument import Instrument
