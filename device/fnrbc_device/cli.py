@@ -58,10 +58,10 @@ def count(
     ] = None,
 ) -> None:
     """Count recorded frames of a panned slide, each cell once."""
-    from fnrbc_device.bundle import load_bundle
     from fnrbc_device.camera.pixel_size import require_known_pixel_size
     from fnrbc_device.camera.replay import open_source
     from fnrbc_device.commands import count as counting
+    from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.reporting.difference import read_earlier
     from fnrbc_device.vision.pixelsize import require_pixel_size
 
@@ -163,11 +163,11 @@ def drift(
     config: ConfigPath = None,
 ) -> None:
     """Say how a session's cells look different from those that the bundle in use was measured on."""
-    from fnrbc_device.bundle import load_bundle
     from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
     from fnrbc_device.counting.labels import of_sessions
     from fnrbc_device.learning import drift as drifting
+    from fnrbc_device.model.bundle import load_bundle
 
     settings = load_config(config)
     model = load_bundle(bundle or bundle_command.bundle_for(settings))

@@ -6,9 +6,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.commands.exit_codes import run
-from fnrbc_device.manifest import Precision
+from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.model.manifest import Precision
 from fnrbc_export.verify import verify
 
 ENGINES = Path("/var/lib/fnrbc/engines")

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.errors import EngineError, ParityError
 from fnrbc_device.inference.engines import Engine, EngineCache, Fit, fit_for
 from fnrbc_device.inference.machine import import_runtime, look_at_machine
+from fnrbc_device.model.bundle import Bundle
 from fnrbc_export.to_engine import deadline, make_engine, prove_plan
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fnrbc_device.errors import BundleError
 from fnrbc_device.inference.diagnosis import likely_fault
 from fnrbc_device.inference.onnx_classifier import INPUT, OUTPUT, open_session
-from fnrbc_device.manifest import Precision, decide
+from fnrbc_device.model.manifest import Precision, decide
 from fnrbc_device.records import Image
 
 PROOF_TOLERANCES: Final[dict[Precision, float]] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.06}

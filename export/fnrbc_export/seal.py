@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fnrbc_device.bundle import MANIFEST, first_error
 from fnrbc_device.errors import BundleError
-from fnrbc_device.manifest import FORMAT, SEALED_FILES, Manifest
+from fnrbc_device.model.bundle import MANIFEST, first_error
+from fnrbc_device.model.manifest import FORMAT, SEALED_FILES, Manifest
 from fnrbc_device.records import Image
 
 _UNNAMED: Final = "0" * 64

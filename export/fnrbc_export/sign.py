@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fnrbc_device.bundle import MANIFEST, load_bundle
 from fnrbc_device.errors import UsageError
-from fnrbc_device.signature import SIGNATURE
+from fnrbc_device.model.bundle import MANIFEST, load_bundle
+from fnrbc_device.model.signature import SIGNATURE
 
 
 def sign(bundle: Path, key: Path) -> Path:

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.errors import EngineError, ParityError
 from fnrbc_device.inference.cuda_memory import PycudaMemory
 from fnrbc_device.inference.engines import FLAGS, Engine, EngineCache, Fit, Sidecar
@@ -23,6 +22,7 @@ from fnrbc_device.inference.onnx_classifier import INPUT
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.inference.tensorrt_classifier import BATCHES, TensorrtClassifier
 from fnrbc_device.inference.tensorrt_words import make_logger
+from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.vision.preprocessing import CROP_PX
 
 WORKSPACE_BYTES: Final = 256 * 2**20

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from fnrbc_device import __version__
-from fnrbc_device.bundle import Bundle, load_bundle
 from fnrbc_device.errors import BundleError, ParityError
 from fnrbc_device.inference.onnx_classifier import INPUT, OUTPUT
-from fnrbc_device.manifest import Precision
+from fnrbc_device.model.bundle import Bundle, load_bundle
+from fnrbc_device.model.manifest import Precision
 from fnrbc_device.records import Image
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 from fnrbc_device.vision.preprocessing import CROP_PX

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fnrbc_device.bundle import Bundle, load_bundle
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.model.bundle import Bundle, load_bundle
 
 
 def verify(path: Path, key: Path | None = None) -> tuple[Bundle, float]:

@@ -10,13 +10,13 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.commands.bench import floor_ms
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import Ledger
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import CountEvent, Detection, Frame, Pose, Verdict
 from fnrbc_device.stopwatch import STAGES
 

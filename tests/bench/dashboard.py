@@ -18,10 +18,10 @@ from pathlib import Path
 # A script finds its neighbours; what tests share lies one folder further.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from mosquitto import Mosquitto, free_port

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from figures import placed, spread
-from fnrbc_device.bundle import load_bundle
+from fnrbc_device.model.bundle import load_bundle
 from pictures import save
 from recording import Recording, record
 from scenes import OUT, Scene, frames_of, hand_pan

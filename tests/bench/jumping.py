@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from figures import REJOIN_OVERLAP, WRONG_UM, false_islands, overlap, pieces, placed, rejoined, wrong_joins
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.vision.shift import MIN_OVERLAP
 from recording import Recording, record
 from scenes import Scene, frames_of, simulated

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from fnrbc_device.bundle import digest_of, load_bundle
 from fnrbc_device.camera.pictures import PictureReader
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import digest_of, load_bundle
 from fnrbc_device.records import Detection, Field
 from fnrbc_device.vision.preprocessing import CROP_PX, MARGIN_UM, crop
 from fnrbc_device.vision.segmentation import Segmenter

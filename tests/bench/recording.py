@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.commands.bench import floor_ms
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.records import CountEvent, Frame, Image, Step, Tally
 from fnrbc_device.stopwatch import STAGES
 

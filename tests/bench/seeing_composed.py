@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
 from seeing_pictures import Result, Wanted, rows_of, share
 
 PIXEL_UM: Final = 0.105

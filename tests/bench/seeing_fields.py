@@ -10,9 +10,9 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import Detection, Frame, Image
 from seeing_pictures import (
     RED_CELL_UM,

@@ -13,9 +13,9 @@ import pytest
 import figures
 import jumping
 import scenes
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.model.bundle import load_bundle
 from recording import Join, Recording, record
 from scenes import Scene, frames_of, simulated
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import network
-from fnrbc_device.bundle import load_bundle
+from fnrbc_device.model.bundle import load_bundle
 from painted import PIXEL_SIZE_UM, paint
 
 

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from figures import WRONG_UM, Placed, close_pairs, figures, matched, placed
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.hand import hand_path
 from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.model.bundle import load_bundle
 from recording import Recording, record
 from scenes import Scene, frames_of, simulated
 

@@ -20,12 +20,12 @@ from itertools import cycle
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import Frame
 from fnrbc_device.web.live import LiveView, Snapshot
 from fnrbc_device.web.server import WebServer

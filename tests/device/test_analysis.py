@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
@@ -15,7 +14,8 @@ from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import BEST_VIEWS
 from fnrbc_device.counting.recount import recount
 from fnrbc_device.errors import UsageError
-from fnrbc_device.manifest import Manifest
+from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import BadFrame, CountEvent, Frame, Image, Step, Tally
 from fnrbc_device.stopwatch import STAGES
 

@@ -5,10 +5,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from fnrbc_device import bundle as bundle_module
-from fnrbc_device.bundle import SHIPPED, load_bundle
 from fnrbc_device.errors import BundleError
-from fnrbc_device.manifest import SEALED_FILES, Manifest
+from fnrbc_device.model import bundle as bundle_module
+from fnrbc_device.model.bundle import SHIPPED, load_bundle
+from fnrbc_device.model.manifest import SEALED_FILES, Manifest
 from fnrbc_export.seal import seal
 
 FILES = ("manifest.json", *SEALED_FILES)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fnrbc_device.bundle import SHIPPED, load_bundle
 from fnrbc_device.errors import BundleError, ParityError, UsageError
 from fnrbc_device.inference.bundle_store import BundleStore
-from fnrbc_device.manifest import SEALED_FILES
+from fnrbc_device.model.bundle import SHIPPED, load_bundle
+from fnrbc_device.model.manifest import SEALED_FILES
 from fnrbc_export.seal import golden_bytes, seal
 
 

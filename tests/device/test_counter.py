@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.counting import counter
 from fnrbc_device.counting.counter import (
     CELLS_A_FRAME,
@@ -20,7 +19,8 @@ from fnrbc_device.counting.counter import (
 )
 from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View, keep_view, wants_view
 from fnrbc_device.counting.merging import merge
-from fnrbc_device.manifest import Manifest
+from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import INDETERMINATE, Body, CountEvent, Detection, Image, Join, Pose
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.reduction import Reduced

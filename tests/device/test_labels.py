@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import digest_of, load_bundle
 from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.labels import KeptCell, of_sessions
 from fnrbc_device.counting.ledger import View
@@ -20,6 +19,7 @@ from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.learning.dataset import gather, write
 from fnrbc_device.learning.reclassifying import in_words, reclassify
+from fnrbc_device.model.bundle import digest_of, load_bundle
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 

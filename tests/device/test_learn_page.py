@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from fnrbc_device.bundle import Bundle, load_bundle
 from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.labels import of_sessions
 from fnrbc_device.counting.ledger import View
@@ -26,6 +25,7 @@ from fnrbc_device.learning import drift_cache as standing
 from fnrbc_device.learning.comparison import FILE_NAME, SHOWN, Comparison, compared, keep, kept
 from fnrbc_device.learning.drift_cache import DriftReports
 from fnrbc_device.learning.reclassifying import Reclassified
+from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.learn import routes

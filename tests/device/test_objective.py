@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import Frame, Image
 from fnrbc_device.vision.objective import LEAST_LEARNED, Objective, texture_px
 from fnrbc_device.vision.reduction import reduce

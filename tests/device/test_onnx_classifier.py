@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.errors import BundleError, ParityError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.model.bundle import load_bundle
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.errors import EngineError
 from fnrbc_device.inference import choose as opening
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.engines import EngineCache, fit_for
 from fnrbc_device.inference.machine import look_at_machine
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_export.to_engine import make_engine
 
 

@@ -6,13 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.pixel_size import STRIDE_FRAMES, SUGGESTION_FRAMES, ScaleWatch, require_known_pixel_size
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError, SourceError, UsageError
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import BadFrame, Frame
 from fnrbc_device.vision.pixelsize import MOST_LOOKS

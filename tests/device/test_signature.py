@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from fnrbc_device.bundle import SHIPPED, load_bundle
 from fnrbc_device.errors import BundleError, ConfigError, UsageError
 from fnrbc_device.inference.bundle_store import BundleStore
+from fnrbc_device.model.bundle import SHIPPED, load_bundle
 from fnrbc_export.sign import sign
 
 pytest.importorskip("cryptography", reason="the extra 'signing' is not installed")
@@ -103,7 +103,7 @@ def test_without_cryptography_a_configured_key_refuses_everything(folder, ours):
     code = (
         "import sys; sys.modules['cryptography.exceptions'] = None\n"
         "from pathlib import Path\n"
-        "from fnrbc_device.bundle import load_bundle\n"
+        "from fnrbc_device.model.bundle import load_bundle\n"
         "from fnrbc_device.errors import ConfigError\n"
         "try:\n    load_bundle(Path(sys.argv[1]), Path(sys.argv[2]))\n"
         "except ConfigError as error:\n    print(error)\n"

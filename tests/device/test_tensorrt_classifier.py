@@ -6,13 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.errors import EngineError
 from fnrbc_device.inference import tensorrt_classifier
 from fnrbc_device.inference.cuda_memory import PycudaMemory
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.inference.tensorrt_classifier import TensorrtClassifier
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_export.to_engine import build_plan
 
 CLASSES = ("fnrbc", "leukocyte", "other")

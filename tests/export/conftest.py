@@ -8,8 +8,8 @@ import onnx
 import pytest
 import torch
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_export import quantise, to_onnx
 from fnrbc_export.to_onnx import export_bundle
 from fnrbc_training.checkpoint import Checkpoint

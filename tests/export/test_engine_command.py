@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 
 import pytest
 
-from fnrbc_device.bundle import SHIPPED, load_bundle
 from fnrbc_device.errors import EngineError
 from fnrbc_device.inference.engines import EngineCache, Sidecar
+from fnrbc_device.model.bundle import SHIPPED, load_bundle
 
 COMMAND = [sys.executable, "-m", "fnrbc_export.cli"]
 

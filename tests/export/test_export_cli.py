@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fnrbc_device.bundle import SHIPPED, load_bundle
+from fnrbc_device.model.bundle import SHIPPED, load_bundle
 from fnrbc_training import checkpoint as checkpoints
 
 EXPORT = [sys.executable, "-c", "from fnrbc_export.cli import main; main()"]

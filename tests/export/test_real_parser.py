@@ -44,7 +44,7 @@ def test_every_precision_builds_and_says_how_far_it_is(trt, exported, precision)
 
 
 def test_the_shipped_model_builds(trt):
-    from fnrbc_device.bundle import load_bundle
+    from fnrbc_device.model.bundle import load_bundle
 
     assert build_plan(trt, load_bundle(None).model, lambda *_: None)
 

@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.files import write_frames
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_training import checkpoint as checkpoints
 
 FNRBC = [sys.executable, "-m", "fnrbc_device.cli"]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.errors import BundleError, ParityError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_export import to_onnx
 from fnrbc_export.proof import ProofSet, prove_model
 from fnrbc_export.to_onnx import convert, export_bundle, golden_rows
@@ -165,7 +165,7 @@ def test_a_folder_with_other_things_in_it_is_not_replaced(make_checkpoint, tmp_p
 
 
 def test_verify_finds_a_bundle_sealed_with_another_models_golden_crops(make_checkpoint, tmp_path):
-    from fnrbc_device.manifest import SEALED_FILES
+    from fnrbc_device.model.manifest import SEALED_FILES
     from fnrbc_export.seal import golden_bytes, seal
 
     folder = tmp_path / "bundle"

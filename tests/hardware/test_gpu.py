@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.errors import EngineError
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.cuda_memory import PycudaMemory
 from fnrbc_device.inference.engines import EngineCache
+from fnrbc_device.model.bundle import load_bundle
 
 
 @pytest.fixture

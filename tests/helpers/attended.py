@@ -5,13 +5,13 @@ import threading
 import time
 from dataclasses import replace
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.driver import Picture
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.counting_session import Session
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import SourceError
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.web.live import LiveView

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import digest_of
 from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
 from fnrbc_device.errors import FnrbcError, UsageError
+from fnrbc_device.model.bundle import digest_of
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_training import dataset
 from fnrbc_training.cutting import central, cut, middle_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fnrbc_device.bundle import load_bundle
+from fnrbc_device.model.bundle import load_bundle
 
 TRAIN = [sys.executable, "-c", "from fnrbc_training.cli import main; main()"]
 
@@ -36,7 +36,7 @@ def test_an_unknown_option_is_exit_code_2():
 
 
 def test_a_changed_bundle_is_one_sentence_and_exit_code_1(make_folder, tmp_path):
-    from fnrbc_device.bundle import SHIPPED
+    from fnrbc_device.model.bundle import SHIPPED
 
     bundle = shutil.copytree(SHIPPED, tmp_path / "bundle")
     with (bundle / "model.onnx").open("r+b") as file:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.contract import asyncapi, payloads, topics
@@ -15,6 +14,7 @@ from fnrbc_device.contract import markdown as page
 from fnrbc_device.contract import replies as answers
 from fnrbc_device.contract.commands import VERBS, shape_of
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 

@@ -6,11 +6,11 @@ from contextlib import closing
 
 import numpy as np
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from truth import held_against, offset_of

@@ -7,13 +7,13 @@ import time
 import pytest
 
 from attended import Cable
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import SourceError
 from fnrbc_device.journal.audit import prove
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from mortal import SHAPE, calm_path, recorded, run_daemon, standing

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from attended import PowerLost, power_lost
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
@@ -22,6 +21,7 @@ from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_
 from fnrbc_device.errors import DiskFullError, JournalError
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.web.live import LiveView

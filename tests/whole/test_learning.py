@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.cli import app as fnrbc
 from fnrbc_device.clock import SystemClock
@@ -18,6 +17,7 @@ from fnrbc_device.counting.labels import of_sessions
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.read_only import reading
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from fnrbc_export.cli import app as fnrbc_export

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.camera.simulated.files import write_frames
 from fnrbc_device.camera.simulated.hand import hand_path
@@ -18,6 +17,7 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.model.bundle import load_bundle
 
 UM = 0.125
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)

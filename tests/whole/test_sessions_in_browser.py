@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from chromium import CONTRASTS, Chromium, open_chromium
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
@@ -24,6 +23,7 @@ from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.journal.writer import SessionMeta
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
 from truth import held_against, offset_of
 
 

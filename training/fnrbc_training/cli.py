@@ -8,9 +8,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.commands.exit_codes import run
 from fnrbc_device.errors import UsageError
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import Interval
 from fnrbc_training import dataset
 from fnrbc_training.augmentation import Augmentation

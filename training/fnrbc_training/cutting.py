@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.bundle import digest_of
 from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
 from fnrbc_device.errors import UsageError
+from fnrbc_device.model.bundle import digest_of
 from fnrbc_device.records import Detection, Field, Image
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID, crop
 from fnrbc_device.vision.segmentation import Segmenter

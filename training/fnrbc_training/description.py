@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fnrbc_device.bundle import first_error
 from fnrbc_device.errors import UsageError
+from fnrbc_device.model.bundle import first_error
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.model.bundle import Bundle
 from fnrbc_training.dataset import DENOMINATOR, CropSet
 from fnrbc_training.metrics import Performance, false_positives_per_thousand, measure
 

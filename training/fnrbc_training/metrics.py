@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.intervals import share
-from fnrbc_device.manifest import UNDECIDED, decide
+from fnrbc_device.model.manifest import UNDECIDED, decide
 from fnrbc_device.records import INDETERMINATE, Interval
 
 Probabilities = NDArray[np.floating[Any]]

@@ -17,7 +17,6 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from fnrbc_device.bundle import Bundle, load_bundle
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
@@ -26,6 +25,7 @@ from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.errors import SourceError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.records import Frame, Image
 from fnrbc_device.stopwatch import STAGES
 

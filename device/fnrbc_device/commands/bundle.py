@@ -9,9 +9,9 @@ from fnrbc_device.errors import BundleError, UsageError
 
 # What is imported inside functions is heavy: `fnrbc --help` stays quick.
 if TYPE_CHECKING:
-    from fnrbc_device.bundle import Bundle
     from fnrbc_device.config import Config
     from fnrbc_device.inference.bundle_store import BundleStore
+    from fnrbc_device.model.bundle import Bundle
 
 app = typer.Typer(
     add_completion=False,
@@ -78,13 +78,13 @@ def compare(
 
     The page's *Learn* shows the newest comparison.
     """
-    from fnrbc_device.bundle import load_bundle
     from fnrbc_device.clock import SystemClock
     from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
     from fnrbc_device.counting.labels import of_sessions
     from fnrbc_device.learning.comparison import compared, keep
     from fnrbc_device.learning.reclassifying import in_words, reclassify
+    from fnrbc_device.model.bundle import load_bundle
 
     settings = load_config(config)
     before, now = (load_bundle(one, settings.bundle_key) for one in (bundle_for(settings), source))
@@ -119,7 +119,7 @@ def _counts(bundle: "Bundle") -> str:
 
 
 def _described(path: Path | None) -> str:
-    from fnrbc_device.bundle import load_bundle
+    from fnrbc_device.model.bundle import load_bundle
 
     try:
         manifest = load_bundle(path).manifest

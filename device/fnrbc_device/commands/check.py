@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import SystemClock
@@ -18,6 +17,7 @@ from fnrbc_device.disk import MB, room_bytes
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.inference.choose import open_classifier
 from fnrbc_device.inference.machine import import_runtime, look_at_machine
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.publishing import certificates
 from fnrbc_device.records import BadFrame, Frame

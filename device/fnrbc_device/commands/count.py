@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import fnrbc_device
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
@@ -18,6 +17,7 @@ from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.records import Pose, Step, Tally
 from fnrbc_device.reporting.counts import counts
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.simulated.hand import hand_path
 from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.simulated.stain import LookName
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.publishing.broker import EmbeddedBroker
 from fnrbc_device.publishing.settings import MqttSettings
 from fnrbc_device.records import Tally

@@ -18,7 +18,7 @@ from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper
 from fnrbc_device.errors import ObjectiveError, RegistrationError
 from fnrbc_device.inference.classifier import Classifier
-from fnrbc_device.manifest import Manifest
+from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import (
     BadFrame,
     CountEvent,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View
 from fnrbc_device.counting.merging import Merged
 from fnrbc_device.inference.classifier import Classifier
-from fnrbc_device.manifest import UNDECIDED, Manifest
+from fnrbc_device.model.manifest import UNDECIDED, Manifest
 from fnrbc_device.records import INDETERMINATE, CountEvent, Pose, Verdict
 from fnrbc_device.vision.flatfield import FlatField
 

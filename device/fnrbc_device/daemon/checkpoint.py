@@ -23,7 +23,7 @@ import fnrbc_device
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import Cell, View
 from fnrbc_device.inference.classifier import Classifier
-from fnrbc_device.manifest import Manifest
+from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import CountEvent, Verdict
 
 OWN: Final = "fnrbc_device."

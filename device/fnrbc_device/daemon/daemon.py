@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import fnrbc_device
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.counting.analyser import Analyser
@@ -30,6 +29,7 @@ from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.writer import SessionMeta
+from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.publishing.mqtt import Publisher
 from fnrbc_device.publishing.settings import MqttSettings

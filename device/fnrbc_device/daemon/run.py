@@ -5,7 +5,6 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from fnrbc_device.bundle import load_bundle
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.clock import SystemClock
@@ -16,6 +15,7 @@ from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.inference.choose import EngineSettings
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.publishing import certificates

@@ -11,11 +11,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.bundle import Bundle, load_bundle, read_files
 from fnrbc_device.durable import held, sync_folder, write_whole
 from fnrbc_device.errors import BundleError, UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.model.bundle import Bundle, load_bundle, read_files
 
 SHIPPED_NAME: Final = "shipped"
 """Stands for the bundle that comes with fnrbc."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fnrbc_device.bundle import SHIPPED, Bundle
 from fnrbc_device.errors import EngineError, ParityError
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.cuda_memory import PycudaMemory
@@ -21,6 +20,7 @@ from fnrbc_device.inference.machine import import_runtime, look_at_machine
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.inference.tensorrt_classifier import TensorrtClassifier
+from fnrbc_device.model.bundle import SHIPPED, Bundle
 
 _POLL_S: Final = 0.5
 """Between two looks at a builder: how soon a stop is noticed."""

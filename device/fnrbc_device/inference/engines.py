@@ -13,12 +13,12 @@ from typing import Annotated, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.durable import held, write_whole
 from fnrbc_device.errors import EngineError
 from fnrbc_device.inference.machine import Machine
 from fnrbc_device.inference.tensorrt_classifier import BATCHES
-from fnrbc_device.manifest import Sha256, Text
+from fnrbc_device.model.bundle import Bundle
+from fnrbc_device.model.manifest import Sha256, Text
 
 KEPT: Final = 2
 """Engines of a bundle: the newest, and the last good one before it."""

@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.errors import BundleError
 from fnrbc_device.inference.classifier import require_crops
+from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.records import Image
 from fnrbc_device.vision.preprocessing import CROP_PX
 

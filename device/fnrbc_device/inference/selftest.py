@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fnrbc_device.bundle import Bundle
 from fnrbc_device.errors import ParityError
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.diagnosis import likely_fault
+from fnrbc_device.model.bundle import Bundle
 
 
 def prove(classifier: Classifier, bundle: Bundle) -> float:

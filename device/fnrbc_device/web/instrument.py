@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fnrbc_device.bundle import Bundle, load_bundle
+from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.told import Told

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fnrbc_device.errors import BundleError
-from fnrbc_device.manifest import FORMAT, SEALED_FILES, Manifest
+from fnrbc_device.model.manifest import FORMAT, SEALED_FILES, Manifest
+from fnrbc_device.model.signature import SIGNATURE, require_signature
 from fnrbc_device.records import Image, Role
-from fnrbc_device.signature import SIGNATURE, require_signature
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID
 
@@ -31,7 +31,7 @@ MANIFEST: Final = "manifest.json"
 MAX_FILE_BYTES: Final = 64 * 2**20
 """A bundle of ours is below 5 MB; a larger file is something else, and is not read into memory."""
 
-SHIPPED: Final = Path(__file__).parent / "bundles" / "default"
+SHIPPED: Final = Path(__file__).parents[1] / "bundles" / "default"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

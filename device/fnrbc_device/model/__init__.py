@@ -1,0 +1,1 @@
+"""The model bundle: its folder, its manifest and its signature."""
