@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from fnrbc_device.publishing.broker import EmbeddedBroker
+from fnrbc_device.mqtt.embedded_broker import EmbeddedBroker
 from mosquitto import Mosquitto, free_port, mosquitto_path
 
 LEFTOVER_GRACE_S = 3.0

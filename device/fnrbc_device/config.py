@@ -18,7 +18,7 @@ from pydantic import (
 
 from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import ConfigError
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.access.settings import AccessSettings, LoginPlace, is_host, is_loopback
 
 if sys.version_info >= (3, 11):

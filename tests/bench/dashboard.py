@@ -22,7 +22,7 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from mosquitto import Mosquitto, free_port
 

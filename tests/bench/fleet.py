@@ -30,9 +30,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from fnrbc_device.clock import SystemClock, iso_utc
 from fnrbc_device.health import Health
 from fnrbc_device.journal.journal import Journal, SessionMeta
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.voice import Voice
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.mqtt.state_reporter import Voice
 from fnrbc_device.records import CountEvent, Frame, Pose, Step, Tally, Verdict
 from mosquitto import Mosquitto
 

@@ -16,8 +16,8 @@ import pytest
 from fnrbc_device.durable import held
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.journal.journal import Journal, SessionMeta
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import BadFrame, CountEvent, Frame, Pose, Step, Tally, Verdict
 
 SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")

@@ -15,7 +15,7 @@ from fnrbc_device.errors import CommandError, JournalError
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox, Settlement
-from fnrbc_device.publishing.desk import RECORD_BURST, Desk, Range
+from fnrbc_device.mqtt.command_handler import RECORD_BURST, Desk, Range
 from fnrbc_device.session_state import SessionControl
 from fuzz import fuzzed
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from fnrbc_device.journal.outbox import Outbox, Settlement
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionControl
 
 BASE = "fnrbc/v1/lab/fnrbc"

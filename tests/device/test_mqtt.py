@@ -15,8 +15,8 @@ from fnrbc_device.contract.payloads import CellRecord, HealthNow, SessionNow, St
 from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, TALLY
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Tally
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import pytest
 
 from fnrbc_device.errors import ConfigError, JournalError, PublishError, UsageError
-from fnrbc_device.publishing.broker import EmbeddedBroker
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.embedded_broker import EmbeddedBroker
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
 
 
 def wait_until(what, timeout_s=15.0):
@@ -27,7 +27,7 @@ def wait_until(what, timeout_s=15.0):
 def test_a_broker_that_stalls_is_left_and_found_again(
     mosquitto, journal, publish, listen, make_step, monkeypatch
 ):
-    monkeypatch.setattr("fnrbc_device.publishing.connection.ACK_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("fnrbc_device.mqtt.connection.ACK_TIMEOUT_S", 1.0)
     far_end = listen(mosquitto.port)
     publisher = publish(mosquitto.port)
     assert publisher.flush(10.0)
@@ -132,7 +132,7 @@ def test_a_server_that_says_nothing_does_not_hold_up_the_stop(mute_server, journ
 
 
 def test_what_is_no_mqtt_5_broker_is_said_as_such(journal, publish, monkeypatch):
-    monkeypatch.setattr("fnrbc_device.publishing.connection.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("fnrbc_device.mqtt.connection.CONNECT_TIMEOUT_S", 1.0)
     with server_that_says(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
         publisher = publish(port)
         wait_until(lambda: publisher.status.last_error != "")
@@ -187,7 +187,7 @@ def listens(port):
 
 
 def test_a_defect_in_the_publishing_thread_costs_a_second_and_no_record(mosquitto, journal, publish, monkeypatch):
-    from fnrbc_device.publishing.office import Office
+    from fnrbc_device.mqtt.publisher_store import Office
 
     failures, whole = iter([RuntimeError("a defect"), ValueError("another")]), Office.keep_house
 

@@ -9,9 +9,9 @@ from fnrbc_device.contract.payloads import SessionNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import SESSION, STATES, STATUS, TALLY
 from fnrbc_device.errors import PublishError
 from fnrbc_device.journal.outbox import Outbox, Settlement
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.states import StateBoard
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.retained_states import StateBoard
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Tally
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)

@@ -13,7 +13,7 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError, SourceError, UsageError
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import BadFrame, Frame
 from fnrbc_device.vision.pixelsize import MOST_LOOKS
 from fnrbc_device.web.live import LiveView

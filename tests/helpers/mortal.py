@@ -27,7 +27,7 @@ from fnrbc_device.disk import RecordSettings
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Frame
 from fnrbc_device.session_state import SessionControl, SessionPlan
 from fnrbc_device.web.live import LiveView

@@ -11,7 +11,7 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from truth import held_against, offset_of
 

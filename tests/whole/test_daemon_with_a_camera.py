@@ -14,7 +14,7 @@ from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import SourceError
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from mortal import SHAPE, calm_path, recorded, run_daemon, standing
 

@@ -10,7 +10,7 @@ from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import EngineError
 from fnrbc_device.inference.choose import EngineSettings
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from chaos import Chaos, Child, copied, differences, fnrbc, recorded, wait_for_all, wait_for_records
 from fnrbc_device.journal.journal import Journal, SessionMeta
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
 from proxy import BadNetwork
 
 DEVICE = """

@@ -22,7 +22,7 @@ from fnrbc_device.errors import DiskFullError, JournalError
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.web.live import LiveView
 from mortal import SHAPE, calm_path, recorded, standing

@@ -18,7 +18,7 @@ from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.live import LiveView
 from fnrbc_export.cli import app as fnrbc_export
 from fnrbc_training.cli import app as fnrbc_train

@@ -25,8 +25,8 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Pose, Step, Tally, Verdict
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView

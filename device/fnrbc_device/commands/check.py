@@ -18,8 +18,8 @@ from fnrbc_device.errors import FnrbcError
 from fnrbc_device.inference.choose import open_classifier
 from fnrbc_device.inference.machine import import_runtime, look_at_machine
 from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.pins import pin_factory
-from fnrbc_device.publishing import certificates
 from fnrbc_device.records import BadFrame, Frame
 from fnrbc_device.vitals import hottest_c
 from fnrbc_device.web.access.gate import wants_login

@@ -15,8 +15,8 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.simulated.stain import LookName
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.publishing.broker import EmbeddedBroker
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.embedded_broker import EmbeddedBroker
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.texts import RESEARCH_USE_ONLY

@@ -29,7 +29,7 @@ def follow(
     from fnrbc_device.commands.demo import stopped_by_signal
     from fnrbc_device.following.follower import Follower
     from fnrbc_device.following.parquet import require_parquet, write_parquet
-    from fnrbc_device.publishing.settings import MqttSettings
+    from fnrbc_device.mqtt.settings import MqttSettings
 
     if parquet:
         require_parquet()

@@ -13,7 +13,7 @@ from fnrbc_device.daemon.recorder import Logbook, Opening
 from fnrbc_device.daemon.status_board import Showing, Told, looked_at
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
-from fnrbc_device.publishing.voice import Voice
+from fnrbc_device.mqtt.state_reporter import Voice
 from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.session_state import SessionControl
 

@@ -30,10 +30,10 @@ from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.model.bundle import Bundle
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.mqtt.state_reporter import Voice
 from fnrbc_device.panel.board import Panel
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.voice import Voice
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
 from fnrbc_device.systemd import Notifier

@@ -16,9 +16,9 @@ from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.inference.choose import EngineSettings
 from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
-from fnrbc_device.publishing import certificates
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.access.gate import Access

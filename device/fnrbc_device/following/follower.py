@@ -18,9 +18,9 @@ from fnrbc_device.contract.topics import is_segment
 from fnrbc_device.durable import held
 from fnrbc_device.errors import UsageError
 from fnrbc_device.following.devices import FollowedDevice
-from fnrbc_device.publishing.certificates import tls_context
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.wire import expiring, kept_session
+from fnrbc_device.mqtt.certificates import tls_context
+from fnrbc_device.mqtt.properties import expiring, kept_session
+from fnrbc_device.mqtt.settings import MqttSettings
 
 SESSION_S: Final = 24 * 3600
 """The broker keeps what comes while we are away for a day, as far as its queue goes; replays bring the rest."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from fnrbc_device.errors import ConfigError
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.mqtt.settings import MqttSettings
 
 WARN_DAYS: Final = 30
 """A certificate this close to its end raises an alarm: time enough to have another made."""

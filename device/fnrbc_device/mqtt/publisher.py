@@ -17,15 +17,15 @@ from fnrbc_device.contract.thumbnails import MAX_WAITING, Waiting, thumbnail
 from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import BrokerRefusedError, ConfigError, FnrbcError, JournalError
 from fnrbc_device.journal.outbox import Outbox
-from fnrbc_device.publishing import certificates
-from fnrbc_device.publishing.certificates import tls_context
-from fnrbc_device.publishing.connection import Connection
-from fnrbc_device.publishing.conversation import Conversation
-from fnrbc_device.publishing.office import HOUSE_S, Office
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.states import StateBoard
-from fnrbc_device.publishing.status import PublisherStatus
-from fnrbc_device.publishing.wake import Wake
+from fnrbc_device.mqtt import certificates
+from fnrbc_device.mqtt.certificates import tls_context
+from fnrbc_device.mqtt.connection import Connection
+from fnrbc_device.mqtt.publisher_store import HOUSE_S, Office
+from fnrbc_device.mqtt.retained_states import StateBoard
+from fnrbc_device.mqtt.sender import Conversation
+from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.mqtt.status import PublisherStatus
+from fnrbc_device.mqtt.wakeup import Wake
 from fnrbc_device.records import Image
 from fnrbc_device.session_state import SessionControl
 

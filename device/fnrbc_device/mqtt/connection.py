@@ -18,10 +18,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from fnrbc_device.contract.commands import Incoming
 from fnrbc_device.contract.topics import AVAILABILITY, PRESENCE, Delivery, Topics
 from fnrbc_device.errors import BrokerRefusedError, PublishError
-from fnrbc_device.publishing.certificates import tls_context
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.wake import Wake
-from fnrbc_device.publishing.wire import expiring, limits
+from fnrbc_device.mqtt.certificates import tls_context
+from fnrbc_device.mqtt.properties import expiring, limits
+from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.mqtt.wakeup import Wake
 
 CONNECT_TIMEOUT_S: Final = 5.0
 """For the TCP connection, and again for the broker's answer to it."""

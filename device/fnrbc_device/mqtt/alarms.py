@@ -8,7 +8,7 @@ from fnrbc_device.contract.payloads import AlarmNow
 from fnrbc_device.contract.topics import ALARM
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.side_writer import MAX_TEXT
-from fnrbc_device.publishing.states import StateBoard
+from fnrbc_device.mqtt.retained_states import StateBoard
 
 RECORDS_REFUSED: Final = "records_refused"
 CERTIFICATE_EXPIRING: Final = "certificate_expiring"

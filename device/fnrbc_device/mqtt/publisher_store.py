@@ -15,11 +15,11 @@ from fnrbc_device.errors import JournalError
 from fnrbc_device.health import ALARMS
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.outbox import Outbox
-from fnrbc_device.publishing import certificates
-from fnrbc_device.publishing.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
-from fnrbc_device.publishing.desk import Desk
-from fnrbc_device.publishing.settings import MqttSettings
-from fnrbc_device.publishing.states import StateBoard
+from fnrbc_device.mqtt import certificates
+from fnrbc_device.mqtt.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
+from fnrbc_device.mqtt.command_handler import Desk
+from fnrbc_device.mqtt.retained_states import StateBoard
+from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionControl
 
 HOUSE_S: Final = 3600.0

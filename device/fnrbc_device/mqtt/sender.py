@@ -10,9 +10,9 @@ from fnrbc_device.contract.replies import Reply
 from fnrbc_device.contract.thumbnails import THUMBNAIL, Waiting
 from fnrbc_device.contract.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB
 from fnrbc_device.journal.outbox import Letter, Outbox, Settlement
-from fnrbc_device.publishing.connection import Answer, Connection
-from fnrbc_device.publishing.desk import Desk, Range
-from fnrbc_device.publishing.states import DueState, StateBoard
+from fnrbc_device.mqtt.command_handler import Desk, Range
+from fnrbc_device.mqtt.connection import Answer, Connection
+from fnrbc_device.mqtt.retained_states import DueState, StateBoard
 
 MAX_REPLAYS: Final = 8
 """Replays that wait their turn: of as many consumers, or of one that asked for as many pieces."""

@@ -1,0 +1,1 @@
+"""Telling the lab: the connection, the sender, the state reporter and the commands that come in."""
