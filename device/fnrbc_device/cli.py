@@ -10,11 +10,11 @@ from typing import Annotated, NoReturn
 import typer
 
 import fnrbc_device
-from fnrbc_device.allocation import keep_large_buffers
 from fnrbc_device.commands import bundle as bundle_command
 from fnrbc_device.commands import exit_codes as command
 from fnrbc_device.commands import user as user_command
 from fnrbc_device.commands.follow import follow
+from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 

@@ -16,8 +16,8 @@ from pydantic import (
     field_validator,
 )
 
-from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import ConfigError
+from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.access.settings import AccessSettings, LoginPlace, is_host, is_loopback
 

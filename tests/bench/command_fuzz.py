@@ -24,8 +24,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from chaos import Child, environment_is_ours, fnrbc
 from fleet import resident_mb
-from fnrbc_device.clock import iso_utc
 from fnrbc_device.contract.commands import VERBS
+from fnrbc_device.host.clock import iso_utc
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.outbox import Outbox
 from fuzz import fuzzed

@@ -15,10 +15,10 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.commands.bench import floor_ms
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import Ledger
+from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import CountEvent, Detection, Frame, Pose, Verdict
-from fnrbc_device.stopwatch import STAGES
 
 PIXEL_UM: Final = 0.125
 SHAPE: Final = (960, 1280)

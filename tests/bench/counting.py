@@ -20,11 +20,11 @@ import handpan
 import jumping
 import variations
 from figures import fates, figures, matched, placed
-from fnrbc_device.allocation import keep_large_buffers
 from fnrbc_device.camera.simulated.hand import hand_path
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.errors import FnrbcError
+from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.model.bundle import load_bundle
 from pictures import sheet
 from recording import record

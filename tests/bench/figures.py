@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.stopwatch import STAGES
+from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.vision.shift import MIN_OVERLAP
 from recording import Recording
 from scenes import Scene

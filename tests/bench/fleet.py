@@ -27,8 +27,8 @@ import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fnrbc_device.clock import SystemClock, iso_utc
 from fnrbc_device.health import Health
+from fnrbc_device.host.clock import SystemClock, iso_utc
 from fnrbc_device.journal.journal import Journal, SessionMeta
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings

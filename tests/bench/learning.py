@@ -21,9 +21,9 @@ from typing import Any, Final, TextIO
 
 import numpy as np
 
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.signing import Signing
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
 from fnrbc_training.description import DESCRIPTION, describe
 from fnrbc_training.labelled import Labelled, in_class_folders

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from fnrbc_device.commands.bench import floor_ms
 from fnrbc_device.counting.analyser import Analyser
+from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.records import CountEvent, Frame, Image, Step, Tally
-from fnrbc_device.stopwatch import STAGES
 
 FLOOR_EVERY: Final = 7
 """Frames from one measurement of the floor to the next: it is one number a run."""

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fnrbc_device.allocation import keep_large_buffers
 from fnrbc_device.camera.simulated.hand import hand_path
 from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings

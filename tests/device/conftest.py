@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnrbc_device.durable import held
 from fnrbc_device.errors import ConfigError
+from fnrbc_device.host.atomic_file import held
 from fnrbc_device.journal.journal import Journal, SessionMeta
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings

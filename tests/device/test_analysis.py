@@ -14,10 +14,10 @@ from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import BEST_VIEWS
 from fnrbc_device.counting.recount import recount
 from fnrbc_device.errors import UsageError
+from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import BadFrame, CountEvent, Frame, Image, Step, Tally
-from fnrbc_device.stopwatch import STAGES
 
 UM = 0.125
 SMALL = (480, 640)

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.config import load_config
 from fnrbc_device.counting.archive import Search, find, happenings, read
 from fnrbc_device.counting.archived_cells import cell_table
@@ -25,6 +24,7 @@ from fnrbc_device.counting.archived_map import Shape, maps
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.signing import Signing
 from fnrbc_device.errors import CommandError, ConfigError, JournalError, ReviewError
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.journal import Journal

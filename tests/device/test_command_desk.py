@@ -7,11 +7,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from fnrbc_device.clock import iso_utc
 from fnrbc_device.contract.commands import MAX_COMMAND_BYTES, VERBS, Incoming
 from fnrbc_device.contract.replies import AuditRecord
 from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import CommandError, JournalError
+from fnrbc_device.host.clock import iso_utc
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox, Settlement

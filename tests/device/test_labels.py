@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.labels import KeptCell, of_sessions
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import ReviewError, UsageError
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.images import as_png
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept

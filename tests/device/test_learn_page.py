@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.labels import of_sessions
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import UsageError
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.writer import SessionMeta

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from fnrbc_device.clock import SystemClock
-from fnrbc_device.disk import RecordSettings
+from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.journal import Journal

@@ -11,12 +11,12 @@ from datetime import datetime, timezone
 
 import pytest
 
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.contract.payloads import CellRecord
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.reviews import candidates, places, reviews, shown, standing_reviews
 from fnrbc_device.counting.verified import agreement, cohen_kappa, verified_tally
 from fnrbc_device.errors import JournalError, ReviewError
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.read_only import reading

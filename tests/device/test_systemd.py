@@ -14,9 +14,9 @@ import pytest
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.systemd import Notifier
 from fnrbc_device.web.live import LiveView
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "systemd"

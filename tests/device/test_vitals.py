@@ -2,7 +2,7 @@
 
 import pytest
 
-from fnrbc_device.vitals import Vitals, hottest_c, read_vitals
+from fnrbc_device.host.vitals import Vitals, hottest_c, read_vitals
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import numpy as np
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
-from fnrbc_device.disk import RecordSettings
+from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle

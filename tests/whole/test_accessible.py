@@ -11,12 +11,12 @@ import pytest
 
 from axe import axe_source, serious_violations
 from chromium import Chromium, open_chromium
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.archive import read
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.read_only import open_to_read

@@ -20,8 +20,8 @@ import fnrbc_device
 from fnrbc_device.camera.simulated.files import write_frames
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.model.manifest import Manifest
-from fnrbc_device.stopwatch import STAGES
 
 PIXEL = ("--pixel-size-um", "0.125")
 

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fnrbc_device.clock import SystemClock, iso_utc
 from fnrbc_device.contract.payloads import AlarmNow
 from fnrbc_device.health import Health
+from fnrbc_device.host.clock import SystemClock, iso_utc
 from fnrbc_device.mqtt.state_reporter import Voice
 from fnrbc_device.records import Interval, Tally
 from mosquitto import free_port

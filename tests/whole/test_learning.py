@@ -12,10 +12,10 @@ import pytest
 
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.cli import app as fnrbc
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.labels import of_sessions
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from chromium import CONTRASTS, Chromium, open_chromium
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.reviews import reviews
 from fnrbc_device.counting.verified import VerifiedTally, verified_tally
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept

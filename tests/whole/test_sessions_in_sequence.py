@@ -11,9 +11,9 @@ from attended import FRAMES, SOON_S, Cable, Device, PowerLost, power_lost
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
-from fnrbc_device.clock import SystemClock
-from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import SourceError
+from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.session_state import SessionPlan

@@ -14,13 +14,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.commands.check import _page
 from fnrbc_device.config import load_config
 from fnrbc_device.daemon.status_board import About, Showing
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.health import HealthMonitor
-from fnrbc_device.systemd import Notifier
+from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.web import bodies, door, stream
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.gate import Access

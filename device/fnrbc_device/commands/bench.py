@@ -24,10 +24,10 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.errors import SourceError
+from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.records import Frame, Image
-from fnrbc_device.stopwatch import STAGES
 
 FLOOR_THRESHOLD: Final = 100.0
 """Between nucleus and red cell on every stain at hand; the floor's cost hardly depends on it."""

@@ -10,18 +10,18 @@ from typing import Final, Literal
 
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.commands.bundle import bundle_for
 from fnrbc_device.config import Config
-from fnrbc_device.disk import MB, room_bytes
 from fnrbc_device.errors import FnrbcError
+from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.disk_space import MB, room_bytes
+from fnrbc_device.host.vitals import hottest_c
 from fnrbc_device.inference.choose import open_classifier
 from fnrbc_device.inference.machine import import_runtime, look_at_machine
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.records import BadFrame, Frame
-from fnrbc_device.vitals import hottest_c
 from fnrbc_device.web.access.gate import wants_login
 from fnrbc_device.web.tls import server_context
 

@@ -18,7 +18,7 @@ from fnrbc_device.contract.homeassistant import DISCOVERY
 from fnrbc_device.contract.markdown import page
 from fnrbc_device.contract.thumbnails import MAX_BYTES, THUMBNAIL
 from fnrbc_device.contract.topics import Delivery
-from fnrbc_device.durable import write_whole
+from fnrbc_device.host.atomic_file import write_whole
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 CONTRACT_VERSION: Final = "1.0.0"

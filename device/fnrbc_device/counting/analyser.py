@@ -17,6 +17,7 @@ from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper
 from fnrbc_device.errors import ObjectiveError, RegistrationError
+from fnrbc_device.host.stopwatch import Stopwatch
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import (
@@ -31,7 +32,6 @@ from fnrbc_device.records import (
     Step,
     Tally,
 )
-from fnrbc_device.stopwatch import Stopwatch
 from fnrbc_device.vision.dust import Dust
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.gate import Gate

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fnrbc_device.camera.pixel_size import ScaleWatch
-from fnrbc_device.clock import Clock
 from fnrbc_device.daemon.capture import Arrival, Capture, FrameBox
 from fnrbc_device.daemon.footswitch import Foot
 from fnrbc_device.daemon.recorder import Logbook, Opening
 from fnrbc_device.daemon.status_board import Showing, Told, looked_at
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
+from fnrbc_device.host.clock import Clock
 from fnrbc_device.mqtt.state_reporter import Voice
 from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.session_state import SessionControl

@@ -14,7 +14,6 @@ from typing import Final, Literal
 
 import fnrbc_device
 from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.daemon.capture import Capture, FrameBox
 from fnrbc_device.daemon.counting_session import Parts, Session
@@ -22,9 +21,12 @@ from fnrbc_device.daemon.footswitch import Foot
 from fnrbc_device.daemon.idle import Waiting
 from fnrbc_device.daemon.recorder import Logbook, Opening
 from fnrbc_device.daemon.status_board import NO_SESSION, NOTHING_COUNTED, About, Showing
-from fnrbc_device.disk import RecordSettings
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
+from fnrbc_device.host.clock import Clock, SystemClock
+from fnrbc_device.host.disk_space import RecordSettings
+from fnrbc_device.host.systemd import Notifier
+from fnrbc_device.host.vitals import read_vitals
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.journal.journal import Journal
@@ -36,8 +38,6 @@ from fnrbc_device.mqtt.state_reporter import Voice
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
-from fnrbc_device.systemd import Notifier
-from fnrbc_device.vitals import read_vitals
 from fnrbc_device.web.live import LiveView
 
 JOIN_TIMEOUT_S: Final = 5.0

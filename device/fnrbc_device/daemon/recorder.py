@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.clock import Clock, boot_id, moment_of
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.daemon.checkpoint import CheckpointFile
 from fnrbc_device.daemon.resume import Resuming, why_not
-from fnrbc_device.disk import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.errors import DiskFullError
+from fnrbc_device.host.clock import Clock, boot_id, moment_of
+from fnrbc_device.host.disk_space import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.journal.audit import Kind
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import NOTHING_KEPT, Kept, Unfinished

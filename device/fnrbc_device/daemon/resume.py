@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 
 from fnrbc_device.camera.source import FrameSource, Rereadable
-from fnrbc_device.clock import iso_utc, moment_of
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.merging import merge
 from fnrbc_device.counting.recall import Recall
 from fnrbc_device.daemon.checkpoint import CheckpointFile, Outside
+from fnrbc_device.host.clock import iso_utc, moment_of
 from fnrbc_device.journal.queries import History, RecordedFrame, RecordedPlate, Unfinished
 from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.records import CountEvent, Join, Pose, final_pose

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fnrbc_device.clock import iso_utc
 from fnrbc_device.errors import PublishError
 from fnrbc_device.following.gaps import Gaps
 from fnrbc_device.following.log_copy import LogCopy
+from fnrbc_device.host.clock import iso_utc
 
 MAX_COPIES: Final = 4
 """Journals of one device kept open at once; an older one is closed, and opened again if records of it come."""

@@ -15,9 +15,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fnrbc_device.contract.topics import is_segment
-from fnrbc_device.durable import held
 from fnrbc_device.errors import UsageError
 from fnrbc_device.following.devices import FollowedDevice
+from fnrbc_device.host.atomic_file import held
 from fnrbc_device.mqtt.certificates import tls_context
 from fnrbc_device.mqtt.properties import expiring, kept_session
 from fnrbc_device.mqtt.settings import MqttSettings

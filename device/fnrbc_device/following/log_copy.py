@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from fnrbc_device.durable import sync_folder
 from fnrbc_device.errors import PublishError
 from fnrbc_device.following.columns import COLUMNS, OTHER
+from fnrbc_device.host.atomic_file import sync_folder
 
 MAX_AHEAD: Final = 20_000
 """Records kept that came before their turn: two replays' worth, some 20 MB. What is above is asked for again."""

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.durable import held, sync_folder, write_whole
 from fnrbc_device.errors import BundleError, UsageError
+from fnrbc_device.host.atomic_file import held, sync_folder, write_whole
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle, load_bundle, read_files

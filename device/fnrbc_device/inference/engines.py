@@ -13,8 +13,8 @@ from typing import Annotated, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from fnrbc_device.durable import held, write_whole
 from fnrbc_device.errors import EngineError
+from fnrbc_device.host.atomic_file import held, write_whole
 from fnrbc_device.inference.machine import Machine
 from fnrbc_device.inference.tensorrt_classifier import BATCHES
 from fnrbc_device.model.bundle import Bundle

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Final, Literal
 
-from fnrbc_device.clock import iso_utc
 from fnrbc_device.contract.payloads import AlarmRecord
 from fnrbc_device.contract.replies import AuditRecord, RefusalCode
 from fnrbc_device.contract.topics import LOG_ALARM, LOG_AUDIT
+from fnrbc_device.host.clock import iso_utc
 from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
 
 LOOK_BACK: Final = 1000

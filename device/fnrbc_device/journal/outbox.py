@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from fnrbc_device.clock import iso_utc
+from fnrbc_device.host.clock import iso_utc
 from fnrbc_device.journal.schema import open_database, roll_back
 from fnrbc_device.journal.sqlite_errors import journal_error
 

@@ -3,8 +3,8 @@
 import logging
 from datetime import datetime, timedelta
 
-from fnrbc_device.clock import iso_utc
-from fnrbc_device.disk import RecordSettings
+from fnrbc_device.host.clock import iso_utc
+from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.journal.journal import Journal
 
 _log = logging.getLogger(__name__)

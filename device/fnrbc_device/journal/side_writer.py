@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.contract.payloads import Record
+from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.audit import Kind, add_link
 from fnrbc_device.journal.schema import open_database, roll_back
 from fnrbc_device.journal.sqlite_errors import journal_error

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.durable import sync_folder
 from fnrbc_device.errors import CommandError, JournalError
+from fnrbc_device.host.atomic_file import sync_folder
 
 MAX_SPECIMEN: Final = 80
 """Characters; the longest bar codes on slides have some 40."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.contract.payloads import CellRecord, Record, SessionRecord, cell_fields
 from fnrbc_device.contract.topics import LOG_CELL, LOG_SESSION
+from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.audit import Kind, add_link
 from fnrbc_device.journal.images import as_png
 from fnrbc_device.journal.queries import History, Kept

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.contract.payloads import AlarmNow
 from fnrbc_device.contract.topics import ALARM
+from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.side_writer import MAX_TEXT
 from fnrbc_device.mqtt.retained_states import StateBoard

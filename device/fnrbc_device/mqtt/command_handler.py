@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, cast
 
-from fnrbc_device.clock import Clock, iso_utc
 from fnrbc_device.contract.commands import (
     MAX_AGE_S,
     Incoming,
@@ -19,9 +18,10 @@ from fnrbc_device.contract.commands import (
 from fnrbc_device.contract.replies import AuditRecord, RefusalCode, Reply
 from fnrbc_device.contract.topics import Topics, is_segment
 from fnrbc_device.errors import CommandError
+from fnrbc_device.host.clock import Clock, iso_utc
+from fnrbc_device.host.rate_limit import Budget
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.outbox import Outbox
-from fnrbc_device.publishing.budget import Budget
 from fnrbc_device.session_state import SessionControl
 
 RECORD_BURST: Final = 50

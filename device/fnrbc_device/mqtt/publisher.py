@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.contract.homeassistant import DISCOVERY, discovery, discovery_topic
 from fnrbc_device.contract.payloads import State
 from fnrbc_device.contract.thumbnails import MAX_WAITING, Waiting, thumbnail
 from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import BrokerRefusedError, ConfigError, FnrbcError, JournalError
+from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.mqtt.certificates import tls_context

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from fnrbc_device.clock import Clock
 from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import JournalError
 from fnrbc_device.health import ALARMS
+from fnrbc_device.host.clock import Clock
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.mqtt import certificates

@@ -5,10 +5,10 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fnrbc_device.clock import Clock
 from fnrbc_device.contract.replies import Reply
 from fnrbc_device.contract.thumbnails import THUMBNAIL, Waiting
 from fnrbc_device.contract.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB
+from fnrbc_device.host.clock import Clock
 from fnrbc_device.journal.outbox import Letter, Outbox, Settlement
 from fnrbc_device.mqtt.command_handler import Desk, Range
 from fnrbc_device.mqtt.connection import Answer, Connection

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any, Final
 
 import fnrbc_device
-from fnrbc_device.clock import Clock, boot_id, iso_utc
 from fnrbc_device.contract.payloads import HealthNow, SessionNow, StatusNow, SummaryNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, SUMMARY, TALLY
 from fnrbc_device.health import Health
+from fnrbc_device.host.clock import Clock, boot_id, iso_utc
+from fnrbc_device.host.vitals import Vitals
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.records import SessionState, Tally
-from fnrbc_device.vitals import Vitals
 
 HEALTH_EVERY_S: Final = 5.0
 """The contract's interval."""

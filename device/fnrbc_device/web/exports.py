@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from fnrbc_device.clock import SystemClock
 from fnrbc_device.errors import UsageError
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.reporting.session_export import MEDIA_TYPES, FormatName, export, without_names
 from fnrbc_device.web.instrument import Instrument

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, get_args
 
-from fnrbc_device.durable import held, write_whole
 from fnrbc_device.errors import ConfigError, UsageError
+from fnrbc_device.host.atomic_file import held, write_whole
 from fnrbc_device.web.visitor import RoleName
 
 FILE_NAME: Final = "accounts.json"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.durable import write_whole
+from fnrbc_device.host.atomic_file import write_whole
 
 KEY_NAME: Final = "page.key"
 KEY_BYTES: Final = 32

@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
 
-from fnrbc_device.clock import Clock
+from fnrbc_device.host.clock import Clock
+from fnrbc_device.host.rate_limit import Budget
 from fnrbc_device.journal.command_log import Registrar
-from fnrbc_device.publishing.budget import Budget
 
 FAILURE_BURST: Final = 20
 FAILURES_PER_S: Final = 1 / 60

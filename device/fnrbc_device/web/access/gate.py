@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.clock import Clock, SystemClock
 from fnrbc_device.errors import ConfigError
+from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.browsers import MAX_NAME, Browsers, signing_key
 from fnrbc_device.web.access.entry import UNKNOWN, Entry

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from fnrbc_device.publishing.budget import Budget
+from fnrbc_device.host.rate_limit import Budget
 
 MAX_KEYS: Final = 4096
 """Addresses or accounts that are remembered; beyond it the one not heard of for longest is forgotten."""

@@ -1,0 +1,1 @@
+"""The machine beneath: clock, disk, signals, systemd, vitals."""

@@ -1,1 +1,0 @@
-"""Telling the lab: payloads, the outbox that loses nothing, and MQTT 5."""
