@@ -19,8 +19,6 @@ import pytest
 
 from fnrbc_device.config import load_config
 from fnrbc_device.counting.archive import Search, find, happenings, read
-from fnrbc_device.counting.archived_cells import cell_table
-from fnrbc_device.counting.archived_map import Shape, maps
 from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.signing import Signing
 from fnrbc_device.errors import CommandError, ConfigError, JournalError, ReviewError
@@ -33,6 +31,8 @@ from fnrbc_device.journal.read_only import reading
 from fnrbc_device.journal.specimen import KEY_NAME, MAX_SPECIMEN, specimen_hash, written
 from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.records import Join, Pose, Tally
+from fnrbc_device.reporting.recorded_cells import cell_table
+from fnrbc_device.reporting.recorded_map import Shape, maps
 from fnrbc_device.reporting.session_export import COLUMNS, export, without_names
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.plan import Typed, read_plan

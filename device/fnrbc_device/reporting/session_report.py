@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.counting.archive import ArchivedSession, Happening, happenings
-from fnrbc_device.counting.archived_cells import cell_table
-from fnrbc_device.counting.archived_map import frame_shape, maps
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.counting.verified import VerifiedTally
 from fnrbc_device.journal.queries import History
 from fnrbc_device.records import INDETERMINATE, is_near
 from fnrbc_device.reporting.counts import counts, interval
+from fnrbc_device.reporting.recorded_cells import cell_table
+from fnrbc_device.reporting.recorded_map import frame_shape, maps
 from fnrbc_device.reporting.report import GalleryItem, Report
 
 MAX_GALLERY: Final = 400

@@ -17,10 +17,10 @@ from starlette.routing import Route
 
 from fnrbc_device.contract.topics import is_segment
 from fnrbc_device.counting.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
-from fnrbc_device.counting.archived_cells import cell_table
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
+from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.report import GalleryItem
 from fnrbc_device.reporting.report_map import map_html
 from fnrbc_device.reporting.report_picture import data_uri
