@@ -165,9 +165,9 @@ def drift(
     """Say how a session's cells look different from those that the bundle in use was measured on."""
     from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
-    from fnrbc_device.counting.labels import of_sessions
     from fnrbc_device.learning import drift as drifting
     from fnrbc_device.model.bundle import load_bundle
+    from fnrbc_device.sessions.labels import of_sessions
 
     settings = load_config(config)
     model = load_bundle(bundle or bundle_command.bundle_for(settings))

@@ -21,10 +21,10 @@ from typing import Any, Final, TextIO
 
 import numpy as np
 
-from fnrbc_device.counting.reviewing import Reviewing
-from fnrbc_device.counting.signing import Signing
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
+from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.sign_off import Signing
 from fnrbc_training.description import DESCRIPTION, describe
 from fnrbc_training.labelled import Labelled, in_class_folders
 from scenes import CELLS, COMPOSED_UM, COMPOSER, DIRT, OUT, PROJECT

@@ -18,9 +18,6 @@ import numpy as np
 import pytest
 
 from fnrbc_device.config import load_config
-from fnrbc_device.counting.archive import Search, find, happenings, read
-from fnrbc_device.counting.reviewing import Reviewing
-from fnrbc_device.counting.signing import Signing
 from fnrbc_device.errors import CommandError, ConfigError, JournalError, ReviewError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import prove
@@ -34,6 +31,9 @@ from fnrbc_device.records import Join, Pose, Tally
 from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.recorded_map import Shape, maps
 from fnrbc_device.reporting.session_export import COLUMNS, export, without_names
+from fnrbc_device.sessions.archive import Search, find, happenings, read
+from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.sign_off import Signing
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.plan import Typed, read_plan
 

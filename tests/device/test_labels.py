@@ -8,9 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.labels import KeptCell, of_sessions
 from fnrbc_device.counting.ledger import View
-from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import ReviewError, UsageError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.images import as_png
@@ -20,6 +18,8 @@ from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.learning.dataset import gather, write
 from fnrbc_device.learning.reclassifying import in_words, reclassify
 from fnrbc_device.model.bundle import digest_of, load_bundle
+from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.labels import KeptCell, of_sessions
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 

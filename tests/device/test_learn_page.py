@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from fnrbc_device.counting.labels import of_sessions
 from fnrbc_device.counting.ledger import View
-from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.errors import UsageError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal
@@ -26,6 +24,8 @@ from fnrbc_device.learning.comparison import FILE_NAME, SHOWN, Comparison, compa
 from fnrbc_device.learning.drift_cache import DriftReports
 from fnrbc_device.learning.reclassifying import Reclassified
 from fnrbc_device.model.bundle import Bundle, load_bundle
+from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.labels import of_sessions
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.learn import routes

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from fnrbc_device.counting import reviewing
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.writer import SessionMeta
+from fnrbc_device.sessions import decisions as reviewing
 from fnrbc_device.web import told
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView

@@ -12,9 +12,6 @@ from datetime import datetime, timezone
 import pytest
 
 from fnrbc_device.contract.payloads import CellRecord
-from fnrbc_device.counting.reviewing import Reviewing
-from fnrbc_device.counting.reviews import candidates, places, reviews, shown, standing_reviews
-from fnrbc_device.counting.verified import agreement, cohen_kappa, verified_tally
 from fnrbc_device.errors import JournalError, ReviewError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import prove
@@ -22,6 +19,9 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.records import Join
+from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.reviews import candidates, places, reviews, shown, standing_reviews
+from fnrbc_device.sessions.verified_count import agreement, cohen_kappa, verified_tally
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer

@@ -11,9 +11,7 @@ import pytest
 
 from axe import axe_source, serious_violations
 from chromium import Chromium, open_chromium
-from fnrbc_device.counting.archive import read
 from fnrbc_device.counting.ledger import View
-from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import SystemClock
@@ -24,6 +22,8 @@ from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Interval, Mark, Pose, Step, Tally, Verdict
 from fnrbc_device.reporting.session_export import export
 from fnrbc_device.session_state import SessionControl
+from fnrbc_device.sessions.archive import read
+from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.access.settings import AccessSettings

@@ -12,13 +12,13 @@ import pytest
 
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.cli import app as fnrbc
-from fnrbc_device.counting.labels import of_sessions
-from fnrbc_device.counting.reviewing import Reviewing
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.labels import of_sessions
 from fnrbc_device.web.live import LiveView
 from fnrbc_export.cli import app as fnrbc_export
 from fnrbc_training.cli import app as fnrbc_train

@@ -16,9 +16,6 @@ import pytest
 
 from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.counting.ledger import View
-from fnrbc_device.counting.reviewing import Reviewing
-from fnrbc_device.counting.reviews import reviews
-from fnrbc_device.counting.verified import VerifiedTally, verified_tally
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
@@ -28,6 +25,9 @@ from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Pose, Step, Tally, Verdict
+from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.reviews import reviews
+from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.server import WebServer

@@ -80,11 +80,11 @@ def compare(
     """
     from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
-    from fnrbc_device.counting.labels import of_sessions
     from fnrbc_device.host.clock import SystemClock
     from fnrbc_device.learning.comparison import compared, keep
     from fnrbc_device.learning.reclassifying import in_words, reclassify
     from fnrbc_device.model.bundle import load_bundle
+    from fnrbc_device.sessions.labels import of_sessions
 
     settings = load_config(config)
     before, now = (load_bundle(one, settings.bundle_key) for one in (bundle_for(settings), source))

@@ -7,11 +7,11 @@ from typing import Annotated, Final
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
-from fnrbc_device.counting.labels import KeptCell
 from fnrbc_device.errors import JournalError, UsageError
 from fnrbc_device.host.atomic_file import write_whole
 from fnrbc_device.learning.reclassifying import Reclassified
 from fnrbc_device.records import Role
+from fnrbc_device.sessions.labels import KeptCell
 
 FILE_NAME: Final = "comparison.json"
 

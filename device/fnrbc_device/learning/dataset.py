@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.counting.labels import KeptCell, of_sessions
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Role
+from fnrbc_device.sessions.labels import KeptCell, of_sessions
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID
 
 LABELS: Final[dict[Role, str]] = {"target": "fnrbc", "denominator": "leukocyte", "ignored": "other"}

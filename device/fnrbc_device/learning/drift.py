@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.counting.labels import KeptCell
 from fnrbc_device.errors import BundleError
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.records import Role
+from fnrbc_device.sessions.labels import KeptCell
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 
 FEWEST_CROPS: Final = 20

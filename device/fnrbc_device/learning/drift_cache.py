@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.counting.labels import KeptCell, kept_cells
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.learning.drift import FEWEST_CROPS, Drift, drifts, in_words
 from fnrbc_device.model.bundle import Bundle
+from fnrbc_device.sessions.labels import KeptCell, kept_cells
 
 MOST_CROPS: Final = 500
 """Of a session, spread over its whole pan. The share of crops beyond a range is then known to 4 percentage points, and

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.counting.counter import FIRST_VIEWS, decide_alike, fuse
-from fnrbc_device.counting.labels import KeptCell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle, digest_of
 from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import INDETERMINATE, Image, Role
+from fnrbc_device.sessions.labels import KeptCell
 
 
 @dataclass(frozen=True, slots=True)

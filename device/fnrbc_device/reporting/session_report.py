@@ -6,15 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from fnrbc_device.counting.archive import ArchivedSession, Happening, happenings
 from fnrbc_device.counting.slidemap import Mosaic
-from fnrbc_device.counting.verified import VerifiedTally
 from fnrbc_device.journal.queries import History
 from fnrbc_device.records import INDETERMINATE, is_near
 from fnrbc_device.reporting.counts import counts, interval
 from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.recorded_map import frame_shape, maps
 from fnrbc_device.reporting.report import GalleryItem, Report
+from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
+from fnrbc_device.sessions.verified_count import VerifiedTally
 
 MAX_GALLERY: Final = 400
 """Candidates and near misses in a report, those nearest to the threshold: 12 kB each."""

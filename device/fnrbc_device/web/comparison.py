@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fnrbc_device.counting.archive import ArchivedSession
 from fnrbc_device.records import Interval
+from fnrbc_device.sessions.archive import ArchivedSession
 from fnrbc_device.texts import number, rejection
 
 

@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from fnrbc_device.counting.signing import Signing
 from fnrbc_device.errors import CommandError, ReviewError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.specimen import written
 from fnrbc_device.session_state import SessionPlan
+from fnrbc_device.sessions.sign_off import Signing
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.plan import FIELDS, Typed, read_plan
 from fnrbc_device.web.rendering import render

@@ -14,15 +14,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fnrbc_device.contract.payloads import Judgement
-from fnrbc_device.counting import reviews
 from fnrbc_device.counting.recount import column
-from fnrbc_device.counting.reviewing import Reviewing
-from fnrbc_device.counting.reviews import Candidate, Group, Reader, Review
-from fnrbc_device.counting.verified import agreement, tally_of
 from fnrbc_device.errors import JournalError, ReviewError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
+from fnrbc_device.sessions import reviews
+from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.reviews import Candidate, Group, Reader, Review
+from fnrbc_device.sessions.verified_count import agreement, tally_of
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.rendering import render
 from fnrbc_device.web.told import Told

@@ -16,7 +16,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnrbc_device.contract.topics import is_segment
-from fnrbc_device.counting.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
@@ -25,6 +24,7 @@ from fnrbc_device.reporting.report import GalleryItem
 from fnrbc_device.reporting.report_map import map_html
 from fnrbc_device.reporting.report_picture import data_uri
 from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, target, told
+from fnrbc_device.sessions.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
 from fnrbc_device.web.comparison import comparison
 from fnrbc_device.web.instrument import Instrument
 from fnrbc_device.web.rendering import render

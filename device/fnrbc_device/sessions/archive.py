@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fnrbc_device.counting.recount import column, tally_of
-from fnrbc_device.counting.reviews import groups
-from fnrbc_device.counting.verified import VerifiedTally, verified_tally
 from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.records import Tally
+from fnrbc_device.sessions.reviews import groups
+from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally
 from fnrbc_device.texts import left_open
 
 PAGE_SIZE: Final = 20

@@ -5,7 +5,9 @@ from typing import Any, Final, Literal
 
 from fnrbc_device.contract.payloads import CellRecord, Judgement
 from fnrbc_device.contract.topics import LOG_CELL
-from fnrbc_device.counting.reviews import (
+from fnrbc_device.errors import ReviewError
+from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
+from fnrbc_device.sessions.reviews import (
     Basis,
     Candidate,
     Reader,
@@ -16,8 +18,6 @@ from fnrbc_device.counting.reviews import (
     reviews,
     standing_reviews,
 )
-from fnrbc_device.errors import ReviewError
-from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
 
 MAX_REQUEST: Final = 64
 """Characters of a request's name; a UUID has 36."""

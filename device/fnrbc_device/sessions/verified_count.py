@@ -6,18 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fnrbc_device.counting.recount import Column, column
-from fnrbc_device.counting.reviews import (
-    Group,
-    Reader,
-    basis,
-    candidates,
-    column_by,
-    groups,
-    reviews,
-    standing_reviews,
-)
 from fnrbc_device.intervals import per_hundred
 from fnrbc_device.records import Interval, Role
+from fnrbc_device.sessions.reviews import Group, Reader, basis, candidates, column_by, groups, reviews, standing_reviews
 
 
 @dataclass(frozen=True, slots=True)

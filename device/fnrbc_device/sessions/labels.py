@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from fnrbc_device.counting.recount import ENTERING
-from fnrbc_device.counting.reviews import Review, basis, reviews, standing_reviews
 from fnrbc_device.errors import JournalError
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import Image, Role, Verdict
+from fnrbc_device.sessions.reviews import Review, basis, reviews, standing_reviews
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,10 +4,10 @@ from types import TracebackType
 
 from fnrbc_device.contract.replies import AuditRecord
 from fnrbc_device.contract.topics import LOG_AUDIT
-from fnrbc_device.counting.reviews import require_open
-from fnrbc_device.counting.verified import verified_tally
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
+from fnrbc_device.sessions.reviews import require_open
+from fnrbc_device.sessions.verified_count import verified_tally
 
 
 class Signing(LogWriter):
