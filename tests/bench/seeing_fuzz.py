@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fnrbc_device.commands.bench import floor_ms
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.records import Image
-from fnrbc_device.vision.gate import Gate
+from fnrbc_device.vision.frame_quality import Gate
 from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.segmentation import Segmenter
 from seeing_pictures import Result, Wanted, spread

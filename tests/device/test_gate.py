@@ -6,7 +6,7 @@ import pytest
 
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Image
-from fnrbc_device.vision.gate import LEAST_SHARPNESS, Gate, Judgement, fine_to_coarse
+from fnrbc_device.vision.frame_quality import LEAST_SHARPNESS, Gate, Judgement, fine_to_coarse
 from fnrbc_device.vision.reduction import reduce
 
 UM = 0.125

@@ -11,8 +11,8 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Pose
-from fnrbc_device.vision.gate import Gate
-from fnrbc_device.vision.pace import LARGEST_CELL_UM, MARGIN, NEEDED_VIEWS, Pace, Speed
+from fnrbc_device.vision.frame_quality import Gate
+from fnrbc_device.vision.pan_speed import LARGEST_CELL_UM, MARGIN, NEEDED_VIEWS, Pace, Speed
 from fnrbc_device.vision.reduction import reduce
 
 UM = 0.125

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fnrbc_device.records import Join, Pose
-from fnrbc_device.vision.plates import Plates
+from fnrbc_device.vision.keyframes import Plates
 
 GREY = np.zeros((24, 32), np.uint8)
 FACTOR = 4  # a frame of 96 x 128 px

@@ -9,7 +9,7 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Image, Join, Pose
 from fnrbc_device.vision import relocation
 from fnrbc_device.vision.flatfield import FlatField
-from fnrbc_device.vision.plates import Plates
+from fnrbc_device.vision.keyframes import Plates
 from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.registration import Registration
 from fnrbc_device.vision.relocation import Relocation, Sight

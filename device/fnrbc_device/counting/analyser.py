@@ -34,9 +34,9 @@ from fnrbc_device.records import (
 )
 from fnrbc_device.vision.dust import Dust
 from fnrbc_device.vision.flatfield import FlatField
-from fnrbc_device.vision.gate import Gate
+from fnrbc_device.vision.frame_quality import Gate
 from fnrbc_device.vision.measuring import measure
-from fnrbc_device.vision.pace import FAST_SHARE, Pace, Speed
+from fnrbc_device.vision.pan_speed import FAST_SHARE, Pace, Speed
 from fnrbc_device.vision.pixelsize import require_pixel_size
 from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce

@@ -15,7 +15,7 @@ from fnrbc_device.journal.images import colour, grey
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.journal.sqlite_errors import journal_error
 from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, Tally
-from fnrbc_device.vision.plates import Plate
+from fnrbc_device.vision.keyframes import Plate
 
 
 @dataclass(frozen=True, slots=True)

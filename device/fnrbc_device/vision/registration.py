@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fnrbc_device.errors import ObjectiveError, RegistrationError
 from fnrbc_device.records import Join, Pose
+from fnrbc_device.vision.keyframes import Plate, Plates
 from fnrbc_device.vision.objective import Objective
-from fnrbc_device.vision.plates import Plate, Plates
 from fnrbc_device.vision.reduction import Reduced
 from fnrbc_device.vision.relocation import Proposal, Relocation, Sight
 from fnrbc_device.vision.shift import Picture, find_shift

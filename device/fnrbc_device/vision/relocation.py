@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Join, Pose
-from fnrbc_device.vision.plates import COARSE, Plate, Plates
+from fnrbc_device.vision.keyframes import COARSE, Plate, Plates
 from fnrbc_device.vision.shift import Picture, find_shift, overlap_correlation, refined, significance
 
 FRESH_PAIRS: Final = 12

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fnrbc_device.records import Detection, Field, Image
 from fnrbc_device.vision.clumps import cut_clumps
-from fnrbc_device.vision.crowds import is_crowded
+from fnrbc_device.vision.crowding import is_crowded
 from fnrbc_device.vision.lobes import join_lobes
 from fnrbc_device.vision.measuring import BODY_LEVEL
 from fnrbc_device.vision.outline import Outline

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 from fnrbc_device.records import Pose
-from fnrbc_device.vision.gate import LEAST_SHARPNESS
+from fnrbc_device.vision.frame_quality import LEAST_SHARPNESS
 
 NEEDED_VIEWS: Final = 3
 """Whole views that a cell is counted on."""
