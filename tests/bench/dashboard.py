@@ -23,7 +23,7 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 from mosquitto import Mosquitto, free_port
 
 FLOW = Path(__file__).resolve().parents[2] / "deploy" / "dashboards" / "node-red.json"

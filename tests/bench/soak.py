@@ -25,7 +25,7 @@ from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 
 
 class Watch(LiveView):

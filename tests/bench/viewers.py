@@ -27,8 +27,8 @@ from fnrbc_device.health import HealthMonitor
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import Frame
-from fnrbc_device.web.live import LiveView, Snapshot
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView, Snapshot
 
 CONNECT_TIMEOUT_S = 20.0
 ASK = b"GET /events HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"

@@ -27,9 +27,9 @@ from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.access.passwords import hash_password
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.app import application
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Viewers
 from fuzzing import Target, fuzz
 from visiting import Visit

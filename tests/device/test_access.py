@@ -25,9 +25,9 @@ from fnrbc_device.web.access.pages import local_path
 from fnrbc_device.web.access.passwords import NO_ACCOUNT, hash_password, is_right
 from fnrbc_device.web.access.sessions import ABSOLUTE_S, IDLE_S, Sessions
 from fnrbc_device.web.access.settings import AccessSettings
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 from visiting import PASSWORD, Visit, cheaply_hashed
 
 KEPT = cheaply_hashed()
@@ -368,7 +368,7 @@ def test_two_browsers_have_two_tokens_and_neither_takes_the_others(web: WebServe
 
 
 def test_a_running_picture_ends_with_the_account(web: WebServer, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fnrbc_device.web.guard.WATCH_S", 0.1)
+    monkeypatch.setattr("fnrbc_device.web.middleware.WATCH_S", 0.1)
     with Visit(web.url) as visit:
         visit.log_in("vera", PASSWORD)
         with visit.stream("GET", "/events") as stream:

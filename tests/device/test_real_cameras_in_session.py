@@ -17,7 +17,7 @@ from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 from mortal import SHAPE, calm_path, recorded, run_daemon, standing
 
 # PyGObject before 3.44, which Debian 12 and Ubuntu 22.04 have, imports in a way that Python 3.11 calls old.

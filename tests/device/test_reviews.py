@@ -22,9 +22,9 @@ from fnrbc_device.records import Join
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.reviews import candidates, places, reviews, shown, standing_reviews
 from fnrbc_device.sessions.verified_count import agreement, cohen_kappa, verified_tally
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 from visiting import Visit
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)

@@ -16,7 +16,7 @@ from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import BadFrame, Frame
 from fnrbc_device.vision.pixelsize import MOST_LOOKS
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 
 UM = 0.2
 

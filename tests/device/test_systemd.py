@@ -17,7 +17,7 @@ from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
 

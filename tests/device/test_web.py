@@ -33,8 +33,8 @@ from fnrbc_device.records import (
 )
 from fnrbc_device.texts import HEALTH_STATES, REJECTIONS, RESEARCH_USE_ONLY, SESSION_STATES, UNVERIFIED, health_reason
 from fnrbc_device.web import events, stream
-from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot
 
 COUNTING = Health(
     state="counting",

@@ -14,7 +14,7 @@ from fnrbc_device.errors import SourceError
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionControl
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 from mortal import SHAPE, calm_path
 
 SOON_S = 30.0

@@ -30,7 +30,7 @@ from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Frame
 from fnrbc_device.session_state import SessionControl, SessionPlan
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 from truth import held_against
 
 SHAPE = (480, 640)

@@ -27,9 +27,9 @@ from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.access.settings import AccessSettings
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot
 from visiting import cheaply_hashed
 
 UM = 0.125

@@ -16,7 +16,7 @@ from fnrbc_device.contract.commands import VERBS, shape_of
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 
 jsonschema = pytest.importorskip("jsonschema", reason="the package jsonschema is not installed")
 

@@ -12,7 +12,7 @@ from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 from truth import held_against, offset_of
 
 B = "fnrbc/v1/lab/bench"

@@ -15,7 +15,7 @@ from fnrbc_device.errors import SourceError
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 from mortal import SHAPE, calm_path, recorded, run_daemon, standing
 
 FRAMES, FPS = 160, 40.0

@@ -11,7 +11,7 @@ from fnrbc_device.errors import EngineError
 from fnrbc_device.inference.choose import EngineSettings
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 
 
 class Watched(LiveView):

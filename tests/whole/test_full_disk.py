@@ -24,7 +24,7 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionPlan
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 from mortal import SHAPE, calm_path, recorded, standing
 
 FRAMES = 100

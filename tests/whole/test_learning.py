@@ -19,7 +19,7 @@ from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.labels import of_sessions
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 from fnrbc_export.cli import app as fnrbc_export
 from fnrbc_training.cli import app as fnrbc_train
 from fnrbc_training.dataset import load

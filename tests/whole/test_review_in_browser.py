@@ -28,9 +28,9 @@ from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Pose, Step, T
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.reviews import reviews
 from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 
 CANDIDATES = 24
 THRESHOLD = 0.32

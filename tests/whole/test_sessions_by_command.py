@@ -13,7 +13,7 @@ from fnrbc_device.journal.audit import prove
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionControl
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 
 B = "fnrbc/v1/lab/bench"
 SOON_S = 30.0

@@ -31,9 +31,9 @@ from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.access.settings import AccessSettings
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 from visiting import PASSWORD, Visit, cheaply_hashed
 
 SOON_S = 40.0

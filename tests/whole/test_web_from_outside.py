@@ -21,14 +21,15 @@ from fnrbc_device.errors import ConfigError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.systemd import Notifier
-from fnrbc_device.web import bodies, door, stream
+from fnrbc_device.web import bodies, stream
+from fnrbc_device.web import connections as door
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.app import application
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Viewers
 from fuzzing import Answered, Target, fuzz
 from visiting import PASSWORD, Visit, cheaply_hashed

@@ -20,9 +20,9 @@ from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.texts import RESEARCH_USE_ONLY
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 
 DEMO_CELLS: Final = 600
 """Nucleated cells on the demo's slide: the hand passes over all of them in about two minutes."""

@@ -38,7 +38,7 @@ from fnrbc_device.mqtt.state_reporter import Voice
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.snapshot import LiveView
 
 JOIN_TIMEOUT_S: Final = 5.0
 FLUSH_TIMEOUT_S: Final = 5.0

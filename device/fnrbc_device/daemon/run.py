@@ -22,9 +22,9 @@ from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.web.access.gate import Access
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.mqtt.certificates import days_left
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.records import BadFrame, Frame, HealthState, Image, SessionState, Step, Tally
-from fnrbc_device.web.live import BrokerLine, LiveView, Snapshot
+from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot
 
 NOTHING_COUNTED: Final = Tally()
 

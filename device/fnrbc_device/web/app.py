@@ -13,14 +13,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
-from fnrbc_device.web import exports, learn, orders, review, sessions
+from fnrbc_device.web import exports, learn, review, sessions
+from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
 from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.events import describe
-from fnrbc_device.web.guard import Guard
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.middleware import Guard
 from fnrbc_device.web.rendering import STATIC, render, static_file
+from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Viewers
 
 NO_PAGE: Final = "There is no page at this address."

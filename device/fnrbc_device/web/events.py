@@ -14,7 +14,7 @@ from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.records import BadFrame, Image, Mark, Step, Tally
 from fnrbc_device.texts import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
 from fnrbc_device.web.event import base64_of, event
-from fnrbc_device.web.live import Shown
+from fnrbc_device.web.snapshot import Shown
 
 LIVE_WIDTH_PX: Final = 960
 """The picture's place on the page at 1280x800 is about 870 px wide: more is sent for nothing."""

@@ -23,9 +23,9 @@ from fnrbc_device.sessions import reviews
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.reviews import Candidate, Group, Reader, Review
 from fnrbc_device.sessions.verified_count import agreement, tally_of
-from fnrbc_device.web.instrument import Instrument
+from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.long_poll import Told
 from fnrbc_device.web.rendering import render
-from fnrbc_device.web.told import Told
 from fnrbc_device.web.visitor import require
 
 MAX_BODY: Final = 4096

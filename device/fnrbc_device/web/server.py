@@ -13,12 +13,12 @@ from starlette.types import ASGIApp
 from fnrbc_device.errors import ConfigError, FnrbcError
 from fnrbc_device.web.access.gate import Access
 from fnrbc_device.web.app import application
-from fnrbc_device.web.door import Connection, Door
-from fnrbc_device.web.instrument import Instrument
-from fnrbc_device.web.live import LiveView
+from fnrbc_device.web.connections import Connection, Door
+from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.long_poll import Told
+from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Encoder, Viewers
 from fnrbc_device.web.tls import server_context
-from fnrbc_device.web.told import Told
 
 START_TIMEOUT_S: Final = 10.0
 

@@ -26,7 +26,7 @@ from fnrbc_device.reporting.report_picture import data_uri
 from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, target, told
 from fnrbc_device.sessions.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
 from fnrbc_device.web.comparison import comparison
-from fnrbc_device.web.instrument import Instrument
+from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.rendering import render
 from fnrbc_device.web.visitor import RANKS, RoleName, require, visitor_of
 

@@ -9,8 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from fnrbc_device.web.event import event
 from fnrbc_device.web.events import frame_event
-from fnrbc_device.web.live import LiveView
 from fnrbc_device.web.mapping import map_event
+from fnrbc_device.web.snapshot import LiveView
 
 LIVE_HZ: Final = 12.0
 """Pictures a second at most: smooth enough for an eye that also looks into the microscope, and at 5-8 ms each

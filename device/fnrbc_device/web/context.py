@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.session_state import SessionControl
-from fnrbc_device.web.live import LiveView
-from fnrbc_device.web.told import Told
+from fnrbc_device.web.long_poll import Told
+from fnrbc_device.web.snapshot import LiveView
 
 
 def shipped() -> Bundle:
