@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.access.authentication import Access
 from fnrbc_device.web.access.passwords import hash_password
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.app import application

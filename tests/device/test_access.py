@@ -16,14 +16,14 @@ from fnrbc_device.cli import app
 from fnrbc_device.errors import ConfigError, UsageError
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.schema import open_database
-from fnrbc_device.web.access import sessions as sessions_module
+from fnrbc_device.web.access import login_sessions as sessions_module
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.browsers import NAME_S, Browsers, signing_key
-from fnrbc_device.web.access.gate import WAITING_LOGINS, Access
-from fnrbc_device.web.access.limits import MAX_KEYS, LoginLimit, RequestLimit, is_loopback, place_of
+from fnrbc_device.web.access.authentication import WAITING_LOGINS, Access
+from fnrbc_device.web.access.browser_cookie import NAME_S, Browsers, signing_key
+from fnrbc_device.web.access.login_sessions import ABSOLUTE_S, IDLE_S, Sessions
 from fnrbc_device.web.access.pages import local_path
 from fnrbc_device.web.access.passwords import NO_ACCOUNT, hash_password, is_right
-from fnrbc_device.web.access.sessions import ABSOLUTE_S, IDLE_S, Sessions
+from fnrbc_device.web.access.rate_limits import MAX_KEYS, LoginLimit, RequestLimit, is_loopback, place_of
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer

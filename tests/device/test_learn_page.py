@@ -27,10 +27,10 @@ from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.labels import of_sessions
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
+from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, Visitor
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.learn import routes
 from fnrbc_device.web.snapshot import LiveView
-from fnrbc_device.web.visitor import AT_THE_MICROSCOPE, Visitor
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 CELLS = range(1, 101)

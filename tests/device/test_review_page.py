@@ -17,10 +17,10 @@ from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.sessions import decisions as reviewing
 from fnrbc_device.web import long_poll as told
+from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, Visitor
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.review import routes
 from fnrbc_device.web.snapshot import LiveView
-from fnrbc_device.web.visitor import AT_THE_MICROSCOPE, Visitor
 
 CONFIRM = {"session": "s1", "cell": 4, "decision": "confirmed", "request": "r1"}
 

@@ -25,7 +25,7 @@ from fnrbc_device.session_state import SessionControl
 from fnrbc_device.sessions.archive import read
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.access.authentication import Access
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer

@@ -29,7 +29,7 @@ from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.access.authentication import Access
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer

@@ -24,7 +24,7 @@ from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.web import bodies, stream
 from fnrbc_device.web import connections as door
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.access.authentication import Access
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.app import application
 from fnrbc_device.web.context import Instrument

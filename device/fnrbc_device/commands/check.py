@@ -22,7 +22,7 @@ from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.records import BadFrame, Frame
-from fnrbc_device.web.access.gate import wants_login
+from fnrbc_device.web.access.authentication import wants_login
 from fnrbc_device.web.tls import server_context
 
 State = Literal["ok", "warning", "fault", "not used"]

@@ -15,7 +15,7 @@ from fnrbc_device.errors import UsageError
 if TYPE_CHECKING:
     from fnrbc_device.config import Config
     from fnrbc_device.web.access.accounts import Account, AccountFile
-    from fnrbc_device.web.access.entry import Act
+    from fnrbc_device.web.access.login_audit import Act
 
 MAX_LINE: Final = 4096
 """Of a password that comes through a pipe."""
@@ -121,7 +121,7 @@ def _record(settings: "Config", act: "Act", detail: str) -> None:
     """Put a change on record. It comes first, so that nothing is changed that is not."""
     from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.host.clock import SystemClock
-    from fnrbc_device.web.access.entry import Entry
+    from fnrbc_device.web.access.login_audit import Entry
 
     entry = Entry(settings.state_dir / JOURNAL_NAME, settings.mqtt.device, SystemClock())
     entry.done(getpass.getuser(), act, detail)

@@ -21,7 +21,7 @@ from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.session_state import SessionControl
-from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.access.authentication import Access
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView

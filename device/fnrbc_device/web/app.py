@@ -16,7 +16,7 @@ from fnrbc_device.errors import FnrbcError
 from fnrbc_device.web import exports, learn, review, sessions
 from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
-from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.access.authentication import Access
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.events import describe
 from fnrbc_device.web.middleware import Guard

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fnrbc_device.web.access.limits import is_loopback, place_of
+from fnrbc_device.web.access.rate_limits import is_loopback, place_of
 
 MAX_CONNECTIONS: Final = 128
 """A browser keeps up to six, and the page's stream is one of them."""

@@ -13,9 +13,9 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.reporting.session_export import MEDIA_TYPES, FormatName, export, without_names
+from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.sessions import OpenRecord, opened
-from fnrbc_device.web.visitor import require
 
 
 def routes(instrument: Instrument) -> list[Route]:

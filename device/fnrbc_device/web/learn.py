@@ -21,9 +21,9 @@ from fnrbc_device.learning.drift import Drift
 from fnrbc_device.learning.drift_cache import DriftReport, DriftReports
 from fnrbc_device.records import Role
 from fnrbc_device.texts import number
+from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.rendering import render
-from fnrbc_device.web.visitor import require
 
 _log = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fnrbc_device.web.access.browsers import Browser
+from fnrbc_device.web.access.authentication import Access
+from fnrbc_device.web.access.browser_cookie import Browser
 from fnrbc_device.web.access.cookies import browser_cookie, session_cookie
-from fnrbc_device.web.access.gate import Access
-from fnrbc_device.web.access.limits import is_loopback, place_of
-from fnrbc_device.web.access.sessions import Session
+from fnrbc_device.web.access.login_sessions import Session
+from fnrbc_device.web.access.rate_limits import is_loopback, place_of
+from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, Visitor
 from fnrbc_device.web.bodies import again, lingering, read_body, too_long, turn_away
 from fnrbc_device.web.rendering import render
-from fnrbc_device.web.visitor import AT_THE_MICROSCOPE, Visitor
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse
 
 from fnrbc_device import __version__
 from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED
-from fnrbc_device.web.visitor import visitor_of
+from fnrbc_device.web.access.user import visitor_of
 
 STATIC: Final = {
     "page.css": "text/css; charset=utf-8",

@@ -23,10 +23,10 @@ from fnrbc_device.sessions import reviews
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.reviews import Candidate, Group, Reader, Review
 from fnrbc_device.sessions.verified_count import agreement, tally_of
+from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.long_poll import Told
 from fnrbc_device.web.rendering import render
-from fnrbc_device.web.visitor import require
 
 MAX_BODY: Final = 4096
 """Bytes of a decision; with the longest note allowed it has some 1,500."""

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import ConfigError, FnrbcError
-from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.access.authentication import Access
 from fnrbc_device.web.app import application
 from fnrbc_device.web.connections import Connection, Door
 from fnrbc_device.web.context import Instrument

@@ -18,10 +18,10 @@ from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.specimen import written
 from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.sessions.sign_off import Signing
+from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.plan import FIELDS, Typed, read_plan
 from fnrbc_device.web.rendering import render
-from fnrbc_device.web.visitor import require
 
 VERBS: Final = ("start", "pause", "resume", "stop", "mark")
 

@@ -25,10 +25,10 @@ from fnrbc_device.reporting.report_map import map_html
 from fnrbc_device.reporting.report_picture import data_uri
 from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, target, told
 from fnrbc_device.sessions.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
+from fnrbc_device.web.access.user import RANKS, RoleName, require, visitor_of
 from fnrbc_device.web.comparison import comparison
 from fnrbc_device.web.context import Instrument
 from fnrbc_device.web.rendering import render
-from fnrbc_device.web.visitor import RANKS, RoleName, require, visitor_of
 
 MAX_WORDS: Final = 200
 MAX_PAGE: Final = 100_000

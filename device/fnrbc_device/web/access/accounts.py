@@ -11,7 +11,7 @@ from typing import Final, get_args
 
 from fnrbc_device.errors import ConfigError, UsageError
 from fnrbc_device.host.atomic_file import held, write_whole
-from fnrbc_device.web.visitor import RoleName
+from fnrbc_device.web.access.user import RoleName
 
 FILE_NAME: Final = "accounts.json"
 

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from fnrbc_device.web.access.browsers import MAX_NAME, Browser
+from fnrbc_device.web.access.authentication import Access
+from fnrbc_device.web.access.browser_cookie import MAX_NAME, Browser
 from fnrbc_device.web.access.cookies import browser_cookie, session_cookie
-from fnrbc_device.web.access.gate import Access
+from fnrbc_device.web.access.user import visitor_of
 from fnrbc_device.web.rendering import render
-from fnrbc_device.web.visitor import visitor_of
 
 WRONG = "This name and password do not fit together."
 

@@ -9,11 +9,11 @@ from typing import Final
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.browsers import MAX_NAME, Browsers, signing_key
-from fnrbc_device.web.access.entry import UNKNOWN, Entry
-from fnrbc_device.web.access.limits import LoginLimit, RequestLimit
+from fnrbc_device.web.access.browser_cookie import MAX_NAME, Browsers, signing_key
+from fnrbc_device.web.access.login_audit import UNKNOWN, Entry
+from fnrbc_device.web.access.login_sessions import Sessions
 from fnrbc_device.web.access.passwords import NO_ACCOUNT, is_right
-from fnrbc_device.web.access.sessions import Sessions
+from fnrbc_device.web.access.rate_limits import LoginLimit, RequestLimit
 from fnrbc_device.web.access.settings import AccessSettings, is_loopback
 
 WAITING_LOGINS: Final = 4
