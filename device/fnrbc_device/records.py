@@ -284,3 +284,34 @@ class Step:
     """Cells will be lost if the hand goes on like this."""
     joins: tuple[Join, ...] = ()
     """Islands joined after this frame was counted: its pose and events are still on the islands as they were."""
+
+
+USUAL_CLASSES: Final[dict[str, Role]] = {"fnrbc": "target", "leukocyte": "denominator", "other": "ignored"}
+"""What bundles of this software's training know."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMeta:
+    """What a session's counts rest on."""
+
+    software: str
+    bundle: str
+    """Id of the model bundle."""
+    source: str
+    """The camera, the folder or the simulation, for people."""
+    pixel_size_um: float
+    config_hash: str = ""
+    operator: str = ""
+    """Who started it; empty where it started by itself."""
+    specimen: str = ""
+    """As it is written on the slide. It stays on the device: messages carry its hash."""
+    note: str = ""
+    objective: str = ""
+    """Name of an objective of the configuration; empty for the camera's own pixel size."""
+    wanted_leukocytes: int | None = None
+    wanted_area_mm2: float | None = None
+    """What the session was to count and to see."""
+    classes: dict[str, Role] = field(default_factory=lambda: dict(USUAL_CLASSES))
+    """The bundle's classes in its order, with what each means for the count: what a person may call a cell."""
+    threshold: float = 0.5
+    """Probability of the target class from which on a cell rather is one. 0..1."""

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 from fnrbc_device.journal.journal import Journal
-from fnrbc_device.journal.writer import SessionMeta
+from fnrbc_device.records import SessionMeta
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.authentication import Access
 from fnrbc_device.web.access.passwords import hash_password

@@ -26,8 +26,7 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import RecordedFrame
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.journal.specimen import KEY_NAME, MAX_SPECIMEN, specimen_hash, written
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import Join, Pose, Tally
+from fnrbc_device.records import Join, Pose, SessionMeta, Tally
 from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.recorded_map import Shape, maps
 from fnrbc_device.reporting.session_export import COLUMNS, export, without_names

@@ -13,7 +13,7 @@ from fnrbc_device.errors import JournalError, UsageError
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
-from fnrbc_device.journal.writer import SessionMeta
+from fnrbc_device.records import SessionMeta
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 META = SessionMeta("0.1.0", "b", "simulation", 0.125)

@@ -15,7 +15,7 @@ from fnrbc_device.following.gaps import FIRST_RETRY_S, GRACE_S, Gaps, Wanted
 from fnrbc_device.following.log_copy import HEADING, LogCopy
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox
-from fnrbc_device.journal.writer import SessionMeta
+from fnrbc_device.records import SessionMeta
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 EPOCH = "00ff"

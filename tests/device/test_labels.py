@@ -14,10 +14,10 @@ from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.images import as_png
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
-from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.learning.dataset import gather, write
 from fnrbc_device.learning.reclassifying import in_words, reclassify
 from fnrbc_device.model.bundle import digest_of, load_bundle
+from fnrbc_device.records import SessionMeta
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.labels import KeptCell, of_sessions
 

@@ -18,12 +18,12 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
-from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.learning import drift_cache as standing
 from fnrbc_device.learning.comparison import FILE_NAME, SHOWN, Comparison, compared, keep, kept
 from fnrbc_device.learning.drift_cache import DriftReports
 from fnrbc_device.learning.reclassifying import Reclassified
 from fnrbc_device.model.bundle import Bundle, load_bundle
+from fnrbc_device.records import SessionMeta
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.labels import of_sessions
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance

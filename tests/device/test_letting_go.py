@@ -13,9 +13,9 @@ from fnrbc_device.journal.command_log import Registrar
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox, Settlement
 from fnrbc_device.journal.retention import prune
-from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.mqtt.alarms import Alarms
 from fnrbc_device.mqtt.retained_states import StateBoard
+from fnrbc_device.records import SessionMeta
 
 NOW = datetime.now(timezone.utc)
 LONG_AGO = NOW - timedelta(days=90)

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
-from fnrbc_device.journal.writer import SessionMeta
+from fnrbc_device.records import SessionMeta
 from fnrbc_device.sessions import decisions as reviewing
 from fnrbc_device.web import long_poll as told
 from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, Visitor

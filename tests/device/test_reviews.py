@@ -17,8 +17,7 @@ from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.read_only import reading
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import Join
+from fnrbc_device.records import Join, SessionMeta
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.reviews import candidates, places, reviews, shown, standing_reviews
 from fnrbc_device.sessions.verified_count import agreement, cohen_kappa, verified_tally

@@ -18,8 +18,18 @@ from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.read_only import open_to_read
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Interval, Mark, Pose, Step, Tally, Verdict
+from fnrbc_device.records import (
+    INDETERMINATE,
+    CountEvent,
+    Frame,
+    Interval,
+    Mark,
+    Pose,
+    SessionMeta,
+    Step,
+    Tally,
+    Verdict,
+)
 from fnrbc_device.reporting.session_export import export
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.sessions.archive import read

@@ -13,8 +13,7 @@ import pytest
 from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import Frame, Interval, Mark, Pose, Step, Tally
+from fnrbc_device.records import Frame, Interval, Mark, Pose, SessionMeta, Step, Tally
 from fnrbc_device.reporting.report import GalleryItem, Report, write_report
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot

@@ -21,10 +21,9 @@ from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.read_only import reading
-from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Pose, Step, Tally, Verdict
+from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Pose, SessionMeta, Step, Tally, Verdict
 from fnrbc_device.sessions.decisions import Reviewing
 from fnrbc_device.sessions.reviews import reviews
 from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally

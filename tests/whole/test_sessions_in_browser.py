@@ -22,10 +22,9 @@ from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.specimen import specimen_hash
-from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.records import Tally
+from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile

@@ -30,13 +30,12 @@ from fnrbc_device.host.vitals import read_vitals
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.journal.journal import Journal
-from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.mqtt.state_reporter import Voice
 from fnrbc_device.panel.board import Panel
-from fnrbc_device.records import Tally
+from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
 from fnrbc_device.web.snapshot import LiveView
 

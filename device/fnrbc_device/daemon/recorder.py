@@ -20,8 +20,7 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import NOTHING_KEPT, Kept, Unfinished
 from fnrbc_device.journal.retention import prune
 from fnrbc_device.journal.specimen import specimen_hash
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import CountEvent, SessionState, Step, Tally
+from fnrbc_device.records import CountEvent, SessionMeta, SessionState, Step, Tally
 
 CHECKPOINT_FRAMES: Final = 120
 """Between two checkpoints of 1 to 3 MB, at least: four seconds at 30 frames/s. One takes 5 ms and 10 us a cell of the

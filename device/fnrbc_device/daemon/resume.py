@@ -22,8 +22,7 @@ from fnrbc_device.counting.recall import Recall
 from fnrbc_device.daemon.checkpoint import CheckpointFile, Outside
 from fnrbc_device.host.clock import iso_utc, moment_of
 from fnrbc_device.journal.queries import History, RecordedFrame, RecordedPlate, Unfinished
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import CountEvent, Join, Pose, final_pose
+from fnrbc_device.records import CountEvent, Join, Pose, SessionMeta, final_pose
 
 MOST_REREAD: Final = 100_000
 """Frames that a source may lie behind the record before it is said not to be the same source."""

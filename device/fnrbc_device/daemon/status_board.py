@@ -8,10 +8,9 @@ from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import ALARMS, CURES, Health, HealthMonitor
 from fnrbc_device.host.clock import Clock
 from fnrbc_device.host.systemd import Notifier
-from fnrbc_device.journal.writer import SessionMeta
 from fnrbc_device.mqtt.certificates import days_left
 from fnrbc_device.mqtt.publisher import Publisher
-from fnrbc_device.records import BadFrame, Frame, HealthState, Image, SessionState, Step, Tally
+from fnrbc_device.records import BadFrame, Frame, HealthState, Image, SessionMeta, SessionState, Step, Tally
 from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot
 
 NOTHING_COUNTED: Final = Tally()

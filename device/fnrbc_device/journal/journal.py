@@ -16,8 +16,8 @@ from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
 from fnrbc_device.journal.audit import Kind, first_fault
 from fnrbc_device.journal.queries import NOTHING_KEPT, Kept
 from fnrbc_device.journal.schema import open_database
-from fnrbc_device.journal.writer import Entries, SessionMeta
-from fnrbc_device.records import CountEvent, Step, Tally
+from fnrbc_device.journal.writer import Entries
+from fnrbc_device.records import CountEvent, SessionMeta, Step, Tally
 
 
 class Journal(Entries):

@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,41 +15,10 @@ from fnrbc_device.journal.queries import History, Kept
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_row, roll_back
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.journal.sqlite_errors import journal_error
-from fnrbc_device.records import BadFrame, CountEvent, Role, Step
+from fnrbc_device.records import BadFrame, CountEvent, SessionMeta, Step
 
 MAX_REASON: Final = 256
 """Characters of a reason or a name that go into a message; the journal keeps them whole."""
-
-
-USUAL_CLASSES: Final[dict[str, Role]] = {"fnrbc": "target", "leukocyte": "denominator", "other": "ignored"}
-"""What bundles of this software's training know."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionMeta:
-    """What a session's counts rest on."""
-
-    software: str
-    bundle: str
-    """Id of the model bundle."""
-    source: str
-    """The camera, the folder or the simulation, for people."""
-    pixel_size_um: float
-    config_hash: str = ""
-    operator: str = ""
-    """Who started it; empty where it started by itself."""
-    specimen: str = ""
-    """As it is written on the slide. It stays on the device: messages carry its hash."""
-    note: str = ""
-    objective: str = ""
-    """Name of an objective of the configuration; empty for the camera's own pixel size."""
-    wanted_leukocytes: int | None = None
-    wanted_area_mm2: float | None = None
-    """What the session was to count and to see."""
-    classes: dict[str, Role] = field(default_factory=lambda: dict(USUAL_CLASSES))
-    """The bundle's classes in its order, with what each means for the count: what a person may call a cell."""
-    threshold: float = 0.5
-    """Probability of the target class from which on a cell rather is one. 0..1."""
 
 
 class Entries(History):

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fnrbc_device.counting.recount import column, tally_of
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import Tally
+from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.sessions.reviews import groups
 from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally
 from fnrbc_device.texts import left_open

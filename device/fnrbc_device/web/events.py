@@ -10,8 +10,7 @@ import numpy as np
 from fnrbc_device import __version__
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import HARMLESS, Health
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import BadFrame, Image, Mark, Step, Tally
+from fnrbc_device.records import BadFrame, Image, Mark, SessionMeta, Step, Tally
 from fnrbc_device.texts import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
 from fnrbc_device.web.event import base64_of, event
 from fnrbc_device.web.snapshot import Shown

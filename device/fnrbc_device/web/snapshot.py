@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
-from fnrbc_device.journal.writer import SessionMeta
-from fnrbc_device.records import SessionState, Step, Tally
+from fnrbc_device.records import SessionMeta, SessionState, Step, Tally
 
 
 @dataclass(frozen=True, slots=True)
