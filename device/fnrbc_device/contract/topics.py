@@ -1,15 +1,9 @@
 """Where each message goes and how: the topics of one device, their retention, expiry and pace."""
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
-from fnrbc_device.errors import ConfigError
-
-SEGMENT_PATTERN: Final = "^[a-z0-9_-]{1,32}$"
-"""What a site, a device or any other part of a topic may be: no wildcard, no slash, no capital to mistype."""
-
-_SEGMENT: Final = re.compile(r"[a-z0-9_-]{1,32}")
+from fnrbc_device.contract.names import is_segment, require_segment
 
 AVAILABILITY: Final = "availability"
 LOG_CELL: Final = "log/cell"
@@ -66,7 +60,7 @@ ANSWER: Final = Delivery(qos=1, retain=False, expiry_s=60)
 def state_delivery(suffix: str) -> Delivery | None:
     """How a state travels, ``tally`` or ``alarm/camera_lost``; None for what is no state of the contract."""
     kind, _, code = suffix.partition("/")
-    if kind == ALARM and _SEGMENT.fullmatch(code):
+    if kind == ALARM and is_segment(code):
         return ALARM_STATE
     return STATES.get(suffix)
 
@@ -109,20 +103,3 @@ class Topics:
         head, _, rest = topic.partition(f"{self.base}/{COMMAND}/")
         user, _, verb = rest.partition("/")
         return ("", "") if head or "/" in verb else (user, verb)
-
-
-def is_segment(value: str) -> bool:
-    """Whether a value can be one part of a topic."""
-    return _SEGMENT.fullmatch(value) is not None
-
-
-def require_segment(value: str, what: str) -> None:
-    """Refuse what cannot be one part of a topic.
-
-    Raises
-    ------
-    ConfigError
-        The value has other characters than a-z, 0-9, ``_`` and ``-``, or not 1 to 32 of them.
-    """
-    if not is_segment(value):
-        raise ConfigError(f"{what} {value!r} is not 1 to 32 of a-z, 0-9, '_' and '-'; choose such a name")

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from fnrbc_device.contract.topics import is_segment
+from fnrbc_device.contract.names import is_segment
 from fnrbc_device.errors import UsageError
 from fnrbc_device.following.devices import FollowedDevice
 from fnrbc_device.host.atomic_file import held

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fnrbc_device.contract.topics import require_segment
+from fnrbc_device.contract.names import require_segment
 from fnrbc_device.errors import JournalError
 from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
 from fnrbc_device.journal.audit import Kind, first_fault

@@ -15,8 +15,9 @@ from fnrbc_device.contract.commands import (
     read_request,
     require_fresh,
 )
+from fnrbc_device.contract.names import is_segment
 from fnrbc_device.contract.replies import AuditRecord, RefusalCode, Reply
-from fnrbc_device.contract.topics import Topics, is_segment
+from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import CommandError
 from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.host.rate_limit import Budget

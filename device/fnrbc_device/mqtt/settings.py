@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
-from fnrbc_device.contract.topics import SEGMENT_PATTERN
+from fnrbc_device.contract.names import SEGMENT_PATTERN
 from fnrbc_device.errors import ConfigError
 
 MACHINE_ID: Final = Path("/etc/machine-id")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fnrbc_device.contract.topics import is_segment
+from fnrbc_device.contract.names import is_segment
 from fnrbc_device.errors import BundleError, JournalError, ReviewError
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.learning.comparison import Change, Comparison, kept

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fnrbc_device.contract.topics import is_segment
+from fnrbc_device.contract.names import is_segment
 from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
