@@ -13,6 +13,7 @@ import fnrbc_device
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
+from fnrbc_device.counting.cell_table import CELL_COLUMNS, cell_row
 from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
@@ -23,7 +24,7 @@ from fnrbc_device.reporting.counts import counts
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.reporting.gallery import Gallery, change_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
-from fnrbc_device.reporting.tables import CELL_COLUMNS, POSE_COLUMNS, Poses, cell_row, write_table
+from fnrbc_device.reporting.tables import POSE_COLUMNS, Poses, write_table
 from fnrbc_device.texts import RESEARCH_USE_ONLY, to_go
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 

@@ -3,10 +3,10 @@
 import sqlite3
 from typing import Any, Final
 
+from fnrbc_device.counting.cell_table import cell_row
 from fnrbc_device.counting.recount import ENTERING
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.records import CountEvent, Join, Pose, final_pose
-from fnrbc_device.reporting.tables import cell_row
 from fnrbc_device.sessions.reviews import Review, basis, reviews, standing_reviews
 
 REVIEW_COLUMNS: Final = ("target_probability", "review", "reviewed_class", "reviewer", "reviewed_utc")

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from fnrbc_device.counting.cell_table import CELL_COLUMNS
 from fnrbc_device.errors import UsageError
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.reporting.recorded_cells import REVIEW_COLUMNS, cell_table
 from fnrbc_device.reporting.report import report_html
 from fnrbc_device.reporting.session_report import provenance, report, summary, verified_summary
-from fnrbc_device.reporting.tables import CELL_COLUMNS
 from fnrbc_device.sessions.archive import ArchivedSession, happenings
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
