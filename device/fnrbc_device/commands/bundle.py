@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fnrbc_device.daemon.active_bundle import bundle_for, store_of
 from fnrbc_device.errors import BundleError, UsageError
 
 # What is imported inside functions is heavy: `fnrbc --help` stays quick.
 if TYPE_CHECKING:
-    from fnrbc_device.config import Config
     from fnrbc_device.inference.bundle_store import BundleStore
     from fnrbc_device.model.bundle import Bundle
 
@@ -21,11 +21,6 @@ app = typer.Typer(
 )
 
 ConfigPath = Annotated[Path | None, typer.Option("--config", help="TOML file. [default: /etc/fnrbc/fnrbc.toml]")]
-
-
-def bundle_for(config: "Config") -> Path | None:
-    """Give the bundle that a session counts with: the configured one, else the one in use, None for the shipped one."""
-    return config.bundle if config.bundle is not None else _store(config).active()
 
 
 @app.command()
@@ -45,7 +40,7 @@ def list_command(config: ConfigPath = None) -> None:
 
     settings = load_config(config)
     active = bundle_for(settings)
-    for path in (None, *_store(settings).installed()):
+    for path in (None, *store_of(settings).installed()):
         print(f"{'*' if path == active else ' '} {path.name if path else SHIPPED_NAME:<16}  {_described(path)}")
     if settings.bundle is not None:
         print(f"* {settings.bundle}, which the configuration names")
@@ -96,12 +91,6 @@ def compare(
     keep(compared(found, cells, (before.id, now.id), str(source.absolute()), at_utc), settings.state_dir)
 
 
-def _store(config: "Config") -> "BundleStore":
-    from fnrbc_device.inference.bundle_store import BundleStore
-
-    return BundleStore(config.state_dir / "bundles", config.bundle_key)
-
-
 def _switchable(config: Path | None) -> "BundleStore":
     from fnrbc_device.config import load_config
 
@@ -111,7 +100,7 @@ def _switchable(config: Path | None) -> "BundleStore":
             f"the configuration names the bundle {settings.bundle}, which counts whatever is installed; "
             "take `bundle` out of it first"
         )
-    return _store(settings)
+    return store_of(settings)
 
 
 def _counts(bundle: "Bundle") -> str:

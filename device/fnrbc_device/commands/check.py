@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.commands.bundle import bundle_for
 from fnrbc_device.config import Config
+from fnrbc_device.daemon.active_bundle import bundle_for
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.disk_space import MB, room_bytes

@@ -1,0 +1,21 @@
+"""Which bundle a session counts with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# The store and the configuration are heavy: `fnrbc --help` stays quick.
+if TYPE_CHECKING:
+    from fnrbc_device.config import Config
+    from fnrbc_device.inference.bundle_store import BundleStore
+
+
+def bundle_for(config: "Config") -> Path | None:
+    """Give the bundle that a session counts with: the configured one, else the one in use, None for the shipped one."""
+    return config.bundle if config.bundle is not None else store_of(config).active()
+
+
+def store_of(config: "Config") -> "BundleStore":
+    """Give the bundles that are installed on this device."""
+    from fnrbc_device.inference.bundle_store import BundleStore
+
+    return BundleStore(config.state_dir / "bundles", config.bundle_key)
