@@ -147,8 +147,8 @@ def reviewed(
     config: ConfigPath = None,
 ) -> None:
     """Write reviewed cells as a dataset that fnrbc-train cut takes."""
-    from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
+    from fnrbc_device.journal.schema import JOURNAL_NAME
     from fnrbc_device.learning import dataset as writing
 
     dataset = writing.gather(load_config(config).state_dir / JOURNAL_NAME, session or [], reviewed_only)
@@ -163,8 +163,8 @@ def drift(
     config: ConfigPath = None,
 ) -> None:
     """Say how a session's cells look different from those that the bundle in use was measured on."""
-    from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
+    from fnrbc_device.journal.schema import JOURNAL_NAME
     from fnrbc_device.learning import drift as drifting
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.sessions.labels import of_sessions

@@ -73,9 +73,9 @@ def compare(
 
     The page's *Learn* shows the newest comparison.
     """
-    from fnrbc_device.commands.verify import JOURNAL_NAME
     from fnrbc_device.config import load_config
     from fnrbc_device.host.clock import SystemClock
+    from fnrbc_device.journal.schema import JOURNAL_NAME
     from fnrbc_device.learning.comparison import compared, keep
     from fnrbc_device.learning.reclassifying import in_words, reclassify
     from fnrbc_device.model.bundle import load_bundle

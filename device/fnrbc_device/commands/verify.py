@@ -6,8 +6,7 @@ from pathlib import Path
 
 from fnrbc_device.errors import JournalError, UsageError
 from fnrbc_device.journal.audit import Proof, prove
-
-JOURNAL_NAME = "journal.sqlite"
+from fnrbc_device.journal.schema import JOURNAL_NAME
 
 
 def verify(target: str, state_dir: Path) -> str:
