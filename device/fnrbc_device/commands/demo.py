@@ -1,12 +1,9 @@
 """``fnrbc demo``: the daemon's real code over a simulated microscope, with a broker that comes with pip."""
 
-import signal
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from fnrbc_device.camera.simulated.hand import hand_path
@@ -14,6 +11,7 @@ from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicro
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.simulated.stain import LookName
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.host.signals import stopped_by_signal
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.embedded_broker import EmbeddedBroker
 from fnrbc_device.mqtt.settings import MqttSettings
@@ -80,23 +78,6 @@ def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps
             stack.callback(timer.cancel)
         tally = Daemon(setup).run(stop, lambda: _announce(page.url, broker))
     _sum_up(tally)
-
-
-@contextmanager
-def stopped_by_signal(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM set the event, so that a session ends in an orderly way; a second Ctrl-C ends at once."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 def _announce(url: str, broker: EmbeddedBroker) -> None:

@@ -26,9 +26,9 @@ def follow(
     """Keep a copy of the log without a gap, until stopped: asks the devices for what is missing."""
     from pydantic import ValidationError
 
-    from fnrbc_device.commands.demo import stopped_by_signal
     from fnrbc_device.following.follower import Follower
     from fnrbc_device.following.parquet import require_parquet, write_parquet
+    from fnrbc_device.host.signals import stopped_by_signal
     from fnrbc_device.mqtt.settings import MqttSettings
 
     if parquet:

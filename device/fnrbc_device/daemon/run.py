@@ -7,13 +7,13 @@ from pathlib import Path
 
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
-from fnrbc_device.commands.demo import stopped_by_signal
 from fnrbc_device.config import Config, PanelSettings
 from fnrbc_device.daemon.active_bundle import bundle_for
 from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.signals import stopped_by_signal
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.inference.choose import EngineSettings
 from fnrbc_device.model.bundle import load_bundle
