@@ -27,7 +27,7 @@ def follow(
     from pydantic import ValidationError
 
     from fnrbc_device.following.follower import Follower
-    from fnrbc_device.following.parquet import require_parquet, write_parquet
+    from fnrbc_device.following.log_copy import require_parquet, write_parquet
     from fnrbc_device.host.signals import stopped_by_signal
     from fnrbc_device.mqtt.settings import MqttSettings
 

@@ -1,4 +1,4 @@
-"""The copy of one device's log: one CSV file an epoch, every record once, in order, without a gap."""
+"""The copy of one device's log: one CSV file an epoch, every record once, in order, without a gap; or as Parquet."""
 
 import csv
 import io
@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from fnrbc_device.errors import PublishError
-from fnrbc_device.following.columns import COLUMNS, OTHER
+from fnrbc_device.errors import PublishError, UsageError
+from fnrbc_device.following.columns import COLUMNS, OTHER, Kind
 from fnrbc_device.host.atomic_file import sync_folder
 
 MAX_AHEAD: Final = 20_000
@@ -21,6 +21,8 @@ TAIL_BYTES: Final = 64 * 1024
 """A line has less than 8 kB, so the last whole one is within this."""
 
 HEADING: Final = (",".join(COLUMNS) + "\n").encode()
+
+_TYPES: Final[dict[Kind, str]] = {"integer": "int64", "number": "float64", "boolean": "bool", "string": "string"}
 
 _EPOCH: Final = re.compile(r"[0-9a-f]{1,64}")
 
@@ -121,6 +123,44 @@ class LogCopy:
         except OSError as error:
             raise PublishError(f"the copy {self.path} cannot be written ({error}); free some disk") from error
         self._unsynced = True
+
+
+def require_parquet() -> None:
+    """Refuse early where Parquet cannot be written.
+
+    Raises
+    ------
+    UsageError
+        The package pyarrow is not installed.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401 - only whether it is there
+    except ImportError as error:
+        raise UsageError("--parquet needs the package pyarrow; run: pip install 'fnrbc[parquet]'") from error
+
+
+def write_parquet(copy: Path) -> Path:
+    """Write the Parquet beside a copy, whole or not at all; returns its path.
+
+    Raises
+    ------
+    PublishError
+        The copy cannot be read, or the disk refuses.
+    """
+    import pyarrow
+    from pyarrow import csv, parquet
+
+    target = copy.with_suffix(".parquet")
+    part = target.with_suffix(".part")
+    types = {name: pyarrow.type_for_alias(_TYPES[kind]) for name, kind in COLUMNS.items()}
+    # Without types, an epoch such as 12e4 would be read as a number.
+    options = csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+    try:
+        parquet.write_table(csv.read_csv(copy, convert_options=options), part)
+        part.replace(target)
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise PublishError(f"{target} cannot be written ({error}); free some disk, or give another --out") from error
+    return target
 
 
 def _opened(path: Path) -> tuple[io.FileIO, int]:
