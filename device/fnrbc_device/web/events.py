@@ -1,5 +1,7 @@
 """From a snapshot to the server-sent events that the page draws. Runs in the web's own thread."""
 
+import base64
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -12,7 +14,6 @@ from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import HARMLESS, Health
 from fnrbc_device.records import BadFrame, Image, Mark, SessionMeta, Step, Tally
 from fnrbc_device.texts import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
-from fnrbc_device.web.event import base64_of, event
 from fnrbc_device.web.snapshot import Shown
 
 LIVE_WIDTH_PX: Final = 960
@@ -26,6 +27,16 @@ MAX_MARKS: Final = 1000
 
 MARK_ORDER: Final = ("target", "indeterminate", "denominator", "ignored", "open")
 """What is left out first, where there are too many marks, stands last."""
+
+
+def event(name: str, fields: dict[str, Any]) -> bytes:
+    """Write one server-sent event."""
+    return f"event: {name}\ndata: {json.dumps(fields, separators=(',', ':'))}\n\n".encode()
+
+
+def base64_of(data: bytes) -> str:
+    """Bytes as text that JSON can hold."""
+    return base64.b64encode(data).decode("ascii")
 
 
 def frame_event(shown: Shown) -> bytes:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fnrbc_device.counting.slidemap import Mosaic, SlideMap
 from fnrbc_device.records import Image, Pose
-from fnrbc_device.web.event import base64_of, event
+from fnrbc_device.web.events import base64_of, event
 
 MAP_PX: Final = 512
 """Longest side of the map that is sent; its place on the page is about 360 px wide."""

@@ -7,8 +7,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from fnrbc_device.web.event import event
-from fnrbc_device.web.events import frame_event
+from fnrbc_device.web.events import event, frame_event
 from fnrbc_device.web.mapping import map_event
 from fnrbc_device.web.snapshot import LiveView
 
