@@ -164,13 +164,14 @@ def drift(
 ) -> None:
     """Say how a session's cells look different from those that the bundle in use was measured on."""
     from fnrbc_device.config import load_config
+    from fnrbc_device.daemon.active_bundle import bundle_for
     from fnrbc_device.journal.schema import JOURNAL_NAME
     from fnrbc_device.learning import drift as drifting
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.sessions.labels import of_sessions
 
     settings = load_config(config)
-    model = load_bundle(bundle or bundle_command.bundle_for(settings))
+    model = load_bundle(bundle or bundle_for(settings))
     cells = of_sessions(settings.state_dir / JOURNAL_NAME, [session])[session]
     print(drifting.in_words(drifting.drifts(cells, model), session))
 
