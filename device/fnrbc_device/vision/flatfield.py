@@ -83,7 +83,17 @@ class FlatField:
         if self._gain is None:
             self._gain = _gain(self._light, reduced.green.shape)
         flat = cv2.multiply(reduced.green, self._gain, scale=1.0 / GAIN_ONE)
-        return replace(reduced, green=np.asarray(flat, np.uint8))
+        even = replace(reduced, green=np.asarray(flat, np.uint8))
+        return even if reduced.stain is None or not reduced.light_power else self._with_even_stain(even)
+
+    def _with_even_stain(self, reduced: Reduced) -> Reduced:
+        """Divide out of the nuclear picture what the light does to it, which in some stains is not nothing."""
+        assert self._gain is not None
+        assert reduced.stain is not None
+        powers = GAIN_ONE * (np.arange(256) / GAIN_ONE) ** reduced.light_power
+        gain = cv2.LUT(self._gain, np.clip(np.rint(powers), 0, 255).astype(np.uint8))
+        flat = cv2.multiply(reduced.stain, gain, scale=1.0 / GAIN_ONE)
+        return replace(reduced, stain=np.asarray(flat, np.uint8), light_power=0.0)
 
     def learn(self, reduced: Reduced, pose: Pose) -> None:
         """Learn from a used frame if the hand has moved.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fnrbc_device.errors import PictureError
 from fnrbc_device.records import Image
+from fnrbc_device.vision.stain import DARK_LEVELS, IDENTITY, StainMap
 
 WORKING_UM: Final = 0.25
 """Coarsest working pixel, um: a nucleus of 5 um keeps 20 px, its outline moves less than the optics' blur (0.3 um)."""
@@ -32,10 +33,6 @@ covers 10-60 % of a field."""
 
 GLASS: Final = 240.0
 """Grey of empty glass in the nuclear picture, in which thresholds are comparable between lights and cameras."""
-
-DARK_LEVELS: Final = 4.0
-"""Added to both channels before they are divided: in the dark their noise (2-4 of 255 levels)
-would decide, and black would be taken for a nucleus."""
 
 GREY_LEVELS: Final = 3
 """Channels that nowhere differ by more come from a camera without colours; JPEG makes up to 2."""
@@ -58,6 +55,10 @@ class Reduced:
     """Colour of empty glass, 0..255."""
     stain: NDArray[np.uint8] | None
     """(h, w) uint8: green over blue, glass at ``GLASS``; None where the camera sees no colours."""
+    in_reference: bool = False
+    """Whether ``stain`` was brought from the session's stain to the reference."""
+    light_power: float = 0.0
+    """``stain`` goes with the light to this power; 0: it does not depend on it."""
 
     @property
     def nuclear(self) -> NDArray[np.uint8]:
@@ -71,7 +72,7 @@ class Reduced:
         return (working + 0.5) * self.factor - 0.5
 
 
-def reduce(image: Image, pixel_size_um: float) -> Reduced:
+def reduce(image: Image, pixel_size_um: float, stain_map: StainMap = IDENTITY) -> Reduced:
     """Make the working picture of a frame.
 
     Parameters
@@ -80,6 +81,8 @@ def reduce(image: Image, pixel_size_um: float) -> Reduced:
         (H, W, 3) uint8 RGB.
     pixel_size_um
         Size of the frame's pixels, um, > 0.
+    stain_map
+        The way from the session's stain to the reference, in which the nuclear picture is made.
 
     Returns
     -------
@@ -99,11 +102,16 @@ def reduce(image: Image, pixel_size_um: float) -> Reduced:
     sample = _sample(image)
     glass_rgb = _glass_colour(sample)
     green = _shrunk(np.asarray(cv2.extractChannel(image, 1), np.uint8), factor)
-    stain = None
-    if _is_coloured(sample):
-        blue = _shrunk(np.asarray(cv2.extractChannel(image, 2), np.uint8), factor)
+    if not _is_coloured(sample):
+        return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_rgb, None)
+    blue = _shrunk(np.asarray(cv2.extractChannel(image, 2), np.uint8), factor)
+    if stain_map.is_identity:
         stain = low_pass(green_over_blue(green, blue, glass_rgb), pixel_um)
-    return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_rgb, stain)
+        return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_rgb, stain)
+    red = _shrunk(np.asarray(cv2.extractChannel(image, 0), np.uint8), factor)
+    stain = low_pass(in_reference((red, green, blue), glass_rgb, stain_map), pixel_um)
+    light_power = sum(stain_map.nuclear_weights)
+    return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_rgb, stain, True, light_power)
 
 
 def green_over_blue(
@@ -127,6 +135,35 @@ def green_over_blue(
     # A fifteenth of the cost of adding a number, which OpenCV takes for an array of doubles.
     above, below = (cv2.convertScaleAbs(channel, alpha=1.0, beta=DARK_LEVELS) for channel in (green, blue))
     return np.asarray(cv2.divide(above, below, scale=GLASS * blue_glass / green_glass), np.uint8)
+
+
+def in_reference(
+    channels: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]],
+    glass_rgb: tuple[float, float, float],
+    stain_map: StainMap,
+) -> NDArray[np.uint8]:
+    """Green over blue as it would be in the reference stain.
+
+    Parameters
+    ----------
+    channels
+        Red, green, blue, each (h, w) uint8.
+    glass_rgb
+        Colour of empty glass, 0..255.
+    stain_map
+        The way from the session's stain to the reference.
+
+    Returns
+    -------
+    ndarray
+        (h, w) uint8, as ``green_over_blue`` gives it.
+    """
+    levels = np.log(np.arange(256) + DARK_LEVELS)
+    total = np.zeros(channels[0].shape, np.float32)
+    for channel, glass, weight in zip(channels, glass_rgb, stain_map.nuclear_weights, strict=True):
+        table = weight * (levels - np.log(max(glass, 1.0) + DARK_LEVELS))
+        total += np.asarray(cv2.LUT(channel, table.astype(np.float32)), np.float32)
+    return cv2.convertScaleAbs(cv2.exp(total), alpha=GLASS).astype(np.uint8, copy=False)
 
 
 def _is_coloured(sample: Image) -> bool:
@@ -208,7 +245,7 @@ def _glass_colour(sample: Image) -> tuple[float, float, float]:
 def _brightest_modes(counts: NDArray[np.float32]) -> list[float]:
     """Position of the brightest maximum of each smoothed histogram that is no ripple; (3, 256) in."""
     # What saturates belongs to a mode at the very end: the borders are continued, not taken as empty.
-    smooth = cv2.sepFilter2D(counts, -1, _SMOOTHING, np.ones(1, np.float32), borderType=cv2.BORDER_REPLICATE)
+    smooth = cv2.sepFilter2D(counts, -1, _SMOOTHING, np.ones(1, np.float32), borderType=cv2.BORDER_REFLECT_101)
     inner = cv2.copyMakeBorder(smooth, 0, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
     high = smooth >= GLASS_PEAK_SHARE * smooth.max(axis=1, keepdims=True)
     peaks = (inner[:, 1:-1] >= inner[:, :-2]) & (inner[:, 1:-1] >= inner[:, 2:]) & high

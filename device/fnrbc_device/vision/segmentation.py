@@ -4,6 +4,7 @@ Gaussian low-pass, histogram, first extreme, threshold, morphology against debri
 need it, clumps are cut at their bottleneck by a gradient-aware watershed and lobes are joined to one nucleus.
 """
 
+import math
 from typing import Final
 
 import cv2
@@ -16,7 +17,8 @@ from fnrbc_device.vision.crowding import is_crowded
 from fnrbc_device.vision.lobes import join_lobes
 from fnrbc_device.vision.measuring import BODY_LEVEL
 from fnrbc_device.vision.outline import Outline
-from fnrbc_device.vision.reduction import Reduced, reduce
+from fnrbc_device.vision.reduction import GLASS, Reduced, reduce
+from fnrbc_device.vision.stain import REFERENCE_NUCLEUS
 
 DARKEST_MODE_LIMIT: Final = 170.0
 """A mode brighter than this is no nuclear stain. In the nuclear picture the white cells of ``smear_fields`` lie at
@@ -33,6 +35,10 @@ darker than 154, and would be drawn into the nuclei that they touch."""
 CORE_SHARE: Final = 0.1
 """Of a piece inside that outline, the least share that must be darker than the paper's threshold: else it is a thick
 red cell. With a single pixel 0.19 false candidates a field of ``smear_fields``, with a tenth 0.05, and none lost."""
+
+REFERENCE_LEVEL: Final = GLASS * math.exp(REFERENCE_NUCLEUS[2] - REFERENCE_NUCLEUS[1])
+"""Nuclei of the reference stain in the nuclear picture. In tissue they spread over so many levels that they make no
+mode; where the session's stain is known, they are looked for there (``he_fields``)."""
 
 MODE_SHARE: Final = 0.0004
 """Least share of the picture that a mode must hold: a third of one 5 um nucleus in 134 x 100 um."""
@@ -102,7 +108,8 @@ class Segmenter:
         nuclear = reduced.nuclear
         self._remember(histogram_of(nuclear))
         coloured = reduced.stain is not None
-        self._follow(first_extreme(self._histogram, DARKEST_MODE_LIMIT if coloured else DARKEST_GREY_LIMIT))
+        darkest = first_extreme(self._histogram, DARKEST_MODE_LIMIT if coloured else DARKEST_GREY_LIMIT)
+        self._follow(REFERENCE_LEVEL if darkest is None and reduced.in_reference else darkest)
         if self._darkest is None:
             return Field([], reduced.glass_rgb, 0.0, reduced.green, reduced.pixel_um)
         core = threshold(self._darkest)
