@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.simulated import SimulatedMicroscope
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Image, Pose
 from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.session_stain import FEWEST_VOTES, MEMORY, RECENT, SessionStain
