@@ -19,6 +19,10 @@ class UsageError(FnrbcError):
     exit_code = 2
 
 
+class FolderHeldError(UsageError):
+    """Another process works in the same state folder, or the same folder of copies."""
+
+
 class ConfigError(FnrbcError):
     """The configuration is wrong; starting again without mending it cannot help."""
 

@@ -1,6 +1,7 @@
 """``fnrbc follow`` keeps exactly the journal's records, whatever happens between."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,9 @@ DEVICE = """
 import itertools, json, random, runpy, sys, time
 from datetime import datetime, timezone
 from pathlib import Path
-from fnrbc_device.counting.journal import Journal, SessionMeta
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
 step = runpy.run_path(sys.argv[1])["step"]
 path, port = Path(sys.argv[2]), int(sys.argv[3])
 journal = Journal.open(path)
@@ -163,7 +164,7 @@ def test_two_followers_do_not_write_to_one_folder(mosquitto, follow, tmp_path):
     command = fnrbc("follow", "--out", tmp_path / "copies", "--port", mosquitto.port)
     second = subprocess.run(command, capture_output=True, text=True, timeout=30, env=os.environ)
     assert second.returncode == 2
-    assert "another follower writes to" in second.stderr
+    assert re.search(r"error: fnrbc follow \(process \d+, since [^)]+\) writes to \S+/copies; end it", second.stderr)
 
 
 def test_plain_text_beyond_this_machine_is_refused(tmp_path):

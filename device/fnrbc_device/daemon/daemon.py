@@ -25,6 +25,7 @@ from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.host.disk_space import RecordSettings
+from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.host.vitals import read_vitals
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
@@ -74,6 +75,8 @@ class Setup:
     """Shared with all who may start, hold and end a session."""
     page_cert: Path | None = None
     """The page's certificate: its end is said."""
+    folder_held: bool = False
+    """Whether whoever put this together holds the state folder already; else the daemon does."""
 
 
 class Daemon:
@@ -113,6 +116,8 @@ class Daemon:
 
         Raises
         ------
+        FolderHeldError
+            Another process works in the state folder.
         ParityError
             The network does not reproduce its checkpoint's probabilities on this machine.
         EngineError
@@ -127,6 +132,8 @@ class Daemon:
         setup = self._setup
         with ExitStack() as stack:
             stack.callback(setup.source.close)
+            if not setup.folder_held:
+                stack.enter_context(hold_state_folder(setup.journal_path.parent, "a daemon"))
             opened = open_classifier(setup.bundle, setup.engines, lambda: self._building(stop))
             classifier = stack.enter_context(closing(opened.classifier))
             if opened.fault:

@@ -13,6 +13,7 @@ from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.host.signals import stopped_by_signal
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.inference.choose import EngineSettings
@@ -41,6 +42,8 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
 
     Raises
     ------
+    FolderHeldError
+        Another process works in the state folder.
     ConfigError
         The state folder cannot be made, or the camera's settings lack something, such as its pixel size.
     """
@@ -49,15 +52,10 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
     control = SessionControl()
     control.enter("starting")  # a start asked for before the daemon waits for one would be lost
     with ExitStack() as stack:
+        stack.enter_context(hold_state_folder(config.state_dir, "fnrbc run"))
         stack.enter_context(stopped_by_signal(stop))
         source = open_camera(config.camera)
         stack.callback(source.close)
-        try:
-            config.state_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"state_dir {config.state_dir} cannot be made ({error.strerror}); choose one that can"
-            ) from error
         pixel_size_um = require_known_pixel_size(
             config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError
         )
@@ -80,6 +78,7 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
             start=config.session.start,
             control=control,
             page_cert=config.web.cert_file,
+            folder_held=True,
         )
         does = "counting" if config.session.start == "at_once" else "ready"
         started = f"{does}; page: {page.url}" if page else does

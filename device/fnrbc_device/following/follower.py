@@ -1,6 +1,5 @@
 """``fnrbc follow``: listens to the log of one device or of all of a site, and keeps copies without a gap."""
 
-import contextlib
 import hashlib
 import logging
 import time
@@ -17,7 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from fnrbc_device.contract.names import is_segment
 from fnrbc_device.errors import UsageError
 from fnrbc_device.following.devices import FollowedDevice
-from fnrbc_device.host.atomic_file import held
+from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.mqtt.certificates import tls_context
 from fnrbc_device.mqtt.properties import expiring, kept_session
 from fnrbc_device.mqtt.settings import MqttSettings
@@ -34,8 +33,6 @@ RECONNECT_LAST_S: Final = 15.0
 
 CONNECT_S: Final = 5.0
 """For the TCP connection, and again for the broker's welcome."""
-
-LOCK_S: Final = 1.0
 
 MAX_DEVICES: Final = 1000
 
@@ -72,15 +69,14 @@ class Follower:
 
         Raises
         ------
-        UsageError
-            Another follower writes there.
+        FolderHeldError
+            Another process writes there.
         PublishError
             A copy cannot be written.
         ConfigError
-            A password or certificate cannot be read.
+            The folder cannot be written, or a password or certificate cannot be read.
         """
-        with contextlib.ExitStack() as stack:
-            self._hold_folder(stack)
+        with hold_state_folder(self._folder, "fnrbc follow"):
             try:
                 self._follow(stop)
             finally:
@@ -91,14 +87,6 @@ class Follower:
     def lost(self) -> int:
         """Records that are missing in the copies for good."""
         return sum(device.lost for device in self._devices.values())
-
-    def _hold_folder(self, stack: contextlib.ExitStack) -> None:
-        try:
-            stack.enter_context(held(self._folder / ".lock", LOCK_S))
-        except TimeoutError as error:
-            raise UsageError(f"another follower writes to {self._folder}; give another --out, or end it") from error
-        except OSError as error:
-            raise UsageError(f"{self._folder} cannot be written ({error.strerror}); give another --out") from error
 
     def _follow(self, stop: Event) -> None:
         pause_s = RECONNECT_S
