@@ -11,17 +11,14 @@ from threading import Event, Thread
 from typing import Final
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from fnrbc_device.camera.pictures import PICTURE_SUFFIXES, PictureReader, UnreadablePictureError
+from fnrbc_device.camera.video import NOMINAL_FPS, frames_of_video, look_into
 from fnrbc_device.errors import SourceError, UsageError
 from fnrbc_device.records import BadFrame, Frame, Image
 
 SMALLEST_SIDE_PX: Final = 64
 """Half a crop: a frame below that cannot show a cell."""
-NOMINAL_FPS: Final = 30.0
-"""A folder does not say how fast it was recorded; the cameras meant here deliver 30 frames/s."""
 DECODE_AHEAD: Final = 3
 """Frames decoded before they are asked for: enough to even out, and at 108 Mpx a frame still under 1.5 GB."""
 READ_TIMEOUT_S: Final = 60.0
@@ -235,56 +232,8 @@ def _open_image(path: Path, pixel_size_um: float | None) -> ReplaySource:
 
 
 def _open_video(path: Path, pixel_size_um: float | None) -> ReplaySource:
-    capture = _capture(path)
-    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    read, first = capture.read()
-    capture.release()
-    # Some files open as a video and hold none: the first frame is the proof.
-    if not read:
-        raise SourceError(_no_video(path))
-    fault = _size_fault(_as_rgb(first), path.name, None)
+    first, frames = look_into(path)
+    fault = _size_fault(first, path.name, None)
     if fault:
         raise SourceError(fault)
-    known = frames if frames > 0 else None
-    return ReplaySource(str(path), lambda: _frames_of_video(path, known), known, pixel_size_um)
-
-
-def _capture(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        capture.release()
-        raise SourceError(_no_video(path))
-    return capture
-
-
-def _no_video(path: Path) -> str:
-    return (
-        f"{path.name} is no picture ({', '.join(PICTURE_SUFFIXES)}) and no video that can be opened; "
-        "give a folder of frames, a video file, or one image"
-    )
-
-
-def _as_rgb(picture: NDArray[np.generic]) -> Image:
-    """From a video's frame (BGR) to an image, read-only."""
-    image: Image = cv2.cvtColor(picture.astype(np.uint8, copy=False), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-    image.setflags(write=False)
-    return image
-
-
-def _frames_of_video(path: Path, expected: int | None) -> Iterator[Delivery]:
-    """Frames of a video. One that ends before it should owes its reader a frame, and says so."""
-    capture = _capture(path)
-    fps = capture.get(cv2.CAP_PROP_FPS) or NOMINAL_FPS
-    index = 0
-    try:
-        while True:
-            read, picture = capture.read()
-            if not read:
-                break
-            yield Frame(index, index / fps, _as_rgb(picture), f"{path.name}#{index}")
-            index += 1
-    finally:
-        capture.release()
-    if expected is not None and index < expected - max(2, expected // 50):
-        detail = f"{path.name} breaks off after {index} of {expected} frames; copy it again"
-        yield BadFrame(index, index / fps, "unreadable", detail, f"{path.name}#{index}")
+    return ReplaySource(str(path), lambda: frames_of_video(path, frames), frames, pixel_size_um)

@@ -1,0 +1,86 @@
+"""Reads the frames of a video file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.errors import SourceError
+from fnrbc_device.records import BadFrame, Frame, Image
+
+NOMINAL_FPS: Final = 30.0
+"""Files that do not say how fast they were recorded: the cameras meant here deliver 30 frames/s."""
+
+
+class UnreadableVideoError(SourceError):
+    """A file that should be a video holds none that can be opened."""
+
+
+def look_into(path: Path) -> tuple[Image, int | None]:
+    """Give the first frame of a video, and how many there are where the file says so.
+
+    Raises
+    ------
+    UnreadableVideoError
+        It cannot be opened, or opens and gives no frame.
+    """
+    capture = _capture(path)
+    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    read, first = capture.read()
+    capture.release()
+    # Some files open as a video and hold none: the first frame is the proof.
+    if not read:
+        raise UnreadableVideoError(_no_video(path))
+    return _as_rgb(first), frames if frames > 0 else None
+
+
+def frames_of_video(path: Path, expected: int | None) -> Iterator[Frame | BadFrame]:
+    """Frames of a video. One that ends before it should owes its reader a frame, and says so.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected
+        How many frames it says to hold; None where it does not say.
+    """
+    capture = _capture(path)
+    fps = capture.get(cv2.CAP_PROP_FPS) or NOMINAL_FPS
+    index = 0
+    try:
+        while True:
+            read, picture = capture.read()
+            if not read:
+                break
+            yield Frame(index, index / fps, _as_rgb(picture), f"{path.name}#{index}")
+            index += 1
+    finally:
+        capture.release()
+    if expected is not None and index < expected - max(2, expected // 50):
+        detail = f"{path.name} breaks off after {index} of {expected} frames; copy it again"
+        yield BadFrame(index, index / fps, "unreadable", detail, f"{path.name}#{index}")
+
+
+def _capture(path: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        capture.release()
+        raise UnreadableVideoError(_no_video(path))
+    return capture
+
+
+def _no_video(path: Path) -> str:
+    return (
+        f"{path.name} is no picture that is read and no video that can be opened; "
+        "give a folder of frames, a video file, or one image"
+    )
+
+
+def _as_rgb(picture: NDArray[np.generic]) -> Image:
+    """From a video's frame (BGR) to an image, read-only."""
+    image: Image = cv2.cvtColor(picture.astype(np.uint8, copy=False), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    image.setflags(write=False)
+    return image
