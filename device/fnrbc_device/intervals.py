@@ -1,7 +1,7 @@
 """Exact confidence intervals for counts. The only place where one is computed."""
 
 from functools import lru_cache
-from math import ceil, exp, lgamma, log, log1p
+from math import ceil, exp, lgamma, log, log1p, sqrt
 from typing import Final
 
 from fnrbc_device.records import Interval
@@ -19,7 +19,7 @@ _MOST_STEPS: Final = 200
 _SETTLED: Final = 1e-14
 """A quantile is found when a step changes it by a smaller share of itself: the exactness is never limited by it."""
 
-_NORMAL_QUANTILE: Final = 1.959964
+NORMAL_QUANTILE: Final = 1.959964
 """Of 1 - (1 - CONFIDENCE) / 2."""
 
 _TINY: Final = 1e-300
@@ -90,6 +90,31 @@ def per_hundred(events: int, reference: int) -> Interval:
     return Interval(100 * events / reference, 100 * low / (1 - low), 100 * high / (1 - high))
 
 
+def student_t(degrees: int, confidence: float = CONFIDENCE) -> float:
+    """Half-width, in standard errors, of a two-sided interval by Student's t distribution.
+
+    Parameters
+    ----------
+    degrees
+        Of freedom, >= 1.
+    confidence
+        0..1, exclusive.
+
+    Notes
+    -----
+    ``T**2 / (degrees + T**2)`` has the beta distribution of (1/2, degrees/2).
+
+    Raises
+    ------
+    ValueError
+        There is no degree of freedom.
+    """
+    if degrees < 1:
+        raise ValueError(f"{degrees} degrees of freedom; at least 1 is needed")
+    rest = _beta_quantile(1 - confidence, degrees / 2, 0.5)
+    return sqrt(degrees * (1 - rest) / rest)
+
+
 @lru_cache(maxsize=16)
 def reference_to_go(events: int, reference: int, within: float = PLANNED_WITHIN) -> int | None:
     """How many more of the reference to count until the ratio's 95 % interval is no wider than +-``within`` of it.
@@ -120,7 +145,7 @@ def reference_to_go(events: int, reference: int, within: float = PLANNED_WITHIN)
     if _half_width(events, reference) <= within:
         return 0
     ratio = events / reference
-    needed = (1 + 1 / ratio) * (_NORMAL_QUANTILE / within) ** 2
+    needed = (1 + 1 / ratio) * (NORMAL_QUANTILE / within) ** 2
     for _ in range(_CORRECTIONS):
         needed *= (_half_width(ratio * needed, needed) / within) ** 2
     return max(1, ceil(needed - reference))
