@@ -244,6 +244,16 @@ def test_the_checkpoint_knows_what_it_saw_and_brings_only_crops_that_it_did_not(
     assert found.about["metrics"]["n"] == len(painted.part("heldout"))
 
 
+def test_the_figures_come_with_the_cells_behind_them_by_laboratory_and_class(painted, finished):
+    metrics = checkpoint.load(finished[0]).about["metrics"]
+    outcomes = {kind: sum(one[kind] for one in metrics["counts"]) for kind in ("right", "wrong", "undecided")}
+
+    assert sum(outcomes.values()) == metrics["n"]
+    assert outcomes["right"] == round(metrics["accuracy"]["value"] * metrics["n"])
+    assert outcomes["undecided"] == metrics["indeterminate"]
+    assert {one["class_name"] for one in metrics["counts"]} == set(painted.part("heldout").originals.tolist())
+
+
 def test_the_card_states_the_figures_and_the_limits_of_use(finished):
     card = checkpoint.load(finished[0]).card
     for needed in ("For research use only", "sensitivity", "95 %", "| leukocyte |", "blocks", "the tests"):

@@ -57,6 +57,10 @@ def finished(network: nn.Module, crops: CropSet, recipe: Recipe) -> tuple[Checkp
     probabilities = metrics.softmax(predict(network, heldout.crops), temperature)
     performance = metrics.measure(probabilities, heldout.labels, heldout.originals, CLASSES, TARGET, band)
     about = _about(crops, recipe, temperature, threshold, band, performance)
+    laboratories = np.array([str(name).split("/")[0] for name in heldout.groups])
+    about["metrics"]["counts"] = metrics.class_counts(
+        probabilities, heldout.labels, heldout.originals, laboratories, ROLES, TARGET, band
+    )
     kept = heldout.labels == TARGET, heldout.labels == DENOMINATOR
     false = tuple(
         metrics.false_positives_per_thousand(*of, threshold)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fnrbc_device.intervals import share
 from fnrbc_device.model.manifest import UNDECIDED, decide
-from fnrbc_device.records import INDETERMINATE, Interval
+from fnrbc_device.records import INDETERMINATE, Interval, Role
 
 Probabilities = NDArray[np.floating[Any]]
 
@@ -100,6 +100,44 @@ def measure(
         indeterminate=int(undecided.sum()),
         confusion=_confusion(decided, originals, classes),
     )
+
+
+def class_counts(
+    probabilities: Probabilities,
+    labels: NDArray[np.int64],
+    originals: Sequence[str] | NDArray[np.str_],
+    laboratories: Sequence[str] | NDArray[np.str_],
+    roles: Sequence[Role],
+    target: int,
+    band: tuple[float, float],
+) -> list[dict[str, Any]]:
+    """Count decisions by laboratory and class, as a manifest's ``metrics.counts`` states them.
+
+    Parameters
+    ----------
+    probabilities, labels, originals, target, band
+        As for ``measure``.
+    laboratories
+        (N,) where each crop's cell was stained and photographed.
+    roles
+        Of the columns.
+    """
+    undecided = decide(probabilities, target, band) == UNDECIDED
+    right = rightly_decided(probabilities, labels, target, band)
+    keys = [(str(lab), str(name), int(label)) for lab, name, label in zip(laboratories, originals, labels, strict=True)]
+    outcomes = Counter(zip(keys, right.tolist(), undecided.tolist(), strict=True))
+    return [
+        {
+            "laboratory": laboratory,
+            "class_name": name,
+            "role": roles[label],
+            "right": outcomes[key, True, False],
+            "wrong": outcomes[key, False, False],
+            "undecided": outcomes[key, False, True],
+        }
+        for key in sorted(set(keys))
+        for laboratory, name, label in (key,)
+    ]
 
 
 def rightly_decided(

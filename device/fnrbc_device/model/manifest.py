@@ -1,7 +1,7 @@
 """The description of a model bundle: what the network takes, what it gives, what it was measured to do.
 
 Strict on purpose. A network fed in another way than it was trained still gives probabilities, only wrong
-ones; so no field has a default, and none may be unknown.
+ones; so no field that says how to use it has a default, and none may be unknown.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ UNDECIDED: Final = -1
 """Stands for *indeterminate* among columns."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -53,6 +54,22 @@ class Figure(_Part):
     high: Share
 
 
+class ClassCounts(_Part):
+    """What became of the cells of one class of one laboratory, none of which the network was trained or tuned on."""
+
+    laboratory: Text
+    """Where they were stained and photographed."""
+    class_name: Text
+    """As the laboratory's data name it, such as ``lymphocyte``."""
+    role: Role
+    """What the class truly is: the target, the denominator or neither."""
+    right: Count
+    """Rightly told to be the target, or not to be it."""
+    wrong: Count
+    undecided: Count
+    """Left *indeterminate*."""
+
+
 class Metrics(_Part):
     """What the network was measured to do, with *indeterminate* counted as wrong."""
 
@@ -65,6 +82,20 @@ class Metrics(_Part):
     indeterminate: Annotated[int, Field(ge=0)]
     measured_on: Text
     """Which cells, and how they were kept apart from the training."""
+    counts: Annotated[tuple[ClassCounts, ...], Field(min_length=1)] | None = None
+    """By laboratory and class. None in bundles of fnrbc 0.1, which state rates alone; it is not written there."""
+
+    @model_validator(mode="after")
+    def _countable(self) -> "Metrics":
+        if self.counts is None:
+            return self
+        named = [(entry.laboratory, entry.class_name) for entry in self.counts]
+        if len(set(named)) != len(named):
+            raise ValueError("a class of a laboratory is counted twice; each needs one entry")
+        kinds = {entry.role for entry in self.counts if entry.right + entry.wrong + entry.undecided}
+        if not kinds >= {"target", "denominator"}:
+            raise ValueError(f"cells of {sorted(kinds)} were counted; the target and the denominator are needed")
+        return self
 
 
 class Parity(_Part):
@@ -140,8 +171,9 @@ class Manifest(_Part):
         return next(i for i, entry in enumerate(self.classes) if entry.role == "target")
 
     def canonical(self) -> bytes:
-        """Write this manifest in the one way there is: JSON, indented, fields in the order above."""
-        return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+        """Write this manifest in the one way there is: JSON, indented, fields in the order above, none for None."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
 
     def identify(self) -> str:
         """Hash the manifest without its id; it holds the hashes of the files, so this covers all."""
