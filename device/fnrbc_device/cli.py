@@ -18,7 +18,7 @@ from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 
-class Look(Enum):
+class StainLook(Enum):
     """Stains of the simulated slide."""
 
     giemsa = "giemsa"
@@ -89,7 +89,7 @@ def demo(
     seconds: Annotated[float | None, typer.Option(min=1, help="End by itself after this time.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 for any free one.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated slide and hand.")] = 0,
-    look: Annotated[Look, typer.Option(help="Stain of the simulated slide.")] = Look.giemsa,
+    look: Annotated[StainLook, typer.Option(help="Stain of the simulated slide.")] = StainLook.giemsa,
     fps: Annotated[float, typer.Option(min=1, max=120, help="Frames a second.")] = 30.0,
 ) -> None:
     """Watch it count: a simulated microscope, a broker and the page, nothing to install or set."""
@@ -187,7 +187,7 @@ def simulate(
     cells: Annotated[int, typer.Option(min=1, help="Nucleated cells on the slide, or single-cell crops.")] = 500,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     pan: Annotated[bool, typer.Option("--pan", help="Frames of a pan with truth, instead of single cells.")] = False,
-    look: Annotated[Look, typer.Option(help="Of a pan: the stain.")] = Look.giemsa,
+    look: Annotated[StainLook, typer.Option(help="Of a pan: the stain.")] = StainLook.giemsa,
     frames: Annotated[int | None, typer.Option(min=1, help="Of a pan: how many. [default: the whole slide]")] = None,
 ) -> None:
     """Write simulated pictures with exact truth: single cells to train on, or a pan to count."""

@@ -33,11 +33,11 @@ HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251
 Pin = Annotated[int, Field(ge=1, le=40)]
 
 
-class _Part(BaseModel):
+class _ConfigPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CameraSettings(_Part):
+class CameraSettings(_ConfigPart):
     """Where frames come from."""
 
     kind: Literal["simulated", "replay", "uvc", "gstreamer", "aravis"] = "simulated"
@@ -62,7 +62,7 @@ class CameraSettings(_Part):
     """Of the simulated slide and hand."""
 
 
-class ObjectiveSettings(_Part):
+class ObjectiveSettings(_ConfigPart):
     """An objective that a session may be counted with."""
 
     name: Annotated[str, Field(pattern=r"^[\w .,/x+-]{1,40}$")]
@@ -71,14 +71,14 @@ class ObjectiveSettings(_Part):
     """Size that a camera pixel has on the slide with it."""
 
 
-class SessionSettings(_Part):
+class SessionSettings(_ConfigPart):
     """How sessions begin."""
 
     start: Literal["at_once", "by_hand"] = "at_once"
     """Whether the first begins with the daemon; the others when somebody starts them."""
 
 
-class InferenceSettings(_Part):
+class InferenceSettings(_ConfigPart):
     """What runs the network."""
 
     runtime: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
@@ -89,7 +89,7 @@ class InferenceSettings(_Part):
     """For building an engine; on an Orin it takes minutes."""
 
 
-class RecordPart(_Part):
+class RecordPart(_ConfigPart):
     """What the record may take of the disk, and how long it is kept."""
 
     least_free_mb: Annotated[int, Field(ge=50, le=1_000_000)] = 200
@@ -104,7 +104,7 @@ class RecordPart(_Part):
         return RecordSettings(self.least_free_mb, self.keep_days, self.keep_mb)
 
 
-class PanelSettings(_Part):
+class PanelSettings(_ConfigPart):
     """Footswitch, lamp and buzzer on pins of the 40-pin header, by their number there."""
 
     pins: Literal["none", "jetson", "mock"] = "none"
@@ -119,7 +119,7 @@ class PanelSettings(_Part):
     """Whether an fNRBC sounds the buzzer."""
 
 
-class WebSettings(_Part):
+class WebSettings(_ConfigPart):
     """The page at the microscope."""
 
     enabled: bool = True
@@ -157,7 +157,7 @@ class WebSettings(_Part):
         return AccessSettings(state_dir, self.login, self.names, self.cert_file, self.key_file)
 
 
-class Config(_Part):
+class Config(_ConfigPart):
     """The whole file."""
 
     state_dir: Path = Path("/var/lib/fnrbc")

@@ -150,8 +150,8 @@ def journal_bytes(journal: Path) -> int:
 
 def audit(journal: Path) -> list[dict[str, object]]:
     with closing(Outbox(journal)) as outbox:
-        letters = [*outbox.pending(0, 10_000), *outbox.again(1, 10_000, 10_000)]
-    return [json.loads(one.payload) for one in letters if one.topic == "log/audit"]
+        messages = [*outbox.pending(0, 10_000), *outbox.again(1, 10_000, 10_000)]
+    return [json.loads(one.payload) for one in messages if one.topic == "log/audit"]
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ def _judged(scene: Scene, options: argparse.Namespace) -> dict[str, Any]:
     laid = placed(recording, scene)
     cells = matched(recording, scene, laid)
     if options.pictures:
-        name = "".join(letter if letter.isalnum() else "-" for letter in scene.name)
+        name = "".join(message if message.isalnum() else "-" for message in scene.name)
         sheet(scene, scene.cells_rc[cells.missed], cells.places_rc, OUT / f"{name}-missed.png")
         sheet(scene, cells.places_rc[cells.doubles[:, 0]], cells.places_rc, OUT / f"{name}-close.png")
     close = [

@@ -29,11 +29,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import SystemClock, iso_utc
-from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.mqtt.state_reporter import Voice
-from fnrbc_device.records import CountEvent, Frame, Pose, Step, Tally, Verdict
+from fnrbc_device.mqtt.state_reporter import StateReporter
+from fnrbc_device.records import CountEvent, Frame, Pose, SessionMeta, Step, Tally, Verdict
 from mosquitto import Mosquitto
 
 RATE_HZ = 2.0
@@ -53,9 +53,9 @@ class FleetDevice:
         self._publisher = Publisher(folder / f"{name}.sqlite", MqttSettings(port=port, device=name))
         now, clock = datetime.now(timezone.utc), SystemClock()
         self._journal.begin("s1", now, SessionMeta("fleet", "none", "simulated", 0.1))
-        self._voice = Voice(self._publisher, name, "none", "simulated", clock)
-        self._voice.introduce(self._journal.epoch, self._journal.last_seq)
-        self._voice.begin("s1", now, self._journal.last_seq)
+        self._reporter = StateReporter(self._publisher, name, "none", "simulated", clock)
+        self._reporter.introduce(self._journal.epoch, self._journal.last_seq)
+        self._reporter.begin("s1", now, self._journal.last_seq)
         self._publisher.start()
         self._cells = 0
 
@@ -67,8 +67,8 @@ class FleetDevice:
         frame = Frame(self._cells, self._cells / RATE_HZ, EMPTY)
         step = Step(frame, Pose(1, 0, 0), None, [], [event], tally, 0.0, 1.0, {})
         seq = self._journal.record(step)
-        self._voice.tell(tally, seq)
-        self._voice.tell_health(HEALTH, seq)
+        self._reporter.tell(tally, seq)
+        self._reporter.tell_health(HEALTH, seq)
 
     def close(self) -> None:
         self._publisher.stop(5)

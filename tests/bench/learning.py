@@ -23,8 +23,8 @@ import numpy as np
 
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
-from fnrbc_device.sessions.decisions import Reviewing
-from fnrbc_device.sessions.sign_off import Signing
+from fnrbc_device.sessions.decisions import Decisions
+from fnrbc_device.sessions.sign_off import SignOff
 from fnrbc_training.description import DESCRIPTION, describe
 from fnrbc_training.labelled import Labelled, in_class_folders
 from scenes import CELLS, COMPOSED_UM, COMPOSER, DIRT, OUT, PROJECT
@@ -107,10 +107,10 @@ def reviewed(journal: Path, session: str, slide: Path) -> tuple[int, int]:
     roles = {cell: role for cell, _, _, role in rows}
     truth = named(slide, [row[:3] for row in rows])
     part = {"fnrbc": "target", "leukocyte": "denominator", "other": "ignored"}
-    with Reviewing(journal, "scope", SystemClock()) as reviewing:
+    with Decisions(journal, "scope", SystemClock()) as reviewing:
         for cell, name in truth.items():
             reviewing.decide(session, cell, "reclassified", READER, class_name=name)
-    with Signing(journal, "scope", SystemClock()) as signing:
+    with SignOff(journal, "scope", SystemClock()) as signing:
         signing.sign(session, READER)
     return len(truth), sum(roles[cell] != part[name] for cell, name in truth.items())
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fnrbc_device.commands.bench import floor_ms
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.records import Image
-from fnrbc_device.vision.frame_quality import Gate
+from fnrbc_device.vision.frame_quality import FrameQuality
 from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.segmentation import Segmenter
 from seeing_pictures import Result, Wanted, spread
@@ -196,7 +196,7 @@ def look_at(name: str) -> dict[str, Any]:
 
 def _gate_and_segment(image: Image) -> int:
     reduced = reduce(image, PIXEL_UM)
-    Gate().judge(reduced)
+    FrameQuality().judge(reduced)
     return len(Segmenter(PIXEL_UM).segment_reduced(reduced).detections)
 
 

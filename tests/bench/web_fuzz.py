@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.records import SessionMeta
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.authentication import Access
+from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.access.passwords import hash_password
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.app import application
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Viewers
@@ -68,20 +68,20 @@ def attacked(folder: Path, number: int, seed: int) -> dict:
     with closing(Journal.open(journal)) as record:
         record.begin("s-1", datetime.now(timezone.utc), SessionMeta("0", "b", "simulation", 0.1))
     live = LiveView()
-    instrument = Instrument(live, journal_path=journal)
+    context = WebContext(live, journal_path=journal)
     pki = folder / "pki"
     settings = AccessSettings(folder, "always", (), pki / "page-127.0.0.1.crt", pki / "page-127.0.0.1.key")
-    server = WebServer(live, instrument=instrument, access=Access(settings, journal))
+    server = WebServer(live, context=context, access=Authentication(settings, journal))
     server.start()
     try:
-        return measured(server, pki / "ca.crt", instrument, number, seed)
+        return measured(server, pki / "ca.crt", context, number, seed)
     finally:
         server.stop()
 
 
-def measured(server: WebServer, ca: Path, instrument: Instrument, number: int, seed: int) -> dict:
+def measured(server: WebServer, ca: Path, context: WebContext, number: int, seed: int) -> dict:
     """Half of the requests warm up; what memory grows by is that of the other half."""
-    pages = application(instrument, Viewers(instrument.live), Access())
+    pages = application(context, Viewers(context.live), Authentication())
     paths = tuple(sorted({route.path for route in pages._app.routes} - {"/logout"}))
     secrets = (STRANGER.encode(), str(ca.parents[1]).encode(), b"Traceback", b'File "', b"scrypt", b"site-packages")
     with Visit(server.url, ca) as visit:

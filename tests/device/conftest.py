@@ -15,10 +15,10 @@ import pytest
 
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.atomic_file import held
-from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.records import BadFrame, CountEvent, Frame, Pose, Step, Tally, Verdict
+from fnrbc_device.records import BadFrame, CountEvent, Frame, Pose, SessionMeta, Step, Tally, Verdict
 
 SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
 FAKE = "arv-fake-gv-camera-0.8"

@@ -18,14 +18,14 @@ from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.schema import open_database
 from fnrbc_device.web.access import login_sessions as sessions_module
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.authentication import WAITING_LOGINS, Access
-from fnrbc_device.web.access.browser_cookie import NAME_S, Browsers, signing_key
-from fnrbc_device.web.access.login_sessions import ABSOLUTE_S, IDLE_S, Sessions
+from fnrbc_device.web.access.authentication import WAITING_LOGINS, Authentication
+from fnrbc_device.web.access.browser_cookie import NAME_S, BrowserCookies, signing_key
+from fnrbc_device.web.access.login_sessions import ABSOLUTE_S, IDLE_S, LoginSessions
 from fnrbc_device.web.access.pages import local_path
 from fnrbc_device.web.access.passwords import NO_ACCOUNT, hash_password, is_right
 from fnrbc_device.web.access.rate_limits import MAX_KEYS, LoginLimit, RequestLimit, is_loopback, place_of
 from fnrbc_device.web.access.settings import AccessSettings
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 from visiting import PASSWORD, Visit, cheaply_hashed
@@ -108,7 +108,7 @@ def test_accounts_are_read_by_their_owner_only_and_changed_while_others_look(sta
 def test_a_damaged_file_lets_nobody_in_and_says_so(
     state: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    access = Access(AccessSettings(state))
+    access = Authentication(AccessSettings(state))
     (state / FILE_NAME).write_bytes(content)
     assert access.find_account("ada") is None
     assert access.find_account("ada") is None
@@ -124,9 +124,9 @@ def test_a_change_that_fails_half_way_changes_nothing(state: Path) -> None:
     assert len(accounts.all()) == 4
 
 
-def make_sessions(clock: SteppedClock) -> tuple[Sessions, dict[str, Account]]:
+def make_sessions(clock: SteppedClock) -> tuple[LoginSessions, dict[str, Account]]:
     accounts = {name: Account(name, "reviewer", KEPT) for name in ("rita", "otto")}
-    return Sessions(clock.monotonic_s, accounts.get), accounts
+    return LoginSessions(clock.monotonic_s, accounts.get), accounts
 
 
 def test_a_session_ends_after_half_an_hour_without_use(clock: SteppedClock) -> None:
@@ -261,11 +261,11 @@ def test_addresses_that_one_machine_can_have_are_one_place(address: str, place: 
 
 
 def test_a_name_is_kept_by_the_browser_and_cannot_be_forged(clock: SteppedClock) -> None:
-    browsers = Browsers(b"k" * 32, lambda: clock.s)
+    browsers = BrowserCookies(b"k" * 32, lambda: clock.s)
     known = browsers.named(browsers.new(), "Änne O'Neill; <b>")
     cookie = browsers.write(known)
     assert browsers.read(cookie) == known
-    assert browsers.read(Browsers(b"x" * 32, lambda: clock.s).write(known)) is None
+    assert browsers.read(BrowserCookies(b"x" * 32, lambda: clock.s).write(known)) is None
     for broken in ("", "...", cookie[:-1], cookie.replace(".", ".9", 1), "é" + cookie):
         assert browsers.read(broken) is None
     clock.s += NAME_S
@@ -288,16 +288,16 @@ def test_a_login_leads_on_to_our_own_pages_only(path: str) -> None:
 
 def test_a_login_is_wanted_where_there_are_no_accounts_and_refused_with_the_cure(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fnrbc user add"):
-        WebServer(LiveView(), access=Access(AccessSettings(tmp_path, "always")))
+        WebServer(LiveView(), access=Authentication(AccessSettings(tmp_path, "always")))
 
 
 @pytest.fixture
 def web(state: Path, clock: SteppedClock):
     """A page on loopback that wants a login of everybody."""
     journal = state / "journal.sqlite"
-    access = Access(AccessSettings(state, "always"), journal, "fnrbc", clock)
+    access = Authentication(AccessSettings(state, "always"), journal, "fnrbc", clock)
     live = LiveView()
-    server = WebServer(live, instrument=Instrument(live, journal_path=journal), access=access)
+    server = WebServer(live, context=WebContext(live, journal_path=journal), access=access)
     server.start()
     yield server
     server.stop()
@@ -385,8 +385,8 @@ def open_web(tmp_path: Path, clock: SteppedClock):
     """A page on loopback as it comes: no login."""
     journal = tmp_path / "journal.sqlite"
     live = LiveView()
-    access = Access(AccessSettings(tmp_path), journal, "fnrbc", clock)
-    server = WebServer(live, instrument=Instrument(live, journal_path=journal), access=access)
+    access = Authentication(AccessSettings(tmp_path), journal, "fnrbc", clock)
+    server = WebServer(live, context=WebContext(live, journal_path=journal), access=access)
     server.start()
     yield server
     server.stop()
@@ -414,12 +414,12 @@ def test_who_sits_at_the_microscope_can_say_a_name(open_web: WebServer, tmp_path
 
 def test_a_page_that_stays_open_over_a_restart_still_gives_orders(tmp_path: Path) -> None:
     live = LiveView()
-    first = WebServer(live, access=Access(AccessSettings(tmp_path)))
+    first = WebServer(live, access=Authentication(AccessSettings(tmp_path)))
     first.start()
     with Visit(first.url) as visit:
         visit.read("/name")
         first.stop()
-        second = WebServer(live, port=first.port, access=Access(AccessSettings(tmp_path)))
+        second = WebServer(live, port=first.port, access=Authentication(AccessSettings(tmp_path)))
         second.start()
         assert visit.give("/name", name="anna").status_code == 303
         second.stop()
@@ -494,7 +494,7 @@ def test_the_command_keeps_away_from_another_users_accounts(tmp_path: Path) -> N
 
 
 def test_logins_at_once_are_tried_one_by_one_and_few_wait(state: Path, clock: SteppedClock) -> None:
-    access = Access(AccessSettings(state, "always"), None, "fnrbc", clock)
+    access = Authentication(AccessSettings(state, "always"), None, "fnrbc", clock)
     found: list[object] = []
     threads = [
         threading.Thread(target=lambda: found.append(access.log_in("ada", PASSWORD, "127.0.0.1"))) for _ in range(12)

@@ -21,7 +21,7 @@ from fnrbc_device.config import load_config
 from fnrbc_device.errors import CommandError, ConfigError, JournalError, ReviewError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import prove
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import RecordedFrame
 from fnrbc_device.journal.read_only import reading
@@ -31,8 +31,8 @@ from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.recorded_map import Shape, maps
 from fnrbc_device.reporting.session_export import COLUMNS, export, without_names
 from fnrbc_device.sessions.archive import Search, find, happenings, read
-from fnrbc_device.sessions.decisions import Reviewing
-from fnrbc_device.sessions.sign_off import Signing
+from fnrbc_device.sessions.decisions import Decisions
+from fnrbc_device.sessions.sign_off import SignOff
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.plan import Typed, read_plan
 
@@ -92,12 +92,12 @@ def exported(path: Path, form: str, session: str = "s1", *, named: bool = True) 
 
 
 def signed(path: Path, session: str = "s1", who: str = "carla") -> int:
-    with Signing(path, "fnrbc", SystemClock()) as signing:
+    with SignOff(path, "fnrbc", SystemClock()) as signing:
         return signing.sign(session, who)
 
 
 def decided(path: Path, cell: int, decision: str, session: str = "s1") -> None:
-    with Reviewing(path, "fnrbc", SystemClock()) as reviewing:
+    with Decisions(path, "fnrbc", SystemClock()) as reviewing:
         reviewing.decide(session, cell, decision, "dora")
 
 
@@ -235,9 +235,9 @@ def test_all_that_happened_is_told_in_order(record: Path) -> None:
     with Journal.open(record) as journal:
         journal.resume("s3", {"after_frame": 2})
         journal.note("gap", {"reason": "camera_lost", "seconds": 2.5, "reopened": True}, 2)
-    with closing(Registrar(record, "fnrbc", SystemClock())) as registrar:
-        registrar.audit("anna", "mark", "", "look here")
-        registrar.audit("vera", "login", "", "from elsewhere")  # on record, and not about the session
+    with closing(CommandLog(record, "fnrbc", SystemClock())) as command_log:
+        command_log.audit("anna", "mark", "", "look here")
+        command_log.audit("vera", "login", "", "from elsewhere")  # on record, and not about the session
     with reading(record) as connection:
         kinds = [one.kind for one in happenings(connection, "s3")]
         command = happenings(connection, "s3")[-1]

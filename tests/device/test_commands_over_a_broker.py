@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from fnrbc_device.journal.outbox import Outbox, Settlement
+from fnrbc_device.journal.outbox import Acknowledgement, Outbox
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionControl
@@ -152,18 +152,18 @@ def test_what_was_refused_goes_out_once_the_access_list_is_mended(
 def test_what_is_old_is_let_go_and_what_waits_never_is(journal, outbox, make_step):
     journal.record(make_step(0, [1, 2, 3, 4, 5]))
     long_ago = NOW - timedelta(days=90)
-    outbox.settle([Settlement(1, "acked", ""), Settlement(2, "acked", "")], long_ago)
-    outbox.settle([Settlement(3, "refused", "Not authorized")], long_ago)
-    outbox.settle([Settlement(4, "acked", "")], NOW)
+    outbox.acknowledge([Acknowledgement(1, "acked", ""), Acknowledgement(2, "acked", "")], long_ago)
+    outbox.acknowledge([Acknowledgement(3, "refused", "Not authorized")], long_ago)
+    outbox.acknowledge([Acknowledgement(4, "acked", "")], NOW)
     assert outbox.prune(NOW - timedelta(days=30), 10**9) == 2
     assert outbox.oldest_seq() == 3
-    assert [letter.seq for letter in outbox.pending(0, 10)] == [5, 6]
+    assert [message.seq for message in outbox.pending(0, 10)] == [5, 6]
     assert outbox.count_refused() == 1
 
 
 def test_above_its_size_the_oldest_go_first_and_what_waits_stays(journal, outbox, make_step):
     journal.record(make_step(0, list(range(1, 2001))))
-    outbox.settle([Settlement(seq, "acked", "") for seq in range(1, 1801)], NOW)
+    outbox.acknowledge([Acknowledgement(seq, "acked", "") for seq in range(1, 1801)], NOW)
     limit = outbox.size_bytes() // 2
     outbox.prune(NOW - timedelta(days=30), limit)
     assert outbox.size_bytes() <= limit

@@ -62,8 +62,8 @@ def test_a_session_that_went_on_after_a_crash_is_copied_as_the_journal_has_it(de
         journal.end(NOON, journal.tally("s1"), complete=True)
         epoch = journal.epoch
     outbox = Outbox(path)
-    for letter in outbox.pending(0, 100):
-        device.hear(letter.topic, letter.payload.encode())
+    for message in outbox.pending(0, 100):
+        device.hear(message.topic, message.payload.encode())
     outbox.close()
 
     copy = rows(tmp_path, epoch)

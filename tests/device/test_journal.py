@@ -16,9 +16,9 @@ import pytest
 
 from fnrbc_device.contract.payloads import CellRecord, SessionRecord
 from fnrbc_device.errors import ConfigError, JournalError
-from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.schema import SCHEMA_VERSION
-from fnrbc_device.records import CountEvent, Join, Pose, Tally, Verdict
+from fnrbc_device.records import CountEvent, Join, Pose, SessionMeta, Tally, Verdict
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 META = SessionMeta(software="0.1.0", bundle="b" * 64, source="simulation 1", pixel_size_um=0.125)
@@ -244,7 +244,8 @@ CHILD = """
 import resource, runpy, sys
 from datetime import datetime, timezone
 from pathlib import Path
-from fnrbc_device.counting.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.records import SessionMeta
 from fnrbc_device.errors import JournalError
 step = runpy.run_path(sys.argv[1])["step"]
 journal = Journal.open(Path(sys.argv[2]))
@@ -307,7 +308,7 @@ def test_a_full_disk_is_said_as_such_and_leaves_the_record_whole(path):
 READER = """
 import os, sys
 from pathlib import Path
-from fnrbc_device.counting.journal import Journal
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.errors import JournalError
 if os.geteuid() == 0:
     os.setgid(65534)

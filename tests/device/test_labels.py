@@ -18,7 +18,7 @@ from fnrbc_device.learning.dataset import gather, write
 from fnrbc_device.learning.reclassifying import in_words, reclassify
 from fnrbc_device.model.bundle import digest_of, load_bundle
 from fnrbc_device.records import SessionMeta
-from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.labels import KeptCell, of_sessions
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
@@ -51,7 +51,7 @@ def decide(path):
     """Writes decisions: session, cell, decision, class, reader."""
 
     def write_down(*decisions):
-        with Reviewing(path, "scope", SystemClock()) as reviewing:
+        with Decisions(path, "scope", SystemClock()) as reviewing:
             for session, cell, decision, class_name, reader in decisions:
                 who = "anna" if reader == 1 else "bert"
                 reviewing.decide(session, cell, decision, who, class_name=class_name, reader=reader)
@@ -86,7 +86,7 @@ def test_a_cell_is_positive_only_if_all_who_read_it_say_so(sessions, decide):
 
 def test_a_decision_that_was_taken_back_teaches_nothing(sessions, decide):
     journal = sessions(1)
-    with Reviewing(journal, "scope", SystemClock()) as reviewing:
+    with Decisions(journal, "scope", SystemClock()) as reviewing:
         seq = reviewing.decide("s1", 4, "confirmed", "anna")
         assert labels(journal)[4] == "target"
         reviewing.undo("s1", seq, "anna")

@@ -20,15 +20,15 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.learning import drift_cache as standing
 from fnrbc_device.learning.comparison import FILE_NAME, SHOWN, Comparison, compared, keep, kept
-from fnrbc_device.learning.drift_cache import DriftReports
+from fnrbc_device.learning.drift_cache import DriftCache
 from fnrbc_device.learning.reclassifying import Reclassified
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.records import SessionMeta
-from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.labels import of_sessions
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
-from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, Visitor
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, User
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.learn import routes
 from fnrbc_device.web.snapshot import LiveView
 
@@ -42,10 +42,10 @@ class As:
     """Stands in for the guard: says who asks."""
 
     app: Any
-    visitor: Visitor
+    user: User
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["fnrbc.visitor"] = self.visitor
+        scope["fnrbc.user"] = self.user
         await self.app(scope, receive, send)
 
 
@@ -89,15 +89,15 @@ def record(path: Path, make_step: Callable[..., Any]) -> Path:
 
 @pytest.fixture
 def ask(record: Path, bundle: Bundle) -> Callable[..., Any]:
-    def asked(address: str = "/learn", visitor: Visitor = AT_THE_MICROSCOPE, **fields: Any) -> Any:
-        instrument = Instrument(LiveView(), **{"journal_path": record, "bundle": lambda: bundle, **fields})
-        return asyncio.run(answer(As(Starlette(routes=routes(instrument)), visitor), address))
+    def asked(address: str = "/learn", user: User = AT_THE_MICROSCOPE, **fields: Any) -> Any:
+        context = WebContext(LiveView(), **{"journal_path": record, "bundle": lambda: bundle, **fields})
+        return asyncio.run(answer(As(Starlette(routes=routes(context)), user), address))
 
     return asked
 
 
 def decide(path: Path, *cells: int) -> None:
-    with Reviewing(path, "bench", SystemClock()) as reviewing:
+    with Decisions(path, "bench", SystemClock()) as reviewing:
         for cell in cells:
             reviewing.decide("s1", cell, "reclassified", "anna", class_name="leukocyte")
 
@@ -139,7 +139,7 @@ def test_every_step_to_the_next_network_is_a_command_with_this_devices_configura
 
 
 def test_a_drift_is_worked_out_once_until_something_of_the_session_changes(record: Path, bundle: Bundle) -> None:
-    reports = DriftReports(record, lambda: bundle)
+    reports = DriftCache(record, lambda: bundle)
     first = reports.of("s1")
     reports.of("s2")
     assert reports.of("s1") is first
@@ -221,7 +221,7 @@ def test_a_session_that_is_none_is_not_found(ask: Any, session: str) -> None:
 
 @pytest.mark.parametrize(("role", "status"), [("viewer", 403), ("operator", 403), ("reviewer", 200), ("admin", 200)])
 def test_only_reviewers_and_admins_see_it(ask: Any, role: Any, status: int) -> None:
-    answer = ask(visitor=Visitor("kim", role, logged_in=True))
+    answer = ask(user=User("kim", role, logged_in=True))
     assert answer.status_code == status
     assert ('href="/learn" aria-current="page"' in answer.text) == (status == 200)
 

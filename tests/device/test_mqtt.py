@@ -215,9 +215,10 @@ CHILD = """
 import runpy, sys, time
 from datetime import datetime, timezone
 from pathlib import Path
-from fnrbc_device.counting.journal import Journal, SessionMeta
-from fnrbc_device.publishing.mqtt import Publisher
-from fnrbc_device.publishing.settings import MqttSettings
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.records import SessionMeta
+from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.settings import MqttSettings
 step = runpy.run_path(sys.argv[1])["step"]
 path, port, session = Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 journal = Journal.open(path)

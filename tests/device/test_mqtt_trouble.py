@@ -157,7 +157,7 @@ def test_without_its_package_the_embedded_broker_says_what_to_install(monkeypatc
 
 PARENT = """
 import sys, time
-from fnrbc_device.publishing.broker import EmbeddedBroker
+from fnrbc_device.mqtt.embedded_broker import EmbeddedBroker
 broker = EmbeddedBroker()
 broker.start()
 print(broker.port, flush=True)
@@ -187,16 +187,16 @@ def listens(port):
 
 
 def test_a_defect_in_the_publishing_thread_costs_a_second_and_no_record(mosquitto, journal, publish, monkeypatch):
-    from fnrbc_device.mqtt.publisher_store import Office
+    from fnrbc_device.mqtt.publisher_store import PublisherStore
 
-    failures, whole = iter([RuntimeError("a defect"), ValueError("another")]), Office.keep_house
+    failures, whole = iter([RuntimeError("a defect"), ValueError("another")]), PublisherStore.keep_house
 
     def keep_house(self, reported):
         for failure in failures:
             raise failure
         whole(self, reported)
 
-    monkeypatch.setattr(Office, "keep_house", keep_house)
+    monkeypatch.setattr(PublisherStore, "keep_house", keep_house)
     publisher = publish(mosquitto.port)
     assert publisher.flush(15.0)
     assert publisher.status.acked == 1

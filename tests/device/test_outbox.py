@@ -8,9 +8,9 @@ import pytest
 from fnrbc_device.contract.payloads import SessionNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import SESSION, STATES, STATUS, TALLY
 from fnrbc_device.errors import PublishError
-from fnrbc_device.journal.outbox import Outbox, Settlement
+from fnrbc_device.journal.outbox import Acknowledgement, Outbox
 from fnrbc_device.mqtt.publisher import Publisher
-from fnrbc_device.mqtt.retained_states import StateBoard
+from fnrbc_device.mqtt.retained_states import RetainedStates
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Tally
 
@@ -36,35 +36,35 @@ def session(state: str) -> SessionNow:
 
 def test_letters_come_in_the_order_of_their_numbers(journal, outbox, make_step):
     journal.record(make_step(0, [1, 2, 3]))
-    assert [letter.seq for letter in outbox.pending(0, 100)] == [1, 2, 3, 4]
-    assert [letter.seq for letter in outbox.pending(2, 1)] == [3]
-    assert [letter.topic for letter in outbox.pending(0, 2)] == ["log/session", "log/cell"]
+    assert [message.seq for message in outbox.pending(0, 100)] == [1, 2, 3, 4]
+    assert [message.seq for message in outbox.pending(2, 1)] == [3]
+    assert [message.topic for message in outbox.pending(0, 2)] == ["log/session", "log/cell"]
 
 
 def test_what_is_settled_is_not_sent_again(journal, outbox, make_step):
     journal.record(make_step(0, [1, 2, 3]))
-    outbox.settle([Settlement(1, "acked", ""), Settlement(3, "refused", "Not authorized")], NOON)
-    assert [letter.seq for letter in outbox.pending(0, 100)] == [2, 4]
+    outbox.acknowledge([Acknowledgement(1, "acked", ""), Acknowledgement(3, "refused", "Not authorized")], NOON)
+    assert [message.seq for message in outbox.pending(0, 100)] == [2, 4]
     assert outbox.backlog() == 2
-    assert outbox.refused() == [Settlement(3, "refused", "Not authorized")]
+    assert outbox.refused() == [Acknowledgement(3, "refused", "Not authorized")]
 
 
 def test_a_refused_letter_stays_refused_whatever_comes_later(journal, outbox):
-    outbox.settle([Settlement(1, "refused", "Not authorized")], NOON)
-    outbox.settle([Settlement(1, "acked", "")], NOON)
-    assert outbox.refused() == [Settlement(1, "refused", "Not authorized")]
+    outbox.acknowledge([Acknowledgement(1, "refused", "Not authorized")], NOON)
+    outbox.acknowledge([Acknowledgement(1, "acked", "")], NOON)
+    assert outbox.refused() == [Acknowledgement(1, "refused", "Not authorized")]
 
 
 def test_both_sides_write_at_the_same_time(journal, outbox, make_step):
     for index in range(100):
         journal.record(make_step(index, [index + 1]))
-        outbox.settle([Settlement(index + 1, "acked", "")], NOON)
+        outbox.acknowledge([Acknowledgement(index + 1, "acked", "")], NOON)
     assert outbox.backlog() == 1
     assert journal.last_seq == 101
 
 
 def test_a_state_is_sent_newest_only_and_not_more_often_than_its_topic_allows():
-    board = StateBoard()
+    board = RetainedStates()
     for fnrbc in range(10):
         board.put(TALLY, tally(fnrbc))
     (first,) = board.due(100.0, urgent=False)
@@ -81,7 +81,7 @@ def test_a_state_is_sent_newest_only_and_not_more_often_than_its_topic_allows():
 
 
 def test_a_tally_of_a_running_session_is_repeated_as_a_heartbeat_and_no_other():
-    board = StateBoard()
+    board = RetainedStates()
     board.put(TALLY, tally(1))
     board.put(SESSION, session("running"))
     for due in board.due(0.0, urgent=False):
@@ -96,7 +96,7 @@ def test_a_tally_of_a_running_session_is_repeated_as_a_heartbeat_and_no_other():
 
 
 def test_states_are_said_in_the_order_of_the_contract():
-    board = StateBoard()
+    board = RetainedStates()
     board.put(TALLY, tally(1))
     board.put(SESSION, session("running"))
     assert [due.suffix for due in board.due(0.0, urgent=False)] == [SESSION, TALLY]
@@ -104,7 +104,7 @@ def test_states_are_said_in_the_order_of_the_contract():
 
 
 def test_what_did_not_change_is_not_sent_again_until_a_new_connection():
-    board = StateBoard()
+    board = RetainedStates()
     board.put(SESSION, session("running"))
     (due,) = board.due(0.0, urgent=True)
     board.sent(due, 0.0)
@@ -116,7 +116,7 @@ def test_what_did_not_change_is_not_sent_again_until_a_new_connection():
 
 def test_an_unknown_state_is_refused():
     with pytest.raises(PublishError, match="'mood' is no state; choose one of status, session"):
-        StateBoard().put("mood", tally(1))
+        RetainedStates().put("mood", tally(1))
 
 
 def test_counting_goes_on_at_full_speed_with_no_broker_at_all(journal, path, make_step, free_port):

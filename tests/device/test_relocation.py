@@ -9,7 +9,7 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Image, Join, Pose
 from fnrbc_device.vision import relocation
 from fnrbc_device.vision.flatfield import FlatField
-from fnrbc_device.vision.keyframes import Plates
+from fnrbc_device.vision.keyframes import Keyframes
 from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.registration import Registration
 from fnrbc_device.vision.relocation import Relocation, Sight
@@ -113,13 +113,13 @@ def test_what_may_be_dust_proves_nothing_and_the_same_picture_elsewhere_in_the_f
     ground = np.full((280, 360), 240.0)
     for row, col in spots:
         ground[np.hypot(rows - row, cols - col) < rng.uniform(3, 6)] = 150.0
-    plates = Plates()
-    search = Relocation(plates)
+    keyframes = Keyframes()
+    search = Relocation(keyframes)
     for frame, (island, move) in enumerate([(0, 0), (0, 0), (1, shift), (1, shift)]):
         seen = ground[:240, move : move + 320] + rng.normal(0, 2, (240, 320))
-        plate = plates.add(Pose(island, 0.0, 0.0), frame, seen.clip(0, 255).astype(np.uint8), 4, 0.5)
+        keyframe = keyframes.add(Pose(island, 0.0, 0.0), frame, seen.clip(0, 255).astype(np.uint8), 4, 0.5)
 
-    proposal = search.search(Sight(plate.frame, plate.pose, plate.density()))
+    proposal = search.search(Sight(keyframe.frame, keyframe.pose, keyframe.density()))
 
     assert (proposal is None) == (shift == 0)
 

@@ -16,9 +16,9 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.records import SessionMeta
 from fnrbc_device.sessions import decisions as reviewing
-from fnrbc_device.web import long_poll as told
-from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, Visitor
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web import long_poll
+from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, User
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.review import routes
 from fnrbc_device.web.snapshot import LiveView
 
@@ -30,19 +30,19 @@ class As:
     """Stands in for the guard: says who asks."""
 
     app: Any
-    visitor: Visitor
+    user: User
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["fnrbc.visitor"] = self.visitor
+        scope["fnrbc.user"] = self.user
         await self.app(scope, receive, send)
 
 
 class Visit:
     """Asks the pages without a network."""
 
-    def __init__(self, path: Path, visitor: Visitor = AT_THE_MICROSCOPE) -> None:
-        instrument = Instrument(LiveView(), journal_path=path, device="bench")
-        self._app = As(Starlette(routes=routes(instrument)), visitor)
+    def __init__(self, path: Path, user: User = AT_THE_MICROSCOPE) -> None:
+        context = WebContext(LiveView(), journal_path=path, device="bench")
+        self._app = As(Starlette(routes=routes(context)), user)
 
     def get(self, address: str) -> httpx.Response:
         return self._ask("GET", address)
@@ -97,10 +97,10 @@ def test_a_decision_is_answered_with_its_number_and_asked_again_with_the_same(pa
 
 
 def test_who_waits_is_told_of_a_decision_at_once_and_else_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(told, "HOLD_S", 0.2)
+    monkeypatch.setattr(long_poll, "HOLD_S", 0.2)
 
     async def wait_for(decisions: int) -> list[int]:
-        board = told.Told()
+        board = long_poll.LongPoll()
         waiting = [asyncio.ensure_future(board.other_than(0)) for _ in range(3)]
         await asyncio.sleep(0.01)
         for _ in range(decisions):
@@ -113,7 +113,7 @@ def test_who_waits_is_told_of_a_decision_at_once_and_else_in_a_while(monkeypatch
 
 def test_nobody_waits_for_a_decision_once_the_pages_are_closed() -> None:
     async def close_while_waiting() -> tuple[int, int]:
-        board = told.Told()
+        board = long_poll.LongPoll()
         waiting = asyncio.ensure_future(board.other_than(0))
         await asyncio.sleep(0.01)
         board.close()
@@ -172,11 +172,11 @@ def test_what_is_no_message_is_refused(page: Visit, body: bytes) -> None:
 
 
 def test_only_reviewers_see_and_decide_and_the_record_says_who(counted: Path) -> None:
-    page = Visit(counted, Visitor("olga", "operator"))
+    page = Visit(counted, User("olga", "operator"))
     for address in ("/review", "/review/cells?session=s1", "/review/places?session=s1", "/review/crop/s1/4/0.png"):
         assert page.get(address).status_code == 403
     assert page.post("/review/decisions", json=CONFIRM).status_code == 403
-    answer = Visit(counted, Visitor("rita", "reviewer")).post("/review/decisions", json=CONFIRM)
+    answer = Visit(counted, User("rita", "reviewer")).post("/review/decisions", json=CONFIRM)
     assert answer.json()["reviewer"] == "rita"
 
 

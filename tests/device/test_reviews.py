@@ -18,10 +18,10 @@ from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import Join, SessionMeta
-from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.reviews import candidates, places, reviews, shown, standing_reviews
 from fnrbc_device.sessions.verified_count import agreement, cohen_kappa, verified_tally
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 from visiting import Visit
@@ -45,7 +45,7 @@ def counted(path, make_step):
 
 @pytest.fixture
 def review(counted):
-    with Reviewing(counted, "scope-1", SystemClock()) as reviewing:
+    with Decisions(counted, "scope-1", SystemClock()) as reviewing:
         yield reviewing
 
 
@@ -83,7 +83,7 @@ def test_a_near_miss_is_shown_and_counts_once_decided_on_but_nobody_must(path, m
     with reading(path) as connection:
         assert [one.cell for one in shown(connection, "s1")] == [1, 4]
         assert [one.cell for one in candidates(connection, "s1")] == [4]
-    with Reviewing(path, "fnrbc", SystemClock()) as reviewing:
+    with Decisions(path, "fnrbc", SystemClock()) as reviewing:
         reviewing.decide("s1", 4, "confirmed", "anna")
         before = verified(path)
         reviewing.decide("s1", 1, "confirmed", "anna")
@@ -209,7 +209,7 @@ def test_an_unknown_and_a_signed_off_session_take_no_decision(counted, review):
 
 
 def test_a_running_session_is_reviewed_while_it_counts_and_agrees_at_its_end(path, make_step):
-    with Journal.open(path) as journal, Reviewing(path, "fnrbc", SystemClock()) as reviewing:
+    with Journal.open(path) as journal, Decisions(path, "fnrbc", SystemClock()) as reviewing:
         journal.begin("s1", NOON, META)
         journal.record(make_step(0, [3, 4, 5]))
         reviewing.decide("s1", 4, "rejected", "anna")
@@ -231,7 +231,7 @@ def test_a_session_with_decisions_is_gone_on_with_after_a_crash(path, make_step)
     with Journal.open(path) as journal:
         journal.begin("s1", NOON, META)
         journal.record(make_step(0, [4]))
-    with Reviewing(path, "fnrbc", SystemClock()) as reviewing:
+    with Decisions(path, "fnrbc", SystemClock()) as reviewing:
         reviewing.decide("s1", 4, "rejected", "anna")
     with Journal.open(path) as journal:
         journal.resume("s1", {})
@@ -267,7 +267,7 @@ def test_a_decision_cannot_be_changed_by_accident(counted, review):
 
 
 def test_an_old_session_that_was_reviewed_late_goes_and_the_rest_is_still_proved(counted, make_step):
-    with Journal.open(counted) as journal, Reviewing(counted, "fnrbc", SystemClock()) as reviewing:
+    with Journal.open(counted) as journal, Decisions(counted, "fnrbc", SystemClock()) as reviewing:
         reviewing.decide("s1", 4, "confirmed", "anna")
         journal.begin("s2", NOON, META)
         journal.record(make_step(0, [4]))
@@ -341,7 +341,7 @@ def test_two_reviewers_and_the_counting_write_at_once_and_nothing_is_lost(path, 
 
         def decide(name, cells):
             for cell in cells:
-                with Reviewing(path, "fnrbc", SystemClock()) as reviewing:
+                with Decisions(path, "fnrbc", SystemClock()) as reviewing:
                     reviewing.decide("s1", cell, "confirmed", name)
 
         people = [
@@ -362,9 +362,9 @@ def test_two_reviewers_and_the_counting_write_at_once_and_nothing_is_lost(path, 
 MORTAL = """
 import sys
 from pathlib import Path
-from fnrbc_device.clock import SystemClock
-from fnrbc_device.counting.reviewing import Reviewing
-with Reviewing(Path(sys.argv[1]), "fnrbc", SystemClock()) as reviewing:
+from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.sessions.decisions import Decisions
+with Decisions(Path(sys.argv[1]), "fnrbc", SystemClock()) as reviewing:
     for round in range(10**6):
         print(reviewing.decide("s1", (4, 8, 12)[round % 3], "confirmed", "anna"), flush=True)
 """
@@ -395,7 +395,7 @@ def test_looking_where_nothing_was_counted_is_one_sentence(tmp_path):
 
 
 def test_a_number_that_no_cell_can_have_has_no_picture(counted):
-    server = WebServer(LiveView(), instrument=Instrument(LiveView(), journal_path=counted))
+    server = WebServer(LiveView(), context=WebContext(LiveView(), journal_path=counted))
     server.start()
     try:
         with Visit(server.url) as visit:

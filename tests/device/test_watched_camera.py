@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fnrbc_device.camera.driver import Picture
-from fnrbc_device.camera.faults import BLACK, WHITE, Symptoms
+from fnrbc_device.camera.faults import BLACK, WHITE, CameraFaults
 from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.errors import SourceError
 from fnrbc_device.health import CURES
@@ -192,12 +192,12 @@ def test_a_driver_that_is_left_is_closed(reader, stage):
 
 @pytest.mark.parametrize("level", [BLACK + 6, 40, 200, WHITE - 10])
 def test_dark_and_bright_fields_are_no_fault_of_the_camera(level):
-    symptoms = Symptoms(30.0)
+    faults = CameraFaults(30.0)
 
-    assert {symptoms.see(noise(index, level), index / 30) for index in range(90)} == {""}
+    assert {faults.see(noise(index, level), index / 30) for index in range(90)} == {""}
 
 
 def test_one_picture_seen_twice_is_no_frozen_camera():
-    symptoms = Symptoms(30.0)
+    faults = CameraFaults(30.0)
 
-    assert {symptoms.see(noise(index // 2), index / 30) for index in range(120)} == {""}
+    assert {faults.see(noise(index // 2), index / 30) for index in range(120)} == {""}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fnrbc_device.camera.driver import Picture
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.daemon.counting_session import Session
+from fnrbc_device.daemon.counting_session import CountingSession
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import SourceError
 from fnrbc_device.model.bundle import load_bundle
@@ -33,12 +33,12 @@ def power_lost():
     def lose(session):
         raise PowerLost
 
-    finish = Session._finish
-    Session._finish = lose
+    finish = CountingSession._finish
+    CountingSession._finish = lose
     try:
         yield
     finally:
-        Session._finish = finish
+        CountingSession._finish = finish
 
 
 class Cable:

@@ -33,11 +33,11 @@ from fnrbc_device.records import (
 from fnrbc_device.reporting.session_export import export
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.sessions.archive import read
-from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.authentication import Access
+from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.access.settings import AccessSettings
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot
 from visiting import cheaply_hashed
@@ -81,9 +81,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             journal.record(step, Kept(views))
             if number == 1:
                 journal.end(begun, journal.tally("s1"), complete=True)
-    with Reviewing(path, "bench", SystemClock()) as desk:
+    with Decisions(path, "bench", SystemClock()) as handler:
         for cell, decision in ((4, "confirmed"), (8, "rejected"), (5, "confirmed")):
-            desk.decide("s1", cell, decision, "anna")  # type: ignore[arg-type]
+            handler.decide("s1", cell, decision, "anna")  # type: ignore[arg-type]
     with closing(open_to_read(path)) as connection:
         entry = read(connection, "s1")
         assert entry is not None
@@ -100,8 +100,8 @@ def live() -> LiveView:
 
 @pytest.fixture
 def web(folder: Path, live: LiveView) -> Iterator[WebServer]:
-    instrument = Instrument(live, SessionControl(), folder / "journal.sqlite", "lab", "bench", UM, {"40x": UM})
-    server = WebServer(live, instrument=instrument)
+    context = WebContext(live, SessionControl(), folder / "journal.sqlite", "lab", "bench", UM, {"40x": UM})
+    server = WebServer(live, context=context)
     server.start()
     yield server
     server.stop()
@@ -111,8 +111,8 @@ def web(folder: Path, live: LiveView) -> Iterator[WebServer]:
 def guarded(folder: Path) -> Iterator[WebServer]:
     """Pages that want a login."""
     live = LiveView()
-    access = Access(AccessSettings(folder, "always"), folder / "journal.sqlite")
-    server = WebServer(live, instrument=Instrument(live, journal_path=folder / "journal.sqlite"), access=access)
+    access = Authentication(AccessSettings(folder, "always"), folder / "journal.sqlite")
+    server = WebServer(live, context=WebContext(live, journal_path=folder / "journal.sqlite"), access=access)
     server.start()
     yield server
     server.stop()

@@ -73,7 +73,7 @@ def test_count_writes_what_the_contract_says(pan, tmp_path):
     assert summary["complete"] is True
     report = (out / "report.html").read_text(encoding="utf-8")
     assert "For research use only. Not for use in diagnostic procedures." in report
-    assert "src=\"http" not in report
+    assert 'src="http' not in report
 
 
 def test_a_pixel_size_that_the_red_cells_rule_out_is_warned_of_and_counted_with_all_the_same(pan, tmp_path):
@@ -109,8 +109,10 @@ def test_two_counts_of_the_same_frames_write_identical_files(pan, tmp_path):
     for name in ("cells.csv", "poses.csv", "report.html"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     first, second = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("a", "b"))
-    pace = {"seconds", "fps"}  # how fast it was counted is all that may differ
-    assert {k: v for k, v in first.items() if k not in pace} == {k: v for k, v in second.items() if k not in pace}
+    pan_speed = {"seconds", "fps"}  # how fast it was counted is all that may differ
+    assert {k: v for k, v in first.items() if k not in pan_speed} == {
+        k: v for k, v in second.items() if k not in pan_speed
+    }
 
 
 def test_a_bad_frame_costs_that_frame_only(pan, tmp_path):

@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 
 from chaos import Chaos, Child, copied, differences, fnrbc, recorded, wait_for_all, wait_for_records
-from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.records import SessionMeta
 from proxy import BadNetwork
 
 DEVICE = """
 import itertools, json, random, runpy, sys, time
 from datetime import datetime, timezone
 from pathlib import Path
-from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal
+from fnrbc_device.records import SessionMeta
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
 step = runpy.run_path(sys.argv[1])["step"]

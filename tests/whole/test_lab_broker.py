@@ -14,11 +14,12 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from fnrbc_device.errors import ConfigError
-from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.mqtt.certificates import WARN_DAYS, days_left, not_after
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.records import SessionMeta
 from mosquitto import Mosquitto, free_port, mosquitto_path
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "mqtt"

@@ -17,7 +17,7 @@ import pytest
 from fnrbc_device.contract.payloads import AlarmNow
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import SystemClock, iso_utc
-from fnrbc_device.mqtt.state_reporter import Voice
+from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.records import Interval, Tally
 from mosquitto import free_port
 
@@ -99,13 +99,13 @@ class Said:
 def a_session():
     """All the states of a short session, and an alarm."""
     said = Said()
-    voice = Voice(said, "scope-1", "b", "simulated", SystemClock())
-    voice.introduce("00ff", 0)
-    voice.begin("s1", datetime.now(timezone.utc), 1)
+    reporter = StateReporter(said, "scope-1", "b", "simulated", SystemClock())
+    reporter.introduce("00ff", 0)
+    reporter.begin("s1", datetime.now(timezone.utc), 1)
     health = Health("counting", ("focus_lost",), 30.0, 100.0, 0.9, 12.5, 20.0)
     tally = Tally(5, 2, 3, fnrbc_per_100_leukocytes=Interval(66.7, 20.0, 150.0), leukocytes_to_go=90, frames=10)
-    voice.tell(tally, 6, health)
-    voice.end(tally, 7, datetime.now(timezone.utc), True)
+    reporter.tell(tally, 6, health)
+    reporter.end(tally, 7, datetime.now(timezone.utc), True)
     now = iso_utc(datetime.now(timezone.utc))
     alarm = AlarmNow(device="scope-1", ts=now, log_seq=7, code="camera_lost", active=True, detail="plug it in")
     return [*said.states, ("alarm/camera_lost", json.loads(alarm.to_json()))]

@@ -17,7 +17,7 @@ from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.labels import of_sessions
 from fnrbc_device.web.snapshot import LiveView
 from fnrbc_export.cli import app as fnrbc_export
@@ -102,7 +102,7 @@ def called(name):
 def test_cells_that_people_reviewed_teach_the_network_that_counts_next(tmp_path, slide, state, run):
     folder, session, config = state
     journal = folder / "journal.sqlite"
-    with Reviewing(journal, "scope", SystemClock()) as reviewing:
+    with Decisions(journal, "scope", SystemClock()) as reviewing:
         for cell, name in true_classes(slide, journal, session).items():
             reviewing.decide(session, cell, "reclassified", "anna", class_name=called(name))
     reviewed = [one for one in of_sessions(journal, [])[session] if one.label]

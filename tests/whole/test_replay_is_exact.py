@@ -16,8 +16,9 @@ from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
-from fnrbc_device.journal.journal import Journal, SessionMeta
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.records import SessionMeta
 
 UM = 0.125
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)

@@ -24,10 +24,10 @@ from fnrbc_device.journal.read_only import reading
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import INDETERMINATE, CountEvent, Frame, Pose, SessionMeta, Step, Tally, Verdict
-from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.reviews import reviews
 from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 
@@ -86,7 +86,7 @@ def serve(path: Path, journal: Journal) -> Iterator[Callable[..., WebServer]]:
 
         def start(port: int = 0) -> WebServer:
             live = LiveView()
-            server = WebServer(live, port=port, instrument=Instrument(live, journal_path=path, device="bench"))
+            server = WebServer(live, port=port, context=WebContext(live, journal_path=path, device="bench"))
             server.start()
             stack.callback(server.stop)
             return server
@@ -281,9 +281,9 @@ def test_a_second_reader_sees_nothing_of_the_first_and_both_see_how_far_they_agr
     serve: Any, browse: Any, path: Path, journal: Journal
 ) -> None:
     web = serve()
-    with Reviewing(path, "bench", SystemClock()) as desk:
+    with Decisions(path, "bench", SystemClock()) as handler:
         for cell in range(1, 2 * CANDIDATES, 2):
-            desk.decide("s1", cell, "rejected" if cell % 8 == 1 else "confirmed", "anna")
+            handler.decide("s1", cell, "rejected" if cell % 8 == 1 else "confirmed", "anna")
         browser = review(browse(), web, "?session=s1&reader=2")
         assert browser.text("#done") == browser.text("#verified") == "0"
         asked = json.loads(browser.evaluate("fetch('/review/cells?session=s1&reader=2').then(a => a.text())"))
@@ -291,7 +291,7 @@ def test_a_second_reader_sees_nothing_of_the_first_and_both_see_how_far_they_agr
         browser.press("f")
         browser.wait_for("document.getElementById('done').textContent === '1'")
         for cell in range(3, 2 * CANDIDATES, 2):
-            desk.decide("s1", cell, "rejected" if cell % 8 == 1 else "confirmed", "microscope", reader=2)
+            handler.decide("s1", cell, "rejected" if cell % 8 == 1 else "confirmed", "microscope", reader=2)
     browser.wait_for("!document.getElementById('kappa').hidden")
 
     # 24 cells: 18 called fNRBC by both, 5 no cell by both, and the first one only by the second reader.

@@ -54,26 +54,26 @@ def lit(shown):
 IDLE = lit([colour_at("idle", turn * TURN_S) for turn in range(200)])
 
 
-def becomes_idle(foot):
+def becomes_idle(footswitch):
     """Whether the lamp comes to the rhythm of a daemon that does not count; what was wrong before stays two seconds."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        if lit(foot.lamp()) == pytest.approx(IDLE, abs=0.02):
+        if lit(footswitch.lamp()) == pytest.approx(IDLE, abs=0.02):
             return True
         time.sleep(0.1)
     return False
 
 
 @pytest.fixture
-def foot():
-    foot = Foot()
-    yield foot
-    foot.panel.stop()
+def footswitch():
+    footswitch = Foot()
+    yield footswitch
+    footswitch.panel.stop()
 
 
 @pytest.fixture
-def device(tmp_path, foot):
-    device = Device(tmp_path, panel=foot.panel)
+def device(tmp_path, footswitch):
+    device = Device(tmp_path, panel=footswitch.panel)
     yield device
     device.end()
 
@@ -84,25 +84,25 @@ def notes(folder):
     return [(kind, frame, json.loads(note)) for kind, frame, note in rows]
 
 
-def test_a_foot_starts_holds_flags_and_takes_back_and_all_of_it_is_on_record(device, foot, tmp_path):
+def test_a_foot_starts_holds_flags_and_takes_back_and_all_of_it_is_on_record(device, footswitch, tmp_path):
     def counted_on(frames):
         device.shown(lambda one: one.state == "running" and one.step is not None and one.step.tally.frames >= frames)
 
     device.shown(lambda one: one.step is not None)
-    assert becomes_idle(foot)
-    foot.do([HOLD, REST])  # there is nothing to flag yet
-    foot.do([TAP, REST])
+    assert becomes_idle(footswitch)
+    footswitch.do([HOLD, REST])  # there is nothing to flag yet
+    footswitch.do([TAP, REST])
     counted_on(10)
-    foot.do([HOLD, REST])
+    footswitch.do([HOLD, REST])
     counted_on(40)
-    foot.do([HOLD, REST])
+    footswitch.do([HOLD, REST])
     counted_on(70)
-    foot.do([*DOUBLE, *DOUBLE, *DOUBLE])  # two flags can be taken back, not three
-    foot.do([TAP, REST])
+    footswitch.do([*DOUBLE, *DOUBLE, *DOUBLE])  # two flags can be taken back, not three
+    footswitch.do([TAP, REST])
     paused = device.shown(lambda one: one.state == "paused")
     assert paused.health.state == "paused"
-    assert becomes_idle(foot)
-    foot.do([TAP, REST])
+    assert becomes_idle(footswitch)
+    footswitch.do([TAP, REST])
     counted_on(100)
     device.end()
 
@@ -118,9 +118,9 @@ def test_a_foot_starts_holds_flags_and_takes_back_and_all_of_it_is_on_record(dev
     assert prove(tmp_path / "journal.sqlite").fault == ""
 
 
-def test_a_second_tap_after_the_end_begins_another_session(device, foot, tmp_path):
+def test_a_second_tap_after_the_end_begins_another_session(device, footswitch, tmp_path):
     for _ in range(2):
-        foot.do([TAP, REST])
+        footswitch.do([TAP, REST])
         assert device.control.wait("running", 30)
         device.ask("stop")
         assert device.control.wait("finished", 30)

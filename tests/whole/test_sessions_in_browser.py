@@ -28,9 +28,9 @@ from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.authentication import Access
+from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.access.settings import AccessSettings
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 from visiting import PASSWORD, Visit, cheaply_hashed
@@ -44,7 +44,7 @@ ENTER = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "
 class Device:
     """A daemon in a thread over a simulated slide, with its pages."""
 
-    def __init__(self, folder: Path, mqtt: MqttSettings, access: Access | None = None) -> None:
+    def __init__(self, folder: Path, mqtt: MqttSettings, access: Authentication | None = None) -> None:
         slide = SimulatedSlide.make(8, "giemsa", 60)
         self.path = folder / "journal.sqlite"
         self.control = SessionControl()
@@ -52,8 +52,8 @@ class Device:
         self.stop = threading.Event()
         live, ready = LiveView(), threading.Event()
         objectives = {"40x": slide.pixel_size_um}
-        instrument = Instrument(live, self.control, self.path, "lab", "bench", slide.pixel_size_um, objectives)
-        self.web = WebServer(live, instrument=instrument, access=access)
+        context = WebContext(live, self.control, self.path, "lab", "bench", slide.pixel_size_um, objectives)
+        self.web = WebServer(live, context=context, access=access)
         self.web.start()
         setup = Setup(
             source=SimulatedMicroscope(slide, seed=8, fps=30),
@@ -231,7 +231,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pages(record: Path) -> Iterator[WebServer]:
     live = LiveView()
-    server = WebServer(live, instrument=Instrument(live, journal_path=record))
+    server = WebServer(live, context=WebContext(live, journal_path=record))
     server.start()
     yield server
     server.stop()
@@ -356,7 +356,7 @@ def test_each_may_do_what_the_role_allows_and_an_order_names_who_gave_it(tmp_pat
     with AccountFile(tmp_path / FILE_NAME).changing() as accounts:
         for name, role in (("vera", "viewer"), ("olga", "operator"), ("rita", "reviewer"), ("ada", "admin")):
             accounts[name] = Account(name, role, hashed)  # type: ignore[arg-type]
-    access = Access(AccessSettings(tmp_path, "always"), tmp_path / "journal.sqlite")
+    access = Authentication(AccessSettings(tmp_path, "always"), tmp_path / "journal.sqlite")
     device = Device(tmp_path, MqttSettings(enabled=False), access)
     try:
         _try_all_roles(device)

@@ -15,7 +15,7 @@ from fnrbc_device.errors import SourceError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.journal.audit import prove
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.session_state import SessionPlan
 from mortal import SHAPE, SPARE, Mortal, calm_path, kill_after, recorded
 
@@ -133,9 +133,9 @@ def test_a_session_that_was_held_when_the_power_went_is_still_held(start_device,
         device = start_device()
         device.ask("start")
         device.shown(is_counting)
-        registrar = Registrar(device.journal_path, "fnrbc", SystemClock())
-        device.control.ask("pause", lambda: registrar.audit("anna", "pause", "r1", ""))
-        registrar.close()
+        command_log = CommandLog(device.journal_path, "fnrbc", SystemClock())
+        device.control.ask("pause", lambda: command_log.audit("anna", "pause", "r1", ""))
+        command_log.close()
         device.shown(lambda one: one.state == "paused")
         device.end()
         assert isinstance(device.ended_with, PowerLost)

@@ -16,18 +16,18 @@ import pytest
 
 from fnrbc_device.commands.check import _page
 from fnrbc_device.config import load_config
-from fnrbc_device.daemon.status_board import About, Showing
+from fnrbc_device.daemon.status_board import About, StatusBoard
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.web import bodies, stream
-from fnrbc_device.web import connections as door
+from fnrbc_device.web import connections as connections
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.authentication import Access
+from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.app import application
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Viewers
@@ -80,7 +80,9 @@ def state(tmp_path: Path) -> Path:
 
 def served(state: Path, pki: Path, host: str = "0.0.0.0") -> WebServer:
     live, journal = LiveView(), state / "journal.sqlite"
-    return WebServer(live, host, 0, Instrument(live, journal_path=journal), Access(settings(state, pki), journal))
+    return WebServer(
+        live, host, 0, WebContext(live, journal_path=journal), Authentication(settings(state, pki), journal)
+    )
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def ca(pki: Path) -> Path:
 
 def paths_of(web: WebServer) -> tuple[str, ...]:
     live = LiveView()
-    pages = application(Instrument(live), Viewers(live), Access())
+    pages = application(WebContext(live), Viewers(live), Authentication())
     return tuple(sorted({route.path for route in pages._app.routes}))  # type: ignore[attr-defined]
 
 
@@ -174,7 +176,7 @@ def test_another_name_is_refused_on_the_network_too(url: str, ca: Path, host: st
 
 def test_a_name_of_the_configuration_is_ours(state: Path, pki: Path, ca: Path) -> None:
     live = LiveView()
-    access = Access(settings(state, pki, names=("scope-1.lab",)))
+    access = Authentication(settings(state, pki, names=("scope-1.lab",)))
     server = WebServer(live, "0.0.0.0", access=access)
     server.start()
     assert server.url == f"https://scope-1.lab:{server.port}/"
@@ -202,11 +204,11 @@ def test_old_tls_and_plain_text_are_refused(web: WebServer, ca: Path) -> None:
 
 def test_the_network_gets_no_page_without_tls_or_accounts(state: Path, pki: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cert_file"):
-        WebServer(LiveView(), "0.0.0.0", access=Access(AccessSettings(state)))
+        WebServer(LiveView(), "0.0.0.0", access=Authentication(AccessSettings(state)))
     with pytest.raises(ConfigError, match="fnrbc user add"):
-        WebServer(LiveView(), "0.0.0.0", access=Access(settings(tmp_path, pki)))
+        WebServer(LiveView(), "0.0.0.0", access=Authentication(settings(tmp_path, pki)))
     with pytest.raises(ConfigError, match="without a password"):
-        WebServer(LiveView(), "0.0.0.0", access=Access(settings(state, pki, key_file=pki / "ca.crt")))
+        WebServer(LiveView(), "0.0.0.0", access=Authentication(settings(state, pki, key_file=pki / "ca.crt")))
 
 
 UPLOAD_MB = 100
@@ -284,14 +286,14 @@ SLOW_READER = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 def test_slow_clients_do_not_keep_a_viewer_out(
     plain: WebServer, monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
-    monkeypatch.setattr(door, "SLOW_S", 0.3)
-    with many(plain.port, 2 * door.MAX_CONNECTIONS, request_):
+    monkeypatch.setattr(connections, "SLOW_S", 0.3)
+    with many(plain.port, 2 * connections.MAX_CONNECTIONS, request_):
         time.sleep(0.5)
         assert is_shown(plain.port)
 
 
 def test_who_sends_a_head_or_a_body_slowly_is_cut_off(plain: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "HEAD_S", 0.5)
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
     monkeypatch.setattr(bodies, "BODY_S", 0.5)
     monkeypatch.setattr(bodies, "LINGER_S", 0.1)
     with many(plain.port, 1, SLOW_HEAD) as (head,), many(plain.port, 1, SLOW_BODY) as (body,):
@@ -311,7 +313,7 @@ def trickled_s(connection: socket.socket) -> float:
 
 def test_viewers_who_do_not_read_make_room_for_one_who_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MAX_VIEWERS", 4)
-    monkeypatch.setattr(door, "SLOW_S", 0.3)
+    monkeypatch.setattr(connections, "SLOW_S", 0.3)
     server = WebServer(LiveView())
     server.start()
     with many(server.port, 4, SLOW_READER):
@@ -337,7 +339,7 @@ def post_much(server: WebServer, ended: threading.Event) -> None:
 
 
 def test_who_stops_reading_a_long_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "STALLED_S", 0.5)
+    monkeypatch.setattr(connections, "STALLED_S", 0.5)
     server = WebServer(LiveView())
     server.start()
     with many(server.port, 1, SLOW_READER):
@@ -362,18 +364,18 @@ def test_one_place_on_the_network_cannot_take_all_connections(
     """Handshakes that are never finished count, too."""
     if own_address() == "127.0.0.1":
         pytest.skip("this machine has no address on a network")
-    monkeypatch.setattr(door, "MAX_OF_PLACE", 8)
+    monkeypatch.setattr(connections, "MAX_OF_PLACE", 8)
     with contextlib.ExitStack() as stack:
         for _ in range(40):
             stack.enter_context(socket.create_connection((own_address(), web.port), 5))
         time.sleep(0.3)
-        assert len(web._server._door._guests) <= 8
+        assert len(web._server._connections._guests) <= 8
         with Visit(url, ca) as visit:
             assert visit.get("/login").status_code == 200
 
 
 def test_a_handshake_that_is_never_finished_ends(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(connections, "HANDSHAKE_S", 0.3)
     with socket.create_connection(("127.0.0.1", web.port), 5) as connection:
         connection.sendall(b"\x16\x03\x01")
         assert connection.recv(10) == b""
@@ -387,11 +389,11 @@ def test_random_requests_find_no_crash_no_leak_and_no_growth(
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_S", 0.3)  # what is never sent need not be waited for
     monkeypatch.setattr(bodies, "LINGER_S", 0.1)
-    monkeypatch.setattr(door, "HEAD_S", 0.5)
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
     secrets = (STRANGER.encode(), str(state).encode(), b"Traceback", b'File "', b"scrypt", b"sqlite3")
     live, journal = LiveView(), state / "journal.sqlite"
-    access = Access(AccessSettings(state, "always"), journal)
-    web = WebServer(live, instrument=Instrument(live, journal_path=journal), access=access)
+    access = Authentication(AccessSettings(state, "always"), journal)
+    web = WebServer(live, context=WebContext(live, journal_path=journal), access=access)
     web.start()
     with Visit(web.url) as visit, caplog.at_level(logging.INFO):
         visit.log_in("rita", PASSWORD)
@@ -427,5 +429,5 @@ def test_a_certificate_that_has_ended_is_told_of(pki: Path, state: Path, tmp_pat
     finding = _page(load_config(config))
     assert (finding.state, "chmod 600" in finding.words) == ("fault", True)
     about, live = About("b", False, 0.1, cert), LiveView()
-    showing = Showing(about, live, None, Notifier(), HealthMonitor(), SystemClock())
-    assert "page_certificate_ended" in showing.show(None, "idle", "ready").reasons
+    status_board = StatusBoard(about, live, None, Notifier(), HealthMonitor(), SystemClock())
+    assert "page_certificate_ended" in status_board.show(None, "idle", "ready").reasons

@@ -34,7 +34,7 @@ RATE_S: Final = 1.2
 """Over which the rate is measured."""
 
 
-class Symptoms:
+class CameraFaults:
     """Judges pictures one after the other.
 
     Parameters

@@ -13,7 +13,7 @@ from queue import Empty, Full, Queue
 from typing import Final
 
 from fnrbc_device.camera.driver import Driver, OpenDriver, Picture
-from fnrbc_device.camera.faults import CERTAIN_S, Symptoms
+from fnrbc_device.camera.faults import CERTAIN_S, CameraFaults
 from fnrbc_device.camera.source import Gap
 from fnrbc_device.errors import SourceError
 from fnrbc_device.records import BadFrame, Frame
@@ -127,7 +127,7 @@ class WatchedCamera:
         self._silence_s = max(CERTAIN_S, 4.0 / fps)
         self._clock = clock
         self._give_up_s = give_up_s
-        self._symptoms = Symptoms(fps)
+        self._faults = CameraFaults(fps)
         self._closed = threading.Event()
         self._grabber: _Grabber | None = None
         self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
@@ -185,7 +185,7 @@ class WatchedCamera:
             _log.warning("camera %s hangs and was left behind", self.name)
 
     def _open(self) -> None:
-        self._symptoms.restart()
+        self._faults.restart()
         self._grabber = _Grabber(self._open_driver)
         self.opened += 1
         self._number = None
@@ -198,14 +198,14 @@ class WatchedCamera:
         if picture.fault:  # its content says nothing about the camera
             self._name_trouble("camera_incomplete", now)
             return BadFrame(index, picture.captured_at_s, "unreadable", picture.fault)
-        symptom = self._symptoms.see(picture.image, now)  # by when they arrive: a camera's own clock may stand still
+        symptom = self._faults.see(picture.image, now)  # by when they arrive: a camera's own clock may stand still
         if symptom:
             self._name_trouble(symptom, now)
             if symptom in REOPENED_FOR and now - self._reopened_s > SETTLE_S:
                 self._reopen()
-        elif not self._symptoms.suspects:
+        elif not self._faults.suspects:
             self._all_well(now, index)
-        if not self._symptoms.fits(picture.image):
+        if not self._faults.fits(picture.image):
             detail = f"{self.name} gave a picture of {picture.image.shape}, which is none of this session"
             return BadFrame(index, picture.captured_at_s, "wrong_size", detail)
         return Frame(index, picture.captured_at_s, picture.image)

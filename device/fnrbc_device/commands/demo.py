@@ -18,7 +18,7 @@ from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Tally
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.texts import RESEARCH_USE_ONLY
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 
@@ -56,8 +56,8 @@ def run_demo(*, seconds: float | None, port: int, seed: int, look: LookName, fps
         control = SessionControl()
         control.enter("starting")  # a start asked for before the daemon waits for one would be lost
         journal_path = folder / "journal.sqlite"
-        instrument = Instrument(live, control, journal_path, "demo", "simulated", slide.pixel_size_um)
-        page = WebServer(live, port=port, instrument=instrument)
+        context = WebContext(live, control, journal_path, "demo", "simulated", slide.pixel_size_um)
+        page = WebServer(live, port=port, context=context)
         page.start()
         stack.callback(page.stop)
         stack.enter_context(stopped_by_signal(stop))

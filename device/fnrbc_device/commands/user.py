@@ -121,9 +121,9 @@ def _record(settings: "Config", act: "Act", detail: str) -> None:
     """Put a change on record. It comes first, so that nothing is changed that is not."""
     from fnrbc_device.host.clock import SystemClock
     from fnrbc_device.journal.schema import JOURNAL_NAME
-    from fnrbc_device.web.access.login_audit import Entry
+    from fnrbc_device.web.access.login_audit import LoginAudit
 
-    entry = Entry(settings.state_dir / JOURNAL_NAME, settings.mqtt.device, SystemClock())
+    entry = LoginAudit(settings.state_dir / JOURNAL_NAME, settings.mqtt.device, SystemClock())
     entry.done(getpass.getuser(), act, detail)
 
 

@@ -34,9 +34,9 @@ from fnrbc_device.records import (
 )
 from fnrbc_device.vision.dust import Dust
 from fnrbc_device.vision.flatfield import FlatField
-from fnrbc_device.vision.frame_quality import Gate
+from fnrbc_device.vision.frame_quality import FrameQuality
 from fnrbc_device.vision.measuring import measure
-from fnrbc_device.vision.pan_speed import FAST_SHARE, Pace, Speed
+from fnrbc_device.vision.pan_speed import FAST_SHARE, PanSpeed, Speed
 from fnrbc_device.vision.pixelsize import require_pixel_size
 from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce
@@ -92,7 +92,7 @@ class Analyser:
         self.manifest = manifest
         self._still = still
         self.clock = clock
-        self._gate = Gate()
+        self._frame_quality = FrameQuality()
         self.registration = Registration()
         self._light = FlatField()
         self._segmenter = Segmenter(pixel_size_um)
@@ -103,7 +103,7 @@ class Analyser:
         self.ledger = Ledger(pixel_size_um, (0, 0))
         """The cells seen so far, counted or not; read it, never change it."""
         self.counter = Counter(self.ledger, classifier, manifest, pixel_size_um, self._light)
-        self._pace = Pace(pixel_size_um)
+        self._pan_speed = PanSpeed(pixel_size_um)
         self.islands: set[int] = set()
         """Those that are open: with a used frame, and not joined to another."""
         self.slide_map: SlideMap | None = None
@@ -136,7 +136,7 @@ class Analyser:
 
     def _counted(self, frame: Frame, watch: Stopwatch) -> Step:
         look = self._look(frame, watch)
-        speed = self._pace.follow(frame.captured_at_s, frame.image.shape, look.pose, look.sharpness)
+        speed = self._pan_speed.follow(frame.captured_at_s, frame.image.shape, look.pose, look.sharpness)
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
         with watch.stage("segmentation"):
@@ -199,7 +199,7 @@ class Analyser:
         """Gate and registration. A blurred frame is still registered: the next one builds on its place."""
         with watch.stage("gate"):
             reduced = reduce(frame.image, self.pixel_size_um)
-            judged = self._gate.judge(reduced)
+            judged = self._frame_quality.judge(reduced)
         if self._still:
             exposed = judged.reason not in ("too_dark", "too_bright")
             reason = None if exposed else judged.reason

@@ -110,7 +110,7 @@ class Counter:
                 complete.append(cell)
             elif gone and (self._moved(cell) or self._is_past_doubt(cell)):
                 left.append(cell)
-        return retracted + self._settle(complete, "evidence complete") + self._settle(left, "left the field")
+        return retracted + self._acknowledge(complete, "evidence complete") + self._acknowledge(left, "left the field")
 
     def merge(self, merged: Iterable[Merged]) -> list[CountEvent]:
         """Take back what was counted on two islands that turned out to be one.
@@ -144,7 +144,7 @@ class Counter:
         for cell in list(self._open.values()):
             if cell.misses >= cell.views or self._is_dust(cell):
                 self._drop(cell)
-        return self._settle(list(self._open.values()), "session ended")
+        return self._acknowledge(list(self._open.values()), "session ended")
 
     def _has_evidence(self, cell: Cell) -> bool:
         return len(cell.best) >= BEST_VIEWS and cell.views > cell.misses and self._moved(cell)
@@ -174,7 +174,7 @@ class Counter:
         del self._open[cell.number]
         self._suspected.pop(cell.number, None)
 
-    def _settle(self, cells: list[Cell], reason: str) -> list[CountEvent]:
+    def _acknowledge(self, cells: list[Cell], reason: str) -> list[CountEvent]:
         events = []
         for cell, views in zip(cells, self._looks(cells), strict=True):
             verdict, disagreed = fuse(views, self._manifest)

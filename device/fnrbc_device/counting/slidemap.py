@@ -57,7 +57,7 @@ class _Island:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
+class _MapPiece:
     """Where a painted window and one tile overlap: the same pixels, said in both."""
 
     key: tuple[int, int]
@@ -218,7 +218,7 @@ class SlideMap:
         origin = (float(low[0] * side + box[0].start) * um, float(low[1] * side + box[1].start) * um)
         return Mosaic(island, image[box], coverage[box], origin, um)
 
-    def _lay(self, island: _Island, piece: _Piece, window: Image, coverage: NDArray[np.uint8]) -> None:
+    def _lay(self, island: _Island, piece: _MapPiece, window: Image, coverage: NDArray[np.uint8]) -> None:
         tile = self._tile(island, piece.key)
         if tile is not None:
             self._covered += _paint(tile, piece, window, coverage)
@@ -264,10 +264,10 @@ def _shrunk(image: Image, shape: tuple[int, int]) -> Image:
     return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _pieces(top: int, left: int, shape: tuple[int, ...]) -> Iterator[_Piece]:
+def _pieces(top: int, left: int, shape: tuple[int, ...]) -> Iterator[_MapPiece]:
     for tile_row, in_rows, tile_rows in _cuts(top, shape[0]):
         for tile_col, in_cols, tile_cols in _cuts(left, shape[1]):
-            yield _Piece((tile_row, tile_col), (in_rows, in_cols), (tile_rows, tile_cols))
+            yield _MapPiece((tile_row, tile_col), (in_rows, in_cols), (tile_rows, tile_cols))
 
 
 def _cuts(start: int, length: int) -> Iterator[tuple[int, slice, slice]]:
@@ -277,7 +277,7 @@ def _cuts(start: int, length: int) -> Iterator[tuple[int, slice, slice]]:
         yield tile, slice(begin - start, end - start), slice(begin - tile * TILE_PX, end - tile * TILE_PX)
 
 
-def _paint(tile: _Tile, piece: _Piece, window: Image, coverage: NDArray[np.uint8]) -> int:
+def _paint(tile: _Tile, piece: _MapPiece, window: Image, coverage: NDArray[np.uint8]) -> int:
     """Paint one tile's part; say by how much its coverage grew."""
     seen = tile.coverage[piece.in_tile]
     share = coverage[piece.in_window]

@@ -48,7 +48,7 @@ class Outside:
 
     classifier: Classifier
     manifest: Manifest
-    plates: Mapping[int, NDArray[np.uint8]]
+    keyframes: Mapping[int, NDArray[np.uint8]]
     """Pictures that registration holds on to, by the number of the plate."""
 
 
@@ -142,7 +142,7 @@ class _Packer(pickle.Pickler):
             id(analyser.clock): ("clock", 0),
             id(analyser.slide_map): ("map", 0),
             id(analyser.counter.pictures): ("pictures", 0),
-            **{id(plate.grey): ("plate", plate.number) for plate in analyser.registration.plates},
+            **{id(keyframe.grey): ("plate", keyframe.number) for keyframe in analyser.registration.keyframes},
         }
 
     def persistent_id(self, obj: Any) -> tuple[str, int] | None:
@@ -157,7 +157,7 @@ class _Unpacker(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         kind, key = pid
         if kind == "plate":
-            return self._outside.plates[key]
+            return self._outside.keyframes[key]
         outside = self._outside
         here = {"classifier": outside.classifier, "manifest": outside.manifest, "clock": perf_counter, "map": None}
         return {} if kind == "pictures" else here[kind]

@@ -7,13 +7,13 @@ from typing import Final
 
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.daemon.capture import Arrival, Capture, FrameBox
-from fnrbc_device.daemon.footswitch import Foot
-from fnrbc_device.daemon.recorder import Logbook, Opening
-from fnrbc_device.daemon.status_board import Showing, Told, looked_at
+from fnrbc_device.daemon.footswitch import Footswitch
+from fnrbc_device.daemon.recorder import Opening, Recorder
+from fnrbc_device.daemon.status_board import SessionView, StatusBoard, looked_at
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import Clock
-from fnrbc_device.mqtt.state_reporter import Voice
+from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.records import HealthState, SessionState, Step, Tally
 from fnrbc_device.session_state import SessionControl
 
@@ -35,12 +35,12 @@ class Parts:
 
     capture: Capture
     box: FrameBox
-    logbook: Logbook
+    recorder: Recorder
     control: SessionControl
     health: HealthMonitor
-    voice: Voice
-    foot: Foot
-    showing: Showing
+    reporter: StateReporter
+    footswitch: Footswitch
+    status_board: StatusBoard
     clock: Clock
     stop: threading.Event
     """Ends the process in an orderly way."""
@@ -48,7 +48,7 @@ class Parts:
     """Whether pictures of candidates go to the lab."""
 
 
-class Session:
+class CountingSession:
     """Counts from where its opening stands to its end. Used once, by the counting thread."""
 
     def __init__(self, parts: Parts, opening: Opening) -> None:
@@ -57,7 +57,7 @@ class Session:
         self._analyser = opening.analyser
         self._scale = ScaleWatch()
         self._doubt = ""
-        self._last_seq = parts.logbook.last_seq
+        self._last_seq = parts.recorder.last_seq
         self._waited_since_s = parts.clock.monotonic_s()
         self.full: DiskFullError | None = None
         """Why it had to be closed before its time."""
@@ -80,10 +80,10 @@ class Session:
         """
         parts = self._parts
         parts.control.enter(self._opening.state)
-        parts.foot.begin()
+        parts.footswitch.begin()
         parts.health.begin()
         opening = self._opening
-        parts.voice.begin(opening.session, opening.began, self._last_seq, opening.specimen, opening.state)
+        parts.reporter.begin(opening.session, opening.began, self._last_seq, opening.specimen, opening.state)
         try:
             self._count()
         except DiskFullError as full:
@@ -92,21 +92,21 @@ class Session:
         return self._finish()
 
     @property
-    def told(self) -> Told:
+    def told(self) -> SessionView:
         """What those who look are told of it."""
-        return Told(self._opening.session, self._opening.meta, self._tally, self._analyser.slide_map)
+        return SessionView(self._opening.session, self._opening.meta, self._tally, self._analyser.slide_map)
 
     def _count(self) -> None:
         parts = self._parts
         while not (parts.stop.is_set() or parts.box.ended or parts.control.state == "stopping"):
             arrival, dropped = parts.box.take(TAKE_TIMEOUT_S)
             trouble = self._watch_camera()
-            parts.foot.follow()
-            parts.voice.say_state(parts.control.state, self._last_seq)
+            parts.footswitch.follow()
+            parts.reporter.say_state(parts.control.state, self._last_seq)
             if parts.control.state == "paused":
                 self._waited_since_s = parts.clock.monotonic_s()
                 self._show(looked_at(arrival.frame if arrival else None), "paused", "paused")
-                parts.showing.alive()
+                parts.status_board.alive()
             elif arrival is None:
                 self._wait(trouble)
             else:
@@ -118,15 +118,15 @@ class Session:
         self._waited_since_s = parts.clock.monotonic_s()
         analyser.drop(dropped)
         step = analyser.analyse(arrival.frame)
-        self._last_seq = parts.logbook.write(step, analyser)
+        self._last_seq = parts.recorder.write(step, analyser)
         self._tally = step.tally
         self._watch(step, arrival, dropped)
         if parts.thumbnails:
             self._show_candidates(step)
-        parts.voice.tell(step.tally, self._last_seq)
-        parts.foot.see(step)
+        parts.reporter.tell(step.tally, self._last_seq)
+        parts.footswitch.see(step)
         self._show(step, "running", "counting")
-        parts.showing.alive()
+        parts.status_board.alive()
 
     def _wait(self, trouble: str) -> None:
         """No frame came."""
@@ -136,14 +136,14 @@ class Session:
             parts.health.note(trouble or "camera_lost", now)
             self._show(None, "running", "counting")
         if trouble:  # the camera is waited for: that is no standstill of ours
-            parts.showing.alive()
+            parts.status_board.alive()
 
     def _watch_camera(self) -> str:
         """Name the camera's trouble, and record the gaps that are over."""
         parts = self._parts
         for gap in parts.capture.take_gaps():
             note = {"reason": gap.reason, "seconds": gap.seconds, "reopened": gap.reopened}
-            parts.logbook.note("gap", note, gap.after_frame)
+            parts.recorder.note("gap", note, gap.after_frame)
         if parts.capture.trouble:
             parts.health.note(parts.capture.trouble, parts.clock.monotonic_s())
         return parts.capture.trouble
@@ -152,7 +152,7 @@ class Session:
         parts = self._parts
         now = parts.clock.monotonic_s()
         parts.health.watch(step, arrival.arrived_s, now, dropped)
-        if parts.logbook.low:
+        if parts.recorder.low:
             parts.health.note("disk_low", now)
         self._scale.see(step.frame, step.reason)
         doubt = self._scale.doubt(self._analyser.pixel_size_um, PIXEL_SIZE_SETTING)
@@ -167,7 +167,7 @@ class Session:
         pictures = self._analyser.counter.pictures
         for one in step.events:
             if one.event == "counted" and one.verdict.is_candidate and one.cell in pictures:
-                self._parts.showing.candidate(one.cell, pictures[one.cell][0].crop)
+                self._parts.status_board.candidate(one.cell, pictures[one.cell][0].crop)
 
     def _finish(self) -> Tally:
         parts, analyser = self._parts, self._analyser
@@ -175,15 +175,15 @@ class Session:
         tally = replace(analyser.tally(), cells_open=0)
         ended = parts.clock.utc()
         complete = tally.islands <= 1 and tally.frames_used > 0 and self.full is None
-        self._last_seq = parts.logbook.end(ended, tally, complete, events, analyser, str(self.full or ""))
+        self._last_seq = parts.recorder.end(ended, tally, complete, events, analyser, str(self.full or ""))
         self._tally = tally
         parts.control.enter("finished")
-        parts.voice.end(tally, self._last_seq, ended, complete)
+        parts.reporter.end(tally, self._last_seq, ended, complete)
         self._show(None, "finished", "stopping" if parts.stop.is_set() else "ready")
         return tally
 
     def _show(self, step: Step | None, state: SessionState, health_state: HealthState) -> None:
         parts = self._parts
-        health = parts.showing.show(step, state, health_state, self.told)
-        parts.foot.show(health)
-        parts.voice.tell_health(health, self._last_seq)
+        health = parts.status_board.show(step, state, health_state, self.told)
+        parts.footswitch.show(health)
+        parts.reporter.tell_health(health, self._last_seq)

@@ -16,11 +16,11 @@ import fnrbc_device
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.daemon.capture import Capture, FrameBox
-from fnrbc_device.daemon.counting_session import Parts, Session
-from fnrbc_device.daemon.footswitch import Foot
-from fnrbc_device.daemon.idle import Waiting
-from fnrbc_device.daemon.recorder import Logbook, Opening
-from fnrbc_device.daemon.status_board import NO_SESSION, NOTHING_COUNTED, About, Showing
+from fnrbc_device.daemon.counting_session import CountingSession, Parts
+from fnrbc_device.daemon.footswitch import Footswitch
+from fnrbc_device.daemon.idle import Idle
+from fnrbc_device.daemon.recorder import Opening, Recorder
+from fnrbc_device.daemon.status_board import NO_SESSION, NOTHING_COUNTED, About, StatusBoard
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import Clock, SystemClock
@@ -34,7 +34,7 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.mqtt.state_reporter import Voice
+from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
@@ -140,17 +140,17 @@ class Daemon:
                 self._health.keep("engine_parity_failed")
             _log.info("the network runs in %s", opened.runtime)
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
-            logbook = Logbook(journal, setup.journal_path.parent, self._clock, setup.record)
+            recorder = Recorder(journal, setup.journal_path.parent, self._clock, setup.record)
             publisher = self._publisher(stack)
-            opening = self._first(logbook, classifier, stop)
+            opening = self._first(recorder, classifier, stop)
             if opening is None:
                 setup.control.enter("idle")
             capture = Capture(setup.source, self._box, self._clock.monotonic_s, opening.first_frame if opening else 0)
             stack.callback(capture.end)
-            parts = self._parts(capture, logbook, publisher, stop)
-            parts.voice.introduce(journal.epoch, journal.last_seq)
+            parts = self._parts(capture, recorder, publisher, stop)
+            parts.reporter.introduce(journal.epoch, journal.last_seq)
             if opening is not None:
-                parts.voice.begin(opening.session, opening.began, journal.last_seq, opening.specimen, opening.state)
+                parts.reporter.begin(opening.session, opening.began, journal.last_seq, opening.specimen, opening.state)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
@@ -165,53 +165,53 @@ class Daemon:
         capture.raise_fault()
         return tally
 
-    def _parts(self, capture: Capture, logbook: Logbook, publisher: Publisher | None, stop: threading.Event) -> Parts:
+    def _parts(self, capture: Capture, recorder: Recorder, publisher: Publisher | None, stop: threading.Event) -> Parts:
         setup, clock = self._setup, self._clock
         return Parts(
             capture=capture,
             box=self._box,
-            logbook=logbook,
+            recorder=recorder,
             control=setup.control,
             health=self._health,
-            voice=self._voice(publisher, capture),
-            foot=Foot(setup.panel, logbook, setup.control, setup.buzz),
-            showing=self._showing(publisher),
+            reporter=self._reporter(publisher, capture),
+            footswitch=Footswitch(setup.panel, recorder, setup.control, setup.buzz),
+            status_board=self._status_board(publisher),
             clock=clock,
             stop=stop,
             thumbnails=setup.mqtt.thumbnails,
         )
 
-    def _voice(self, publisher: Publisher | None, capture: Capture) -> Voice:
+    def _reporter(self, publisher: Publisher | None, capture: Capture) -> StateReporter:
         setup, folder = self._setup, self._setup.journal_path.parent
         names = (setup.mqtt.device, setup.bundle.id, setup.source.name)
-        return Voice(
+        return StateReporter(
             publisher, *names, self._clock, lambda: replace(read_vitals(folder), exposure_ms=capture.exposure_ms)
         )
 
-    def _showing(self, publisher: Publisher | None) -> Showing:
+    def _status_board(self, publisher: Publisher | None) -> StatusBoard:
         setup = self._setup
         about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um, setup.page_cert)
-        return Showing(about, setup.live, publisher, setup.notifier, self._health, self._clock)
+        return StatusBoard(about, setup.live, publisher, setup.notifier, self._health, self._clock)
 
-    def _first(self, logbook: Logbook, classifier: Classifier, stop: threading.Event) -> Opening | None:
+    def _first(self, recorder: Recorder, classifier: Classifier, stop: threading.Event) -> Opening | None:
         """Open the session that was cut off, or a new one where the daemon shall begin at once."""
         meta, fresh = self._meta(SessionPlan()), self._analysers(classifier)
-        opening = logbook.go_on(meta, self._setup.source, fresh, lambda: self._starting(stop))
+        opening = recorder.go_on(meta, self._setup.source, fresh, lambda: self._starting(stop))
         if opening is None and self._setup.start == "at_once":
-            opening = logbook.begin(meta, fresh, 0)
+            opening = recorder.begin(meta, fresh, 0)
         return opening
 
     def _sessions(self, parts: Parts, opening: Opening | None, classifier: Classifier) -> Tally:
         """Count session after session, until the source or the process ends."""
         tally, told = NOTHING_COUNTED, NO_SESSION
-        waiting = Waiting(
+        waiting = Idle(
             parts,
-            lambda plan, first_frame: parts.logbook.begin(self._meta(plan), self._analysers(classifier), first_frame),
+            lambda plan, first_frame: parts.recorder.begin(self._meta(plan), self._analysers(classifier), first_frame),
             at_the_end="leave" if self._setup.start == "at_once" else "stay",
         )
         while opening := opening or waiting.for_start(told):
             self.session_id = opening.session
-            session = Session(parts, opening)
+            session = CountingSession(parts, opening)
             tally, self._full, told, opening = session.run(), session.full, session.told, None
             if self._full is not None:
                 break
@@ -222,7 +222,7 @@ class Daemon:
 
     def _building(self, stop: threading.Event) -> bool:
         """Show that an engine is built; says whether to go on."""
-        self._showing(None).show(None, "starting", "building_engine")
+        self._status_board(None).show(None, "starting", "building_engine")
         return self._starting(stop)
 
     def _starting(self, stop: threading.Event) -> bool:

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from fnrbc_device.daemon.recorder import Logbook
+from fnrbc_device.daemon.recorder import Recorder
 from fnrbc_device.errors import CommandError
 from fnrbc_device.health import Health
 from fnrbc_device.panel.board import Panel
@@ -20,14 +20,14 @@ FOOT: Final = "footswitch"
 _log = logging.getLogger(__name__)
 
 
-class Foot:
+class Footswitch:
     """Follows the panel's gestures in the counting thread.
 
     Parameters
     ----------
     panel
         None where there is none; then nothing ever happens.
-    logbook
+    recorder
         Keeps what was done.
     control
         What a tap changes.
@@ -35,9 +35,9 @@ class Foot:
         Whether an fNRBC sounds the buzzer.
     """
 
-    def __init__(self, panel: Panel | None, logbook: Logbook, control: SessionControl, buzz: bool) -> None:
+    def __init__(self, panel: Panel | None, recorder: Recorder, control: SessionControl, buzz: bool) -> None:
         self._panel = panel
-        self._logbook = logbook
+        self._recorder = recorder
         self._control = control
         self._buzz = buzz
         self._last: Step | None = None
@@ -58,7 +58,7 @@ class Foot:
             elif gesture == "flag":
                 self._flag()
             elif self._flags:
-                self._logbook.note("unflagged", {}, self._flags.pop())
+                self._recorder.note("unflagged", {}, self._flags.pop())
 
     def see(self, step: Step) -> None:
         """Take the newest step in."""
@@ -77,9 +77,9 @@ class Foot:
         control, frame = self._control, self._frame()
         try:
             if control.state == "running":
-                control.ask("pause", lambda: self._logbook.note("paused", {}, frame))
+                control.ask("pause", lambda: self._recorder.note("paused", {}, frame))
             elif control.state == "paused":
-                control.ask("resume", lambda: self._logbook.note("unpaused", {}, frame))
+                control.ask("resume", lambda: self._recorder.note("unpaused", {}, frame))
             else:
                 control.ask("start", lambda: None, SessionPlan(operator=FOOT))  # its begin is on record
         except CommandError as error:
@@ -92,7 +92,7 @@ class Foot:
             return
         pose = self._last.pose
         place = {"island": pose.island, "row_px": pose.row_px, "col_px": pose.col_px} if pose else {}
-        self._logbook.note("flagged", place, frame)
+        self._recorder.note("flagged", place, frame)
         self._flags = [*self._flags[-MOST_FLAGS + 1 :], frame]
 
     def _frame(self) -> int | None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from fnrbc_device.daemon.counting_session import CAMERA_TIMEOUT_S, TAKE_TIMEOUT_S, Parts
 from fnrbc_device.daemon.recorder import Opening
-from fnrbc_device.daemon.status_board import NO_SESSION, Told, looked_at
+from fnrbc_device.daemon.status_board import NO_SESSION, SessionView, looked_at
 from fnrbc_device.errors import DiskFullError, SourceError
 from fnrbc_device.records import BadFrame, Frame
 from fnrbc_device.session_state import SessionPlan
@@ -20,7 +20,7 @@ AtTheEnd = Literal["leave", "stay"]
 _log = logging.getLogger(__name__)
 
 
-class Waiting:
+class Idle:
     """Waits for a session to be asked for, and begins it.
 
     Parameters
@@ -39,7 +39,7 @@ class Waiting:
         self._at_the_end = at_the_end
         self._seen_s = 0.0
 
-    def for_start(self, told: Told) -> Opening | None:
+    def for_start(self, told: SessionView) -> Opening | None:
         """Show what the camera sees until somebody starts a session; None where the process shall end.
 
         Parameters
@@ -52,10 +52,10 @@ class Waiting:
         while not (parts.stop.is_set() or self._is_over()):
             frame = self._look()
             parts.capture.raise_live_fault()
-            parts.logbook.look_at_room()
-            if parts.logbook.low:
+            parts.recorder.look_at_room()
+            if parts.recorder.low:
                 parts.health.note("disk_low", parts.clock.monotonic_s())
-            parts.foot.follow()
+            parts.footswitch.follow()
             if parts.control.state == "starting":
                 opening = self._begun(frame.index if frame else 0)
                 if opening is not None:
@@ -84,7 +84,7 @@ class Waiting:
     def _begun(self, first_frame: int) -> Opening | None:
         """Begin what was asked for; None where there is no room or no camera, which the page then says."""
         parts = self._parts
-        parts.voice.say_state("starting", parts.logbook.last_seq)
+        parts.reporter.say_state("starting", parts.recorder.last_seq)
         try:
             if parts.box.ended:
                 raise SourceError("the recording is at its end; start the daemon again")
@@ -94,13 +94,13 @@ class Waiting:
             reason = "disk_low" if isinstance(error, DiskFullError) else "camera_lost"
             parts.health.note(reason, parts.clock.monotonic_s())
             parts.control.enter("idle")
-            parts.voice.say_state("idle", parts.logbook.last_seq)
+            parts.reporter.say_state("idle", parts.recorder.last_seq)
             return None
 
-    def _show(self, frame: Frame | BadFrame | None, told: Told) -> None:
+    def _show(self, frame: Frame | BadFrame | None, told: SessionView) -> None:
         parts = self._parts
         state = parts.control.state
-        health = parts.showing.show(looked_at(frame), state, "ready", told if state == "finished" else NO_SESSION)
-        parts.foot.show(health)
-        parts.voice.tell_health(health, parts.logbook.last_seq)
-        parts.showing.alive()
+        health = parts.status_board.show(looked_at(frame), state, "ready", told if state == "finished" else NO_SESSION)
+        parts.footswitch.show(health)
+        parts.reporter.tell_health(health, parts.recorder.last_seq)
+        parts.status_board.alive()

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.daemon.checkpoint import CheckpointFile
-from fnrbc_device.daemon.resume import Resuming, why_not
+from fnrbc_device.daemon.resume import Resume, why_not
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.host.clock import Clock, boot_id, moment_of
 from fnrbc_device.host.disk_space import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
@@ -46,7 +46,7 @@ class Opening:
     """``paused`` where it was so when it was cut off."""
 
 
-class Logbook:
+class Recorder:
     """Keeps the record of one session after the other. Used by the thread that opened the journal.
 
     Parameters
@@ -69,7 +69,7 @@ class Logbook:
         self._reserve = Reserve(folder)
         self._checkpoint: CheckpointFile | None = None
         self._since_checkpoint = CHECKPOINT_FRAMES
-        self._plates = 0
+        self._keyframes = 0
         self.low = False
         """Whether there is less room than a session is begun with."""
         self._unwritten: list[CountEvent] = []
@@ -154,14 +154,14 @@ class Logbook:
         JournalError
             The record cannot be written.
         """
-        added = analyser.registration.plates.added
-        kept = _kept(analyser, step.events, self._plates)
+        added = analyser.registration.keyframes.added
+        kept = _kept(analyser, step.events, self._keyframes)
         try:
             last_seq = self._journal.record(step, kept)
         except DiskFullError:
             self._unwritten = step.events
             raise
-        self._plates = added
+        self._keyframes = added
         self._keep_checkpoint(analyser, step)
         self._require_room_to_close()
         return last_seq
@@ -187,7 +187,7 @@ class Logbook:
         if ending:
             self._reserve.give_up()
             self._journal.fold()
-        kept = NOTHING_KEPT if ending else _kept(analyser, events, analyser.registration.plates.added)
+        kept = NOTHING_KEPT if ending else _kept(analyser, events, analyser.registration.keyframes.added)
         last_seq = self._journal.end(ended, tally, complete, [*self._unwritten, *events], ending, kept)
         if self._checkpoint is not None:
             self._checkpoint.remove()
@@ -204,10 +204,10 @@ class Logbook:
         note = {"after_frame": cut_off.last_frame, "last_utc": cut_off.last_utc, "boot": boot_id()}
         self._journal.resume(cut_off.session, note)
         meta = SessionMeta(**json.loads(cut_off.meta))
-        resuming = Resuming(self._journal, cut_off.session, self._folder, lambda: fresh(meta.pixel_size_um))
+        resuming = Resume(self._journal, cut_off.session, self._folder, lambda: fresh(meta.pixel_size_um))
         analyser = resuming.analyser(source, may_go_on)
         self._note_session(cut_off.session)
-        self._plates = analyser.registration.plates.added
+        self._keyframes = analyser.registration.keyframes.added
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
         began, following = moment_of(cut_off.started_utc), cut_off.last_frame + 1
         specimen = specimen_hash(meta.specimen, self._folder)
@@ -216,7 +216,7 @@ class Logbook:
 
     def _note_session(self, session: str) -> None:
         self._checkpoint = CheckpointFile(self._folder, session)
-        self._since_checkpoint, self._plates, self._unwritten = CHECKPOINT_FRAMES, 0, []
+        self._since_checkpoint, self._keyframes, self._unwritten = CHECKPOINT_FRAMES, 0, []
 
     def _prune(self, now: datetime) -> None:
         prune(self._journal, self._settings, now if self._clock.synchronised() else None)
@@ -266,9 +266,9 @@ class Logbook:
         return room_bytes(self._folder, self._journal.files)
 
 
-def _kept(analyser: Analyser, events: list[CountEvent], plates_before: int) -> Kept:
+def _kept(analyser: Analyser, events: list[CountEvent], keyframes_before: int) -> Kept:
     """Pictures that go with events: what a person reviews, and what registration holds on to since then."""
-    if not events and analyser.registration.plates.added == plates_before:
+    if not events and analyser.registration.keyframes.added == keyframes_before:
         return NOTHING_KEPT
-    plates = [plate for plate in analyser.registration.plates if plate.number >= plates_before]
-    return Kept(analyser.counter.pictures, plates, analyser.frame_shape or (0, 0))
+    keyframes = [keyframe for keyframe in analyser.registration.keyframes if keyframe.number >= keyframes_before]
+    return Kept(analyser.counter.pictures, keyframes, analyser.frame_shape or (0, 0))

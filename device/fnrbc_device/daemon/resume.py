@@ -21,7 +21,7 @@ from fnrbc_device.counting.merging import merge
 from fnrbc_device.counting.recall import Recall
 from fnrbc_device.daemon.checkpoint import CheckpointFile, Outside
 from fnrbc_device.host.clock import iso_utc, moment_of
-from fnrbc_device.journal.queries import History, RecordedFrame, RecordedPlate, Unfinished
+from fnrbc_device.journal.queries import JournalQueries, RecordedFrame, RecordedKeyframe, Unfinished
 from fnrbc_device.records import CountEvent, Join, Pose, SessionMeta, final_pose
 
 MOST_REREAD: Final = 100_000
@@ -60,16 +60,16 @@ class Past:
     frames: list[RecordedFrame]
     events: dict[int, list[CountEvent]]
     joins: dict[int, list[Join]]
-    plates: list[RecordedPlate]
+    keyframes: list[RecordedKeyframe]
 
     @classmethod
-    def of(cls, history: History, session: str, after: int) -> "Past":
+    def of(cls, history: JournalQueries, session: str, after: int) -> "Past":
         """Read what was recorded beyond a frame; of the plates, all."""
         return cls(
             history.frames(session, after),
             history.events_by_frame(session, after),
             history.joins_by_frame(session, after),
-            history.plates(session),
+            history.keyframes(session),
         )
 
     @property
@@ -78,7 +78,7 @@ class Past:
         return self.frames[-1].index if self.frames else -1
 
 
-class Resuming:
+class Resume:
     """Brings back the analyser of one session.
 
     Parameters
@@ -93,7 +93,7 @@ class Resuming:
         Makes an analyser that has seen nothing.
     """
 
-    def __init__(self, history: History, session: str, folder: Path, fresh: Callable[[], Analyser]) -> None:
+    def __init__(self, history: JournalQueries, session: str, folder: Path, fresh: Callable[[], Analyser]) -> None:
         self._history = history
         self._session = session
         self._file = CheckpointFile(folder, session)
@@ -123,8 +123,8 @@ class Resuming:
 
     def _checkpoint(self) -> tuple[Analyser, int]:
         fresh = self._fresh()
-        plates = {one.plate.number: one.plate.grey for one in self._history.plates(self._session)}
-        read = self._file.read(Outside(fresh.classifier, fresh.manifest, plates))
+        keyframes = {one.keyframe.number: one.keyframe.grey for one in self._history.keyframes(self._session)}
+        read = self._file.read(Outside(fresh.classifier, fresh.manifest, keyframes))
         if read is None:
             _log.warning("there is no checkpoint to go on from: light, dust and threshold are learned again")
             return fresh, -1
@@ -182,17 +182,17 @@ def _seen_again(analyser: Analyser, past: Past, source: FrameSource, go_on: Call
 
 def _taken_over(analyser: Analyser, past: Past, frame: int) -> None:
     """Enter what was recorded beyond the checkpoint, frame by frame."""
-    if analyser.frame_shape is None and past.plates:
-        analyser.set_frame_shape(past.plates[0].frame_shape)
+    if analyser.frame_shape is None and past.keyframes:
+        analyser.set_frame_shape(past.keyframes[0].frame_shape)
     recall = Recall(analyser.ledger, analyser.counter, analyser.pixel_size_um)
-    plates: dict[int, list[RecordedPlate]] = {}
-    for plate in past.plates:
-        if plate.frame > frame:
-            plates.setdefault(plate.frame, []).append(plate)
+    keyframes: dict[int, list[RecordedKeyframe]] = {}
+    for keyframe in past.keyframes:
+        if keyframe.frame > frame:
+            keyframes.setdefault(keyframe.frame, []).append(keyframe)
     for recorded in past.frames:
         analyser.tally_keeper.add_frame(recorded.reason)
-        for plate in plates.get(recorded.index, ()):
-            analyser.registration.recall(plate.plate)
+        for keyframe in keyframes.get(recorded.index, ()):
+            analyser.registration.recall(keyframe.keyframe)
         if recorded.reason is None and recorded.pose is not None:
             analyser.islands.add(recorded.pose.island)
         events = past.events.get(recorded.index, [])

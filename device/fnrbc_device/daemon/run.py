@@ -22,8 +22,8 @@ from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.board import Panel, PanelPins
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.session_state import SessionControl
-from fnrbc_device.web.access.authentication import Access
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.access.authentication import Authentication
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 
@@ -59,7 +59,7 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
         pixel_size_um = require_known_pixel_size(
             config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError
         )
-        page = _page(config, _instrument(config, live, control, pixel_size_um, config_file), stack)
+        page = _page(config, _context(config, live, control, pixel_size_um, config_file), stack)
         chosen = bundle_for(config)
         setup = Setup(
             source=source,
@@ -88,12 +88,12 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
     print(counted if daemon.session_id else "ended; no session was started")
 
 
-def _page(config: Config, instrument: Instrument, stack: ExitStack) -> WebServer | None:
+def _page(config: Config, context: WebContext, stack: ExitStack) -> WebServer | None:
     web = config.web
     if not web.enabled:
         return None
-    access = Access(web.access(config.state_dir), instrument.journal_path, config.mqtt.device)
-    page = WebServer(instrument.live, web.host, web.port, instrument, access)
+    access = Authentication(web.access(config.state_dir), context.journal_path, config.mqtt.device)
+    page = WebServer(context.live, web.host, web.port, context, access)
     page.start()
     stack.callback(page.stop)
     if words := certificates.warning(web.cert_file, SystemClock().utc()):
@@ -101,10 +101,10 @@ def _page(config: Config, instrument: Instrument, stack: ExitStack) -> WebServer
     return page
 
 
-def _instrument(
+def _context(
     config: Config, live: LiveView, control: SessionControl, pixel_size_um: float, config_file: Path | None
-) -> Instrument:
-    return Instrument(
+) -> WebContext:
+    return WebContext(
         live=live,
         control=control,
         journal_path=config.state_dir / "journal.sqlite",

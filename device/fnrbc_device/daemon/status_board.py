@@ -32,7 +32,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
+class SessionView:
     """Which session is shown, and what it has come to."""
 
     session: str = ""
@@ -41,10 +41,10 @@ class Told:
     slide_map: SlideMap | None = None
 
 
-NO_SESSION: Final = Told()
+NO_SESSION: Final = SessionView()
 
 
-class Showing:
+class StatusBoard:
     """Tells how it goes to all who look. Used by the counting thread; nothing here waits for anybody.
 
     Parameters
@@ -76,7 +76,7 @@ class Showing:
         step: Step | None,
         state: SessionState,
         health_state: HealthState,
-        told: Told = NO_SESSION,
+        told: SessionView = NO_SESSION,
     ) -> Health:
         """Show how it stands; gives the health that was shown."""
         self._watch_broker()

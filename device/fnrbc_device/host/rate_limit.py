@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Budget:
+class RateLimit:
     """Fills at a steady rate up to a burst; each thing that happens takes one out.
 
     Parameters

@@ -7,13 +7,13 @@ from fnrbc_device.contract.payloads import AlarmRecord
 from fnrbc_device.contract.replies import AuditRecord, RefusalCode
 from fnrbc_device.contract.topics import LOG_ALARM, LOG_AUDIT
 from fnrbc_device.host.clock import iso_utc
-from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
+from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
 
 LOOK_BACK: Final = 1000
 """Records of commands read at the start: more than can be written in the minute that counts there."""
 
 
-class Registrar(LogWriter):
+class CommandLog(SideWriter):
     """Writes audit and alarms into the journal's log."""
 
     def audit(

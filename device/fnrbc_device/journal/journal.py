@@ -16,11 +16,11 @@ from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
 from fnrbc_device.journal.audit import Kind, first_fault
 from fnrbc_device.journal.queries import NOTHING_KEPT, Kept
 from fnrbc_device.journal.schema import open_database
-from fnrbc_device.journal.writer import Entries
+from fnrbc_device.journal.writer import JournalWriter
 from fnrbc_device.records import CountEvent, SessionMeta, Step, Tally
 
 
-class Journal(Entries):
+class Journal(JournalWriter):
     """The sessions of a device, their frames and their counts. Used by one thread, the one that opened it.
 
     ``open`` makes it. A session is begun, recorded step by step and ended; each of these is one transaction

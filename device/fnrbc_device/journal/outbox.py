@@ -18,7 +18,7 @@ PRUNE_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutboxMessage:
     """One message of the log, waiting."""
 
     seq: int
@@ -28,7 +28,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Acknowledgement:
     """What the broker answered to a letter."""
 
     seq: int
@@ -47,7 +47,7 @@ class Outbox:
         # this side does not wait for the disk, and leaves the disk to the side that counts.
         self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    def pending(self, after_seq: int, limit: int) -> list[Letter]:
+    def pending(self, after_seq: int, limit: int) -> list[OutboxMessage]:
         """Letters with a higher ``seq`` that nobody has settled, in order, at most ``limit``."""
         with self._errors():
             rows = self._connection.execute(
@@ -55,9 +55,9 @@ class Outbox:
                 " ORDER BY seq LIMIT ?",
                 (after_seq, limit),
             ).fetchall()
-        return [Letter(*row) for row in rows]
+        return [OutboxMessage(*row) for row in rows]
 
-    def again(self, from_seq: int, to_seq: int, limit: int) -> list[Letter]:
+    def again(self, from_seq: int, to_seq: int, limit: int) -> list[OutboxMessage]:
         """Letters that the broker took before, marked as replayed, in order, at most ``limit``."""
         with self._errors():
             rows = self._connection.execute(
@@ -65,7 +65,7 @@ class Outbox:
                 " ORDER BY seq LIMIT ?",
                 (from_seq, to_seq, limit),
             ).fetchall()
-        return [Letter(seq, topic, _replayed(payload)) for seq, topic, payload in rows]
+        return [OutboxMessage(seq, topic, _replayed(payload)) for seq, topic, payload in rows]
 
     def oldest_seq(self) -> int:
         """``seq`` from which on every record is kept; above the last one where none is.
@@ -76,9 +76,9 @@ class Outbox:
             row = self._connection.execute("SELECT oldest_seq FROM journal").fetchone()
         return int(row[0])
 
-    def settle(self, settlements: Sequence[Settlement], at: datetime) -> None:
+    def acknowledge(self, acknowledgements: Sequence[Acknowledgement], at: datetime) -> None:
         """Write down answers of the broker, all in one transaction."""
-        rows = [(one.state, one.reason, iso_utc(at), one.seq) for one in settlements]
+        rows = [(one.state, one.reason, iso_utc(at), one.seq) for one in acknowledgements]
         with self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
@@ -112,7 +112,7 @@ class Outbox:
             row = self._connection.execute("SELECT total(length(CAST(payload AS BLOB))) FROM outbox").fetchone()
         return int(row[0])
 
-    def unpark(self, limit: int = -1) -> list[int]:
+    def retry(self, limit: int = -1) -> list[int]:
         """Make the oldest refused letters pending again, at most ``limit``, or all; returns their numbers."""
         with self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
@@ -124,13 +124,13 @@ class Outbox:
             self._connection.execute("COMMIT")
         return [seq for (seq,) in rows]
 
-    def refused(self) -> list[Settlement]:
+    def refused(self) -> list[Acknowledgement]:
         """Letters that the broker refused: parked, kept, not sent again by themselves."""
         with self._errors():
             rows = self._connection.execute(
                 "SELECT seq, state, reason FROM outbox WHERE state = 'refused' ORDER BY seq"
             ).fetchall()
-        return [Settlement(*row) for row in rows]
+        return [Acknowledgement(*row) for row in rows]
 
     def count_refused(self) -> int:
         """Return how many letters are parked."""

@@ -15,7 +15,7 @@ from fnrbc_device.journal.images import colour, grey
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.journal.sqlite_errors import journal_error
 from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, Tally
-from fnrbc_device.vision.keyframes import Plate
+from fnrbc_device.vision.keyframes import Keyframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class RecordedFrame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RecordedPlate:
+class RecordedKeyframe:
     """A picture that registration held on to, and the frame in whose transaction it stands."""
 
-    plate: Plate
+    keyframe: Keyframe
     frame: int
     frame_shape: tuple[int, int]
 
@@ -43,7 +43,7 @@ class Kept:
 
     views: Mapping[int, Sequence[View]] = field(default_factory=dict)
     """Of the candidates, near misses and the sample of others that were counted, best first; by the cell's number."""
-    plates: Sequence[Plate] = ()
+    keyframes: Sequence[Keyframe] = ()
     """What registration holds on to from this frame on."""
     frame_shape: tuple[int, int] = (0, 0)
     """(rows, cols) px of the frames that the plates were made of."""
@@ -66,7 +66,7 @@ class Unfinished:
     """When its last transaction was written."""
 
 
-class History:
+class JournalQueries:
     """Reads the journal; one thread's.
 
     Parameters
@@ -217,7 +217,7 @@ class History:
             found.setdefault(frame, []).append(Join(*row))
         return found
 
-    def plates(self, session_id: str) -> list[RecordedPlate]:
+    def keyframes(self, session_id: str) -> list[RecordedKeyframe]:
         """Pictures that registration held on to, of an unfinished session, in order."""
         with self._reading():
             rows = self._connection.execute(
@@ -226,7 +226,7 @@ class History:
                 (session_id,),
             ).fetchall()
         return [
-            RecordedPlate(Plate(number, placed, Pose(*pose), grey(picture), factor, um), frame, (height, width))
+            RecordedKeyframe(Keyframe(number, placed, Pose(*pose), grey(picture), factor, um), frame, (height, width))
             for frame, height, width, number, placed, *pose, picture, factor, um in rows
         ]
 

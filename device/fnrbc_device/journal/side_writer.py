@@ -16,7 +16,7 @@ MAX_TEXT: Final = 256
 """Characters of a text in a message."""
 
 
-class LogWriter:
+class SideWriter:
     """A connection of its own, bound to the thread that made it.
 
     ``synchronous=FULL``: a record that was sent and then lost in a power cut would leave its number to another record,

@@ -11,7 +11,7 @@ from fnrbc_device.contract.topics import LOG_CELL, LOG_SESSION
 from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.audit import Kind, add_link
 from fnrbc_device.journal.images import as_png
-from fnrbc_device.journal.queries import History, Kept
+from fnrbc_device.journal.queries import JournalQueries, Kept
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_row, roll_back
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.journal.sqlite_errors import journal_error
@@ -21,7 +21,7 @@ MAX_REASON: Final = 256
 """Characters of a reason or a name that go into a message; the journal keeps them whole."""
 
 
-class Entries(History):
+class JournalWriter(JournalQueries):
     """Writes rows; which of them make a transaction is the journal's to say.
 
     Parameters
@@ -91,10 +91,19 @@ class Entries(History):
             self._connection.execute("INSERT INTO crops VALUES (?, ?, ?, ?)", row)
 
     def _keep_plates(self, session_id: str, frame: int, kept: Kept) -> None:
-        for plate in kept.plates:
-            pose = (plate.pose.island, float(plate.pose.row_px), float(plate.pose.col_px))
-            scale = (float(plate.factor), float(plate.pixel_um))
-            row = (session_id, plate.number, frame, plate.frame, *pose, *scale, *kept.frame_shape, as_png(plate.grey))
+        for keyframe in kept.keyframes:
+            pose = (keyframe.pose.island, float(keyframe.pose.row_px), float(keyframe.pose.col_px))
+            scale = (float(keyframe.factor), float(keyframe.pixel_um))
+            row = (
+                session_id,
+                keyframe.number,
+                frame,
+                keyframe.frame,
+                *pose,
+                *scale,
+                *kept.frame_shape,
+                as_png(keyframe.grey),
+            )
             self._connection.execute("INSERT INTO plates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _tell_session(

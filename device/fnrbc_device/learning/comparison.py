@@ -29,7 +29,7 @@ class _Kept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Agreement(_Kept):
+class BundleAgreement(_Kept):
     """How often each bundle agrees with the readers on some cells."""
 
     what: str
@@ -63,7 +63,7 @@ class Comparison(_Kept):
     """Where the new bundle lay, as it was given."""
     bundle_before: str
     bundle_now: str
-    rows: tuple[Agreement, ...]
+    rows: tuple[BundleAgreement, ...]
     """All cells first, then parts of them."""
     taught: Annotated[int, Field(ge=0)]
     """Cells that one of the networks was taught by."""
@@ -141,7 +141,7 @@ def kept(state_dir: Path) -> Comparison | None:
         raise JournalError(f"{path} cannot be read ({type(error).__name__}); compare the bundles again") from None
 
 
-def _rows(found: Sequence[Reclassified]) -> list[Agreement]:
+def _rows(found: Sequence[Reclassified]) -> list[BundleAgreement]:
     parts: dict[str, Callable[[Reclassified], bool]] = {
         "All reviewed cells": lambda one: True,
         "fNRBC, as the readers say": lambda one: one.label == "target",
@@ -153,9 +153,9 @@ def _rows(found: Sequence[Reclassified]) -> list[Agreement]:
     return named + [_agreement(f"Session {name}", [one for one in found if one.session == name]) for name in sessions]
 
 
-def _agreement(what: str, cells: Sequence[Reclassified]) -> Agreement:
+def _agreement(what: str, cells: Sequence[Reclassified]) -> BundleAgreement:
     before, now = (sum(one.right_before for one in cells), sum(one.right_now for one in cells))
-    return Agreement(what=what, cells=len(cells), before=before, now=now)
+    return BundleAgreement(what=what, cells=len(cells), before=before, now=now)
 
 
 def _change(one: Reclassified, pictures: Mapping[tuple[str, int], bytes]) -> Change:

@@ -51,7 +51,7 @@ class DriftReport:
         return not self.is_told and any(one.crops >= FEWEST_CROPS for one in self.found)
 
 
-class DriftReports:
+class DriftCache:
     """Drift reports of one device. Safe to ask from several threads.
 
     Parameters

@@ -6,9 +6,9 @@ from typing import Final
 from fnrbc_device.contract.payloads import AlarmNow
 from fnrbc_device.contract.topics import ALARM
 from fnrbc_device.host.clock import Clock, iso_utc
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.side_writer import MAX_TEXT
-from fnrbc_device.mqtt.retained_states import StateBoard
+from fnrbc_device.mqtt.retained_states import RetainedStates
 
 RECORDS_REFUSED: Final = "records_refused"
 CERTIFICATE_EXPIRING: Final = "certificate_expiring"
@@ -18,14 +18,14 @@ BROKER_REFUSED: Final = "broker_refused"
 class Alarms:
     """What is the matter now. Used by the thread that speaks MQTT; what stood at the last end is known again."""
 
-    def __init__(self, registrar: Registrar, states: StateBoard, device: str, clock: Clock) -> None:
-        self._registrar = registrar
+    def __init__(self, command_log: CommandLog, states: RetainedStates, device: str, clock: Clock) -> None:
+        self._command_log = command_log
         self._states = states
         self._device = device
         self._clock = clock
-        self._standing = registrar.standing_alarms()
+        self._standing = command_log.standing_alarms()
         for code, detail in self._standing.items():
-            self._say(code, detail, registrar.log_state()[1])
+            self._say(code, detail, command_log.log_state()[1])
 
     def set(self, code: str, detail: str) -> None:
         """Raise an alarm, or clear it where ``detail`` is empty. Said and written only where that is news.
@@ -38,10 +38,10 @@ class Alarms:
         if bool(detail) == (code in self._standing):
             return
         if detail:
-            seq = self._registrar.alarm(code, "raised", detail)
+            seq = self._command_log.alarm(code, "raised", detail)
             self._standing[code] = detail
         else:
-            seq = self._registrar.alarm(code, "cleared", "")
+            seq = self._command_log.alarm(code, "cleared", "")
             del self._standing[code]
         self._say(code, detail, seq)
 

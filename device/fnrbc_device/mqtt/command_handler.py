@@ -20,8 +20,8 @@ from fnrbc_device.contract.replies import AuditRecord, RefusalCode, Reply
 from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import CommandError
 from fnrbc_device.host.clock import Clock, iso_utc
-from fnrbc_device.host.rate_limit import Budget
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.host.rate_limit import RateLimit
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.session_state import SessionControl
 
@@ -62,20 +62,20 @@ class Outcome:
     replay: Range | None = None
 
 
-class Desk:
+class CommandHandler:
     """Receives the commands of a device. Used by the thread that speaks MQTT."""
 
     def __init__(
-        self, topics: Topics, control: SessionControl, registrar: Registrar, outbox: Outbox, clock: Clock
+        self, topics: Topics, control: SessionControl, command_log: CommandLog, outbox: Outbox, clock: Clock
     ) -> None:
         self._topics = topics
         self._control = control
-        self._registrar = registrar
+        self._command_log = command_log
         self._outbox = outbox
         self._clock = clock
-        self._recording = Budget(RECORD_BURST, RECORDS_PER_S, clock.monotonic_s)
-        self._following = Budget(FOLLOW_BURST, FOLLOWED_PER_S, clock.monotonic_s)
-        self._replying = Budget(100, REPLIES_PER_S, clock.monotonic_s)
+        self._recording = RateLimit(RECORD_BURST, RECORDS_PER_S, clock.monotonic_s)
+        self._following = RateLimit(FOLLOW_BURST, FOLLOWED_PER_S, clock.monotonic_s)
+        self._replying = RateLimit(100, REPLIES_PER_S, clock.monotonic_s)
         self._untold = 0
         self._answers: OrderedDict[tuple[str, str], Reply] = OrderedDict()
         self._remember_earlier()
@@ -117,7 +117,7 @@ class Desk:
         """
         if self._untold and (self._recording.take() or at_last):
             words = "commands were refused in such numbers that they share this record"
-            self._registrar.audit("", "", "", words, "busy", self._untold)
+            self._command_log.audit("", "", "", words, "busy", self._untold)
             self._untold = 0
 
     def _admit(self, incoming: Incoming, user: str, verb: str) -> tuple[Verb, Request]:
@@ -156,7 +156,7 @@ class Desk:
     def _replay(self, user: str, request: ReplayRequest, may_replay: bool) -> Range:
         if not may_replay:
             raise CommandError("busy", "other replays are waiting already; ask again in ten seconds")
-        epoch, last_seq = self._registrar.log_state()
+        epoch, last_seq = self._command_log.log_state()
         if request.epoch != epoch:
             raise CommandError(
                 "not_kept", f"this journal has epoch {epoch}, not {request.epoch[:64]!a}; ask for records of this one"
@@ -181,16 +181,16 @@ class Desk:
         return Outcome(user, reply)
 
     def _write(self, user: str, verb: str, request_id: str, detail: str) -> None:
-        self._registrar.audit(user, verb, request_id, detail)
+        self._command_log.audit(user, verb, request_id, detail)
 
     def _write_refusal(self, user: str, verb: str, request_id: str, code: RefusalCode, words: str) -> None:
         if self._recording.take():
-            self._registrar.audit(_shown(user), _shown(verb), request_id, words, code)
+            self._command_log.audit(_shown(user), _shown(verb), request_id, words, code)
         else:
             self._untold += 1
 
     def _reply(self, verb: str, request_id: str, code: RefusalCode = "", words: str = "") -> Reply:
-        epoch, last_seq = self._registrar.log_state()
+        epoch, last_seq = self._command_log.log_state()
         return Reply(
             device=self._topics.device,
             ts=iso_utc(self._clock.utc()),
@@ -213,7 +213,7 @@ class Desk:
     def _remember_earlier(self) -> None:
         """Know the ids that came before a restart: a broker may hand a command over twice."""
         since = self._clock.utc() - timedelta(seconds=2 * MAX_AGE_S)
-        for record in self._registrar.recent_requests(since):
+        for record in self._command_log.recent_requests(since):
             if not record.code or record.code in FINAL:
                 self._remember(record.user, self._earlier(record))
 

@@ -21,7 +21,7 @@ from fnrbc_device.errors import BrokerRefusedError, PublishError
 from fnrbc_device.mqtt.certificates import tls_context
 from fnrbc_device.mqtt.properties import expiring, limits
 from fnrbc_device.mqtt.settings import MqttSettings
-from fnrbc_device.mqtt.wakeup import Wake
+from fnrbc_device.mqtt.wakeup import Wakeup
 
 CONNECT_TIMEOUT_S: Final = 5.0
 """For the TCP connection, and again for the broker's answer to it."""
@@ -55,7 +55,7 @@ class Connection:
     that were on their way, *behind* newer ones, and an old tally would stay retained.
     """
 
-    def __init__(self, settings: MqttSettings, wake: Wake) -> None:
+    def __init__(self, settings: MqttSettings, wake: Wakeup) -> None:
         self._settings = settings
         self._topics = Topics(settings.site, settings.device)
         self._wake = wake

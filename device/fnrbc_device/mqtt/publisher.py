@@ -20,12 +20,12 @@ from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.mqtt.certificates import tls_context
 from fnrbc_device.mqtt.connection import Connection
-from fnrbc_device.mqtt.publisher_store import HOUSE_S, Office
-from fnrbc_device.mqtt.retained_states import StateBoard
-from fnrbc_device.mqtt.sender import Conversation
+from fnrbc_device.mqtt.publisher_store import HOUSE_S, PublisherStore
+from fnrbc_device.mqtt.retained_states import RetainedStates
+from fnrbc_device.mqtt.sender import Sender
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.mqtt.status import PublisherStatus
-from fnrbc_device.mqtt.wakeup import Wake
+from fnrbc_device.mqtt.wakeup import Wakeup
 from fnrbc_device.records import Image
 from fnrbc_device.session_state import SessionControl
 
@@ -71,14 +71,14 @@ class Publisher:
         self._control = control or SessionControl()
         self._reported: Mapping[str, str] = {}
         self._retry_at_s = float("-inf")
-        self._states = StateBoard()
+        self._states = RetainedStates()
         self._thumbnails: Waiting = deque(maxlen=MAX_WAITING)
         self._status = PublisherStatus()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._flush_asked = 0
         self._flush_done = 0
-        self._wake = Wake()
+        self._wake = Wakeup()
         self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
 
     @property
@@ -193,12 +193,12 @@ class Publisher:
         """Connect again and again, more and more slowly, as long as the outbox can be read."""
         try:
             with contextlib.ExitStack() as stack:
-                office = stack.enter_context(
-                    Office(self._journal_path, self._settings, self._control, self._states, self._clock)
+                store = stack.enter_context(
+                    PublisherStore(self._journal_path, self._settings, self._control, self._states, self._clock)
                 )
                 pause_s = 0.0
-                while not self._rest(pause_s, office):
-                    pause_s = self._converse(office, pause_s)
+                while not self._rest(pause_s, store):
+                    pause_s = self._converse(store, pause_s)
         except JournalError as error:
             self._trouble(str(error))
             self._stopping.wait(RECONNECT_LAST_S)
@@ -206,81 +206,81 @@ class Publisher:
             self._defect(error)
             self._stopping.wait(RECONNECT_FIRST_S)
 
-    def _rest(self, pause_s: float, office: Office) -> bool:
+    def _rest(self, pause_s: float, store: PublisherStore) -> bool:
         """Wait between two attempts; True when it is time to stop."""
         until_s = time.monotonic() + pause_s
         while not self._stopping.is_set():
-            self._note(backlog=office.outbox.backlog())
-            office.keep_house(self._reported)
+            self._note(backlog=store.outbox.backlog())
+            store.keep_house(self._reported)
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 return False
             self._stopping.wait(min(left_s, BACKLOG_S))
         return True
 
-    def _converse(self, office: Office, last_pause_s: float) -> float:
+    def _converse(self, store: PublisherStore, last_pause_s: float) -> float:
         """Connect, and send until the connection ends; returns how long to rest before the next attempt."""
         self._wake.drain()
         connection: Connection | None = None
-        conversation: Conversation | None = None
+        sender: Sender | None = None
         try:
             with Connection(self._settings, self._wake) as connection:
                 connection.open(self._stopping.is_set)
-                office.broker_refuses("")
-                conversation = Conversation(
-                    connection, office.outbox, self._states, office.desk, self._clock, self._thumbnails
+                store.broker_refuses("")
+                sender = Sender(
+                    connection, store.outbox, self._states, store.handler, self._clock, self._thumbnails
                 )
                 self._note(connected=True, connections=self._status.connections + 1)
-                self._serve(conversation, connection, office)
+                self._serve(sender, connection, store)
         except JournalError:
             raise
         except FnrbcError as error:
             self._trouble(str(error))
             if isinstance(error, (BrokerRefusedError, ConfigError)):
-                office.broker_refuses(str(error))
+                store.broker_refuses(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next connection starts afresh
             self._defect(error)
         finally:
             self._note(connected=False)
         if connection is not None and connection.taken_over:
             return RECONNECT_LAST_S  # else two daemons would throw each other out every second
-        if conversation is not None and conversation.settled:
+        if sender is not None and sender.settled:
             return RECONNECT_FIRST_S  # slow or cut off each time, but it gets on
         return min(RECONNECT_LAST_S, max(RECONNECT_FIRST_S, 2 * last_pause_s))
 
-    def _serve(self, conversation: Conversation, connection: Connection, office: Office) -> None:
+    def _serve(self, sender: Sender, connection: Connection, store: PublisherStore) -> None:
         """Turn by turn: send what is due, note what was answered, tell who flushes."""
         counted_at_s = time.monotonic()
         while not self._stopping.is_set():
-            self._try_refused_again(conversation, connection)
+            self._try_refused_again(sender, connection)
             asked = self._flush_asked
-            idle = conversation.turn(LOOK_S, urgent=asked > self._flush_done)
-            self._take_account(conversation, office)
-            office.keep_house(self._reported)
+            idle = sender.turn(LOOK_S, urgent=asked > self._flush_done)
+            self._take_account(sender, store)
+            store.keep_house(self._reported)
             if idle or time.monotonic() - counted_at_s > LOOK_S:
-                self._note(backlog=office.outbox.backlog())
+                self._note(backlog=store.outbox.backlog())
                 counted_at_s = time.monotonic()
             if idle and asked > self._flush_done:
                 with self._changed:
                     self._flush_done = asked
                     self._changed.notify_all()
-        conversation.say_goodbye(GOODBYE_S)
-        self._take_account(conversation, office)
-        self._note(backlog=office.outbox.backlog())
+        sender.say_goodbye(GOODBYE_S)
+        self._take_account(sender, store)
+        self._note(backlog=store.outbox.backlog())
 
-    def _take_account(self, conversation: Conversation, office: Office) -> None:
-        account = conversation.take_account()
+    def _take_account(self, sender: Sender, store: PublisherStore) -> None:
+        account = sender.take_account()
         if account.acked or account.refused:
             self._note(acked=self._status.acked + account.acked, refused=self._status.refused + account.refused)
         if account.trouble:
             self._trouble(account.trouble)
-            office.tell_refused()
+            store.tell_refused()
 
-    def _try_refused_again(self, conversation: Conversation, connection: Connection) -> None:
+    def _try_refused_again(self, sender: Sender, connection: Connection) -> None:
         """At the start, for the configuration may have changed, and then hourly: never at each connect, in a loop."""
         if time.monotonic() >= self._retry_at_s:
             self._retry_at_s = time.monotonic() + HOUSE_S
-            conversation.try_refused_again()
+            sender.try_refused_again()
             if self._settings.home_assistant:  # may be refused as well
                 topics = Topics(self._settings.site, self._settings.device)
                 connection.publish_to(discovery_topic(topics.device), discovery(topics), DISCOVERY)

@@ -13,12 +13,12 @@ from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import JournalError
 from fnrbc_device.health import ALARMS
 from fnrbc_device.host.clock import Clock
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.mqtt.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
-from fnrbc_device.mqtt.command_handler import Desk
-from fnrbc_device.mqtt.retained_states import StateBoard
+from fnrbc_device.mqtt.command_handler import CommandHandler
+from fnrbc_device.mqtt.retained_states import RetainedStates
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionControl
 
@@ -26,7 +26,7 @@ HOUSE_S: Final = 3600.0
 """By the contract, refused records are tried again hourly; old ones are let go in the same breath."""
 
 
-class Office:
+class PublisherStore:
     """Opened and used by the publishing thread alone; its files are bound to that thread.
 
     Raises
@@ -36,17 +36,17 @@ class Office:
     """
 
     def __init__(
-        self, journal_path: Path, settings: MqttSettings, control: SessionControl, states: StateBoard, clock: Clock
+        self, journal_path: Path, settings: MqttSettings, control: SessionControl, states: RetainedStates, clock: Clock
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._round_s = float("-inf")
         with ExitStack() as stack:
             self.outbox = stack.enter_context(closing(Outbox(journal_path)))
-            registrar = stack.enter_context(closing(Registrar(journal_path, settings.device, clock)))
+            command_log = stack.enter_context(closing(CommandLog(journal_path, settings.device, clock)))
             topics = Topics(settings.site, settings.device)
-            self.desk = Desk(topics, control, registrar, self.outbox, clock)
-            self._alarms = Alarms(registrar, states, settings.device, clock)
+            self.handler = CommandHandler(topics, control, command_log, self.outbox, clock)
+            self._alarms = Alarms(command_log, states, settings.device, clock)
             self._files = stack.pop_all()
 
     def keep_house(self, reported: Mapping[str, str]) -> None:
@@ -77,12 +77,12 @@ class Office:
         """Raise an alarm that the broker wants nothing of us, or clear it with an empty text."""
         self._alarms.set(BROKER_REFUSED, words)
 
-    def __enter__(self) -> "Office":
+    def __enter__(self) -> "PublisherStore":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with contextlib.suppress(JournalError):  # no more can be done for them
-            self.desk.account(at_last=True)
+            self.handler.account(at_last=True)
         self._files.close()

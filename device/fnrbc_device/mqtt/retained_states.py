@@ -31,7 +31,7 @@ class DueState:
     delivery: Delivery
 
 
-class StateBoard:
+class RetainedStates:
     """The newest value of each state. Written by the counting thread, read by the sending one."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class StateBoard:
         with self._lock:
             self._entries[suffix].parked = True
 
-    def unpark(self) -> None:
+    def retry(self) -> None:
         """Try again what the broker refused: its access list may have been mended."""
         with self._lock:
             for entry in self._entries.values():

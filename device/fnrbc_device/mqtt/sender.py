@@ -9,10 +9,10 @@ from fnrbc_device.contract.replies import Reply
 from fnrbc_device.contract.thumbnails import THUMBNAIL, Waiting
 from fnrbc_device.contract.topics import ANSWER, AVAILABILITY, LOG, PRESENCE, REPLY, THUMB
 from fnrbc_device.host.clock import Clock
-from fnrbc_device.journal.outbox import Letter, Outbox, Settlement
-from fnrbc_device.mqtt.command_handler import Desk, Range
+from fnrbc_device.journal.outbox import Acknowledgement, Outbox, OutboxMessage
+from fnrbc_device.mqtt.command_handler import CommandHandler, Range
 from fnrbc_device.mqtt.connection import Answer, Connection
-from fnrbc_device.mqtt.retained_states import DueState, StateBoard
+from fnrbc_device.mqtt.retained_states import DueState, RetainedStates
 
 MAX_REPLAYS: Final = 8
 """Replays that wait their turn: of as many consumers, or of one that asked for as many pieces."""
@@ -26,7 +26,7 @@ until this one is taken."""
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SendReport:
     """What happened since the last account."""
 
     acked: int
@@ -37,30 +37,30 @@ class Account:
     """The last refusal, in one sentence."""
 
 
-class Conversation:
+class Sender:
     """Sends over one open connection and keeps account of the answers. Used by one thread."""
 
     def __init__(
         self,
         connection: Connection,
         outbox: Outbox,
-        states: StateBoard,
-        desk: Desk,
+        states: RetainedStates,
+        handler: CommandHandler,
         clock: Clock,
         thumbnails: Waiting,
     ) -> None:
         self._connection = connection
         self._outbox = outbox
         self._states = states
-        self._desk = desk
+        self._handler = handler
         self._clock = clock
         self._thumbnails = thumbnails
-        self._letters: dict[int, Letter] = {}
+        self._messages: dict[int, OutboxMessage] = {}
         self._sent_states: dict[int, DueState] = {}
         self._replies: deque[tuple[str, Reply]] = deque(maxlen=MAX_REPLIES)
         self._replays: deque[Range] = deque()
         self._online = False
-        self._account = Account(0, 0, "")
+        self._account = SendReport(0, 0, "")
         self._probes: set[int] = set()
         self.settled = 0
         """Records that the broker took or refused: whether the log gets on."""
@@ -89,10 +89,10 @@ class Conversation:
         if log_out:
             self._send_thumbnails()
             self._send_replays()
-        idle = states_out and log_out and not (self._letters or self._sent_states)
+        idle = states_out and log_out and not (self._messages or self._sent_states)
         if idle and urgent:
             return True  # someone waits to hear just this
-        self._settle(self._connection.poll(self._states.wait_s(time.monotonic(), wait_s)))
+        self._acknowledge(self._connection.poll(self._states.wait_s(time.monotonic(), wait_s)))
         self._receive()
         return idle
 
@@ -104,26 +104,26 @@ class Conversation:
             if not said and self._send_states(urgent=True) and self._send_replies() and self._connection.room:
                 self._connection.publish(AVAILABILITY, "offline", PRESENCE)
                 said = True
-            self._settle(self._connection.poll(0.1))
+            self._acknowledge(self._connection.poll(0.1))
 
     def try_refused_again(self) -> None:
         """Send one of the parked records again, and all of them once that one is taken."""
-        self._states.unpark()
-        self._probes = set(self._outbox.unpark(PROBES))
+        self._states.retry()
+        self._probes = set(self._outbox.retry(PROBES))
 
-    def take_account(self) -> Account:
+    def take_account(self) -> SendReport:
         """Tell what happened since the last call."""
-        account, self._account = self._account, Account(0, 0, "")
+        account, self._account = self._account, SendReport(0, 0, "")
         return account
 
     def _receive(self) -> None:
         for incoming in self._connection.received():
-            outcome = self._desk.receive(incoming, may_replay=len(self._replays) < MAX_REPLAYS)
+            outcome = self._handler.receive(incoming, may_replay=len(self._replays) < MAX_REPLAYS)
             if outcome.reply is not None:
                 self._replies.append((outcome.user, outcome.reply))
             if outcome.replay is not None:
                 self._replays.append(outcome.replay)
-        self._desk.account()
+        self._handler.account()
 
     def _send_states(self, urgent: bool) -> bool:
         """Send states as far as there is room; True where none is left to send now."""
@@ -146,12 +146,12 @@ class Conversation:
     def _send_log(self) -> bool:
         """Send letters as far as there is room; True where none is left."""
         room = self._connection.room
-        on_their_way = {letter.seq for letter in self._letters.values()}
+        on_their_way = {message.seq for message in self._messages.values()}
         waiting = self._outbox.pending(0, room + len(on_their_way)) if room else []
-        letters = [letter for letter in waiting if letter.seq not in on_their_way][:room]
-        for letter in letters:
-            self._letters[self._connection.publish(letter.topic, letter.payload, LOG)] = letter
-        return room > len(letters)
+        messages = [message for message in waiting if message.seq not in on_their_way][:room]
+        for message in messages:
+            self._messages[self._connection.publish(message.topic, message.payload, LOG)] = message
+        return room > len(messages)
 
     def _send_thumbnails(self) -> None:
         while self._thumbnails and self._connection.room:
@@ -162,29 +162,29 @@ class Conversation:
         """Send again what was asked for, as far as the log leaves room."""
         while self._replays and (room := self._connection.room):
             asked = self._replays[0]
-            letters = self._outbox.again(asked.from_seq, asked.to_seq, room)
-            for letter in letters:
-                self._connection.publish(letter.topic, letter.payload, LOG)
-            if len(letters) < room:
+            messages = self._outbox.again(asked.from_seq, asked.to_seq, room)
+            for message in messages:
+                self._connection.publish(message.topic, message.payload, LOG)
+            if len(messages) < room:
                 self._replays.popleft()
             else:
-                self._replays[0] = Range(letters[-1].seq + 1, asked.to_seq)
+                self._replays[0] = Range(messages[-1].seq + 1, asked.to_seq)
 
-    def _settle(self, answers: list[Answer]) -> None:
+    def _acknowledge(self, answers: list[Answer]) -> None:
         """Write down what the broker took and what it refused."""
-        settlements = [
-            Settlement(letter.seq, "refused" if answer.refused else "acked", answer.reason)
+        acknowledgements = [
+            Acknowledgement(message.seq, "refused" if answer.refused else "acked", answer.reason)
             for answer in answers
-            if (letter := self._letters.pop(answer.message_id, None))
+            if (message := self._messages.pop(answer.message_id, None))
         ]
-        if settlements:
-            self._outbox.settle(settlements, self._clock.utc())
-            self.settled += len(settlements)
-        acked = [one.seq for one in settlements if one.state == "acked"]
+        if acknowledgements:
+            self._outbox.acknowledge(acknowledgements, self._clock.utc())
+            self.settled += len(acknowledgements)
+        acked = [one.seq for one in acknowledgements if one.state == "acked"]
         self._account = replace(self._account, acked=self._account.acked + len(acked))
         if self._probes.intersection(acked):
             self._probes.clear()
-            self._outbox.unpark()
+            self._outbox.retry()
         for answer in answers:
             self._note_refusal(answer, self._sent_states.pop(answer.message_id, None))
 

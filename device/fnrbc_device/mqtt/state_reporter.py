@@ -17,7 +17,7 @@ HEALTH_EVERY_S: Final = 5.0
 """The contract's interval."""
 
 
-class Voice:
+class StateReporter:
     """Speaks for one device.
 
     Parameters

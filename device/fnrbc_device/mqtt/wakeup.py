@@ -4,7 +4,7 @@ import contextlib
 import socket
 
 
-class Wake:
+class Wakeup:
     """A pair of sockets of which one is touched and the other waited for."""
 
     def __init__(self) -> None:

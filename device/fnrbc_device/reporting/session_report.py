@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.counting.slidemap import Mosaic
-from fnrbc_device.journal.queries import History
+from fnrbc_device.journal.queries import JournalQueries
 from fnrbc_device.records import INDETERMINATE, is_near
 from fnrbc_device.reporting.counts import counts, interval
 from fnrbc_device.reporting.recorded_cells import cell_table
@@ -117,7 +117,7 @@ def islands(
     shape = frame_shape(connection, entry.session, um)
     if shape is None:
         return []
-    history = History(connection, path)
+    history = JournalQueries(connection, path)
     ignored = [name for name, role in entry.meta.classes.items() if role == "ignored"]
     return maps(history.frames(entry.session), history.joins(entry.session), shape, um, cells, ignored)
 
@@ -135,7 +135,7 @@ def gallery(
     nearest.sort(
         key=lambda cell: (cell["class"] not in asked, abs(cell["target_probability"] - threshold), cell["cell"])
     )
-    crops = History(connection, path).views(entry.session, (cell["cell"] for cell in nearest[:at_most]))
+    crops = JournalQueries(connection, path).views(entry.session, (cell["cell"] for cell in nearest[:at_most]))
     shown = [cell for cell in nearest[:at_most] if cell["cell"] in crops]
     return [
         GalleryItem(

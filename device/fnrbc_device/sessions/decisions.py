@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from fnrbc_device.contract.payloads import CellRecord, Judgement
 from fnrbc_device.contract.topics import LOG_CELL
 from fnrbc_device.errors import ReviewError
-from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
+from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
 from fnrbc_device.sessions.reviews import (
     Basis,
     Candidate,
@@ -29,7 +29,7 @@ Standing = tuple[Literal["unverified", Judgement], str]
 """How a cell stands, and of what class."""
 
 
-class Reviewing(LogWriter):
+class Decisions(SideWriter):
     """Writes decisions, over a connection of its own, bound to the thread that made it.
 
     What the machine said stays as it is; a decision stands beside it.
@@ -115,7 +115,7 @@ class Reviewing(LogWriter):
             before = standing_reviews(one for one in decided if one.seq != seq).get(taken.cell)
             return self._say(envelope, found, rests_on, "undone", _standing(before, found), (reviewer, reader))
 
-    def __enter__(self) -> "Reviewing":
+    def __enter__(self) -> "Decisions":
         return self
 
     def __exit__(

@@ -5,12 +5,12 @@ from types import TracebackType
 from fnrbc_device.contract.replies import AuditRecord
 from fnrbc_device.contract.topics import LOG_AUDIT
 from fnrbc_device.errors import ReviewError
-from fnrbc_device.journal.side_writer import MAX_TEXT, LogWriter
+from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
 from fnrbc_device.sessions.reviews import require_open
 from fnrbc_device.sessions.verified_count import verified_tally
 
 
-class Signing(LogWriter):
+class SignOff(SideWriter):
     """Writes sign-offs, over a connection of its own, bound to the thread that made it."""
 
     def sign(self, session: str, signer: str) -> int:
@@ -46,7 +46,7 @@ class Signing(LogWriter):
             note = {"signed_by": name, "candidates": verified.candidates, "reviewed": verified.reviewed}
             return self._tell(LOG_AUDIT, record, "signed", note)
 
-    def __enter__(self) -> "Signing":
+    def __enter__(self) -> "SignOff":
         return self
 
     def __exit__(

@@ -46,7 +46,7 @@ class Judgement:
     """0..1 of the session's sharpest; 1 in a field too empty to judge."""
 
 
-class Gate:
+class FrameQuality:
     """Judges the frames of one session, in their order."""
 
     def __init__(self) -> None:

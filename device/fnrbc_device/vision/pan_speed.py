@@ -52,7 +52,7 @@ class Speed:
     """Cells will be lost if the hand goes on like this."""
 
 
-class Pace:
+class PanSpeed:
     """Follows the hand of one session.
 
     Parameters

@@ -1,8 +1,8 @@
-"""Where on the slide a frame lies: laid on the plate that shows its ground already, or on the last frame.
+"""Where on the slide a frame lies: laid on the keyframe that shows its ground already, or on the last frame.
 
 Frames are compared with a *keyframe*, not each with the one before it, so a resting hand adds no drift. Keyframes are
-kept as plates; when the hand comes back over old ground the plate there becomes the keyframe again, so drift does not
-grow with the length of the way. Frames come with their light evened out: dust and vignetting stand still while cells
+kept by their place; when the hand comes back over old ground the keyframe there is used again, so drift does not grow
+with the length of the way. Frames come with their light evened out: dust and vignetting stand still while cells
 move, and would hold the picture.
 """
 
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from fnrbc_device.errors import ObjectiveError, RegistrationError
 from fnrbc_device.records import Join, Pose
-from fnrbc_device.vision.keyframes import Plate, Plates
+from fnrbc_device.vision.keyframes import Keyframe, Keyframes
 from fnrbc_device.vision.objective import Objective
 from fnrbc_device.vision.reduction import Reduced
 from fnrbc_device.vision.relocation import Proposal, Relocation, Sight
-from fnrbc_device.vision.shift import Picture, find_shift
+from fnrbc_device.vision.shift import ShiftPicture, find_shift
 
 LONG_SIDE_PX: Final = 360
 """Longest side of the picture that is correlated."""
 
 KEYFRAME_SHIFT: Final = 0.22
-"""A frame this share of a side away from the keyframe is laid on another plate from then on, or becomes one."""
+"""A frame this share of a side away from the keyframe is laid on another keyframe from then on, or becomes one."""
 
 MIN_CONTRAST: Final = 0.008
 """Least standard deviation of the optical density: empty glass and noise stay below 0.005."""
@@ -56,7 +56,7 @@ class Placement:
 class _Placed:
     """The last frame that was placed."""
 
-    picture: Picture
+    picture: ShiftPicture
     grey: NDArray[np.uint8]
     pose: Pose
     number: int
@@ -68,11 +68,11 @@ class Registration:
     """Places the frames of one session, in their order."""
 
     def __init__(self) -> None:
-        self.plates = Plates()
+        self.keyframes = Keyframes()
         """What later frames can be laid on; read it, never change it."""
-        self._relocation = Relocation(self.plates)
+        self._relocation = Relocation(self.keyframes)
         self._objective = Objective()
-        self._keyframe: tuple[Plate, Picture] | None = None
+        self._keyframe: tuple[Keyframe, ShiftPicture] | None = None
         self._last: _Placed | None = None
         self._islands = 0
         self._frames = 0
@@ -119,17 +119,17 @@ class Registration:
             self._objective.learn(picture.density)
         return placement
 
-    def recall(self, plate: Plate) -> None:
-        """Take in a plate of the same session's earlier start, and hold on to it."""
-        self.plates.recall(plate)
-        picture = plate.picture()
+    def recall(self, keyframe: Keyframe) -> None:
+        """Take in a keyframe of the same session's earlier start, and hold on to it."""
+        self.keyframes.recall(keyframe)
+        picture = keyframe.picture()
         if self._keyframe is None:
             self._objective.learn(picture.density)
-        self._keyframe = (plate, picture)
-        self._last = _Placed(picture, plate.grey, plate.pose, plate.frame, sharp=True)
-        self._islands = max(self._islands, plate.pose.island + 1)
-        self._frames = max(self._frames, plate.frame)
-        self._factor = plate.factor
+        self._keyframe = (keyframe, picture)
+        self._last = _Placed(picture, keyframe.grey, keyframe.pose, keyframe.frame, sharp=True)
+        self._islands = max(self._islands, keyframe.pose.island + 1)
+        self._frames = max(self._frames, keyframe.frame)
+        self._factor = keyframe.factor
 
     def correct(self, row_px: float, col_px: float) -> None:
         """Move the last frame's place by what its landmarks say, frame pixels; later frames build on it."""
@@ -139,7 +139,7 @@ class Registration:
         moved = Pose(last.pose.island, last.pose.row_px + row_px, last.pose.col_px + col_px)
         self._last = replace(last, pose=moved)
         if self._keyframe is not None and self._keyframe[1] is last.picture:
-            self.plates.move(self._keyframe[0], moved)
+            self.keyframes.move(self._keyframe[0], moved)
 
     def find_join(self) -> Proposal | None:
         """Search older islands for the ground of the younger ones, a little each frame.
@@ -155,12 +155,12 @@ class Registration:
         return self._relocation.search(Sight(last.number, last.pose, last.picture.density))
 
     def join(self, join: Join) -> None:
-        """Move an island's plates and the last frame into the older island."""
-        self.plates.join(join)
+        """Move an island's keyframes and the last frame into the older island."""
+        self.keyframes.join(join)
         self._relocation.joined(join)
         keyframe, last = self._keyframe, self._last
-        if keyframe is not None and keyframe[0].pose.island == join.island:  # its plate has gone to make room
-            self.plates.move(keyframe[0], join.moved(keyframe[0].pose))
+        if keyframe is not None and keyframe[0].pose.island == join.island:  # its keyframe has gone to make room
+            self.keyframes.move(keyframe[0], join.moved(keyframe[0].pose))
         if last is not None and last.pose.island == join.island:
             self._last = replace(last, pose=join.moved(last.pose))
 
@@ -170,10 +170,10 @@ class Registration:
 
     @property
     def comparisons(self) -> int:
-        """Pairs of plates that were compared to find joins."""
+        """Pairs of keyframes that were compared to find joins."""
         return self._relocation.comparisons
 
-    def _against_known(self, picture: Picture) -> Placement | None:
+    def _against_known(self, picture: ShiftPicture) -> Placement | None:
         """The placement against the keyframe or else the last frame; None if it fits neither."""
         last = self._last
         if last is None:
@@ -191,7 +191,7 @@ class Registration:
                 return Placement(there, found.correlation, float(np.hypot(down, right)), lost=False)
         return None
 
-    def _leapt(self, down_px: float, right_px: float, picture: Picture) -> bool:
+    def _leapt(self, down_px: float, right_px: float, picture: ShiftPicture) -> bool:
         height, width = (side * self._factor for side in picture.density.shape)
         return bool(max(abs(down_px) / height, abs(right_px) / width) > LEAP)
 
@@ -204,34 +204,34 @@ class Registration:
         self._islands += 1
         return Placement(Pose(self._islands - 1, 0.0, 0.0), 1.0, 0.0, lost=self._islands > 1)
 
-    def _rekeyed(self, picture: Picture, pose: Pose) -> Pose:
-        """Choose another keyframe: the plate that shows this ground already, else this frame; gives its place."""
+    def _rekeyed(self, picture: ShiftPicture, pose: Pose) -> Pose:
+        """Choose another keyframe: one that shows this ground already, else this frame; gives its place."""
         self._keyframe = None
-        for plate in self.plates.near(pose, KEYFRAME_SHIFT)[:1]:
-            old = plate.picture()
+        for keyframe in self.keyframes.near(pose, KEYFRAME_SHIFT)[:1]:
+            old = keyframe.picture()
             found = find_shift(old, picture)
             if found is not None:
-                self._keyframe = (plate, old)
-                return self._behind(plate.pose, found.row_px, found.col_px)
+                self._keyframe = (keyframe, old)
+                return self._behind(keyframe.pose, found.row_px, found.col_px)
         return pose
 
     def _behind(self, pose: Pose, row_px: float, col_px: float) -> Pose:
         """Where a frame lies whose content moved by (row, col) correlated pixels since the one at a pose."""
         return Pose(pose.island, pose.row_px - row_px * self._factor, pose.col_px - col_px * self._factor)
 
-    def _keep(self, placed: _Placed) -> Plate:
-        return self.plates.add(placed.pose, placed.number, placed.grey, self._factor, placed.picture.pixel_um)
+    def _keep(self, placed: _Placed) -> Keyframe:
+        return self.keyframes.add(placed.pose, placed.number, placed.grey, self._factor, placed.picture.pixel_um)
 
     def _far(self, pose: Pose) -> bool:
         """Whether the keyframe lies too far away, or on another island than the frame."""
         if self._keyframe is None:
             return True
-        plate = self._keyframe[0]
-        height, width = plate.size_px
-        down, right = abs(pose.row_px - plate.pose.row_px), abs(pose.col_px - plate.pose.col_px)
+        keyframe = self._keyframe[0]
+        height, width = keyframe.size_px
+        down, right = abs(pose.row_px - keyframe.pose.row_px), abs(pose.col_px - keyframe.pose.col_px)
         return bool(down > KEYFRAME_SHIFT * height or right > KEYFRAME_SHIFT * width)
 
-    def _pictured(self, reduced: Reduced) -> tuple[NDArray[np.uint8], Picture]:
+    def _pictured(self, reduced: Reduced) -> tuple[NDArray[np.uint8], ShiftPicture]:
         """The frame at the correlated scale."""
         green = reduced.green
         shrink = min(max(1, -(-max(green.shape) // LONG_SIDE_PX)), *green.shape)
@@ -239,4 +239,4 @@ class Registration:
         whole = green[: size[1] * shrink, : size[0] * shrink]
         grey = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
         self._factor = reduced.factor * shrink
-        return grey, Picture.of(grey, reduced.pixel_um * shrink)
+        return grey, ShiftPicture.of(grey, reduced.pixel_um * shrink)

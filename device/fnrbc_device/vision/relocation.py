@@ -1,8 +1,8 @@
 """Finds ground seen before: which older island a younger one is part of, proved by the pictures of two frames.
 
-Whenever more than one island is open, every plate is held against every plate of the other islands, a few each frame,
-newest first. A wrong join is worse than an open island, so a join needs two different frames that say the same, far
-beyond what chance does over as many comparisons as were made.
+Whenever more than one island is open, every keyframe is held against every keyframe of the other islands, a few each
+frame, newest first. A wrong join is worse than an open island, so a join needs two different frames that say the same,
+far beyond what chance does over as many comparisons as were made.
 """
 
 from collections import OrderedDict, deque
@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Join, Pose
-from fnrbc_device.vision.keyframes import COARSE, Plate, Plates
-from fnrbc_device.vision.shift import Picture, find_shift, overlap_correlation, refined, significance
+from fnrbc_device.vision.keyframes import COARSE, Keyframe, Keyframes
+from fnrbc_device.vision.shift import ShiftPicture, find_shift, overlap_correlation, refined, significance
 
 FRESH_PAIRS: Final = 12
 FRESH_FRAMES: Final = 100
 LATER_PAIRS: Final = 1
-"""Pairs of plates compared a frame, in the first frames after a loss and from then on; one costs 0.3 ms where
+"""Pairs of keyframes compared a frame, in the first frames after a loss and from then on; one costs 0.3 ms where
 registration takes 4."""
 
 PEAKS: Final = 2
-"""Peaks of the correlation that are looked at: the right shift of two sharp plates is the first or the second."""
+"""Peaks of the correlation that are looked at: the right shift of two sharp keyframes is the first or the second."""
 
 PROBES: Final = 256
-"""Plates that wait to be compared; beyond, the oldest wait no more."""
+"""Keyframes that wait to be compared; beyond, the oldest wait no more."""
 
 PICTURES: Final = 256
 """Coarse pictures kept ready: 40 MB."""
@@ -48,7 +48,7 @@ STILL_UM: Final = 3.0
 """What stands in the camera shows no larger shift than this: such a shift alone proves nothing."""
 
 SECONDS: Final = 3
-"""Plates of an island that are asked for the second proof, newest first."""
+"""Keyframes of an island that are asked for the second proof, newest first."""
 
 PROPOSALS: Final = 4
 """Proposals that wait for a second frame."""
@@ -77,11 +77,11 @@ class Proposal:
 
 @dataclass(slots=True)
 class _Probe:
-    """A plate and how far the comparison with those before it has come."""
+    """A keyframe and how far the comparison with those before it has come."""
 
     number: int
     before: int
-    """Plates below this number are still to be compared with it."""
+    """Keyframes below this number are still to be compared with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +101,19 @@ class _Proof:
 
 
 class Relocation:
-    """Searches the plates of one session.
+    """Searches the keyframes of one session.
 
     Parameters
     ----------
-    plates
+    keyframes
         Filled by the registration.
     """
 
-    def __init__(self, plates: Plates) -> None:
-        self._plates = plates
+    def __init__(self, keyframes: Keyframes) -> None:
+        self._keyframes = keyframes
         self._listed = 0
         self._probes: deque[_Probe] = deque(maxlen=PROBES)
-        self._coarse: OrderedDict[int, Picture] = OrderedDict()
+        self._coarse: OrderedDict[int, ShiftPicture] = OrderedDict()
         self._proposals: list[_Proof] = []
         self._fresh = 0
         self._newest_island = 0
@@ -136,12 +136,12 @@ class Relocation:
         Proposal or None
             What two frames proved. It stays proposed until it is made or refused.
         """
-        islands = self._plates.islands
+        islands = self._keyframes.islands
         if len(islands) < 2:
             self._rest()
             return None
         self._enlist(islands[-1])
-        # An island that was left shows nothing new: what its plates could prove was asked for at once.
+        # An island that was left shows nothing new: what its keyframes could prove was asked for at once.
         self._proposals = [first for first in self._proposals if first.join.island == sight.pose.island]
         for first in list(self._proposals):
             proposal = self._seconded(first, [sight])
@@ -160,14 +160,14 @@ class Relocation:
 
     def _rest(self) -> None:
         """Only one island: nothing to compare, of what is there."""
-        self._listed = self._plates.added
+        self._listed = self._keyframes.added
         self._probes.clear()
         self._proposals.clear()
 
     def _enlist(self, newest_island: int) -> None:
-        for number in range(self._listed, self._plates.added):
+        for number in range(self._listed, self._keyframes.added):
             self._probes.appendleft(_Probe(number, number))
-        self._listed = self._plates.added
+        self._listed = self._keyframes.added
         if newest_island > self._newest_island:
             self._newest_island, self._fresh = newest_island, FRESH_FRAMES
         self._fresh = max(0, self._fresh - 1)
@@ -187,20 +187,20 @@ class Relocation:
                 return proposal
         return None
 
-    def _next_pair(self) -> tuple[Plate, Plate] | None:
-        """The next two plates of different islands: the younger island's first."""
+    def _next_pair(self) -> tuple[Keyframe, Keyframe] | None:
+        """The next two keyframes of different islands: the younger island's first."""
         while self._probes:
             probe = self._probes[0]
-            plate = self._plates.get(probe.number)
-            while plate is not None and probe.before > 0:
+            keyframe = self._keyframes.get(probe.number)
+            while keyframe is not None and probe.before > 0:
                 probe.before -= 1
-                other = self._plates.get(probe.before)
-                if other is not None and other.pose.island != plate.pose.island:
-                    return (plate, other) if plate.pose.island > other.pose.island else (other, plate)
+                other = self._keyframes.get(probe.before)
+                if other is not None and other.pose.island != keyframe.pose.island:
+                    return (keyframe, other) if keyframe.pose.island > other.pose.island else (other, keyframe)
             self._probes.popleft()
         return None
 
-    def _first_proof(self, young: Plate, old: Plate) -> _Proof | None:
+    def _first_proof(self, young: Keyframe, old: Keyframe) -> _Proof | None:
         self.comparisons += 1
         found = find_shift(self._coarse_of(old), self._coarse_of(young), PEAKS)
         if found is None:
@@ -214,8 +214,8 @@ class Relocation:
         """Frames of an island that can give the second proof."""
         if newest.pose.island == island:
             yield newest
-        for plate in reversed(self._plates.of_island(island)[-SECONDS:]):
-            yield Sight(plate.frame, plate.pose, plate.density())
+        for keyframe in reversed(self._keyframes.of_island(island)[-SECONDS:]):
+            yield Sight(keyframe.frame, keyframe.pose, keyframe.density())
 
     def _seconded(self, first: _Proof, seconds: Iterable[Sight]) -> Proposal | None:
         """The join, if another frame of the island says the same; a frame that says otherwise ends the proposal."""
@@ -233,7 +233,7 @@ class Relocation:
     def _foretold(self, join: Join, sight: Sight) -> tuple[_Proof | None, bool]:
         """What a frame says where the join says it lies, and whether it contradicts."""
         there = join.moved(sight.pose)
-        for old in self._plates.near(there, 1 - LEAST_SHARED)[:1]:
+        for old in self._keyframes.near(there, 1 - LEAST_SHARED)[:1]:
             down, right = (old.pose.row_px - there.row_px) / old.factor, (old.pose.col_px - there.col_px) / old.factor
             proof, doubtful = _proved(sight, old, down, right)
             if proof is not None and _apart_um(proof.join, join, old) > AGREE_UM:
@@ -241,19 +241,19 @@ class Relocation:
             return proof, doubtful
         return None, False
 
-    def _coarse_of(self, plate: Plate) -> Picture:
-        known = self._coarse.get(plate.number)
+    def _coarse_of(self, keyframe: Keyframe) -> ShiftPicture:
+        known = self._coarse.get(keyframe.number)
         if known is None:
-            known = self._coarse[plate.number] = plate.coarse()
+            known = self._coarse[keyframe.number] = keyframe.coarse()
             if len(self._coarse) > PICTURES:
                 self._coarse.popitem(last=False)
         else:
-            self._coarse.move_to_end(plate.number)
+            self._coarse.move_to_end(keyframe.number)
         return known
 
 
-def _proved(sight: Sight, old: Plate, row: float, col: float) -> tuple[_Proof | None, bool]:
-    """What a frame's shift against a plate, known to a pixel or two, proves; and whether it contradicts."""
+def _proved(sight: Sight, old: Keyframe, row: float, col: float) -> tuple[_Proof | None, bool]:
+    """What a frame's shift against a keyframe, known to a pixel or two, proves; and whether it contradicts."""
     reference, moving = old.density(), sight.density
     height, width = moving.shape
     if (1 - abs(row) / height) * (1 - abs(col) / width) < LEAST_SHARED or max(abs(row) / height, abs(col) / width) >= 1:
@@ -274,7 +274,7 @@ def _proved(sight: Sight, old: Plate, row: float, col: float) -> tuple[_Proof | 
     return _Proof(sight.frame, Proposal(join, _shared(lies, old)), sigma, still), False
 
 
-def _shared(lies: Pose, old: Plate) -> tuple[float, float, float, float]:
+def _shared(lies: Pose, old: Keyframe) -> tuple[float, float, float, float]:
     height, width = old.size_px
     return (
         max(lies.row_px, old.pose.row_px),
@@ -284,6 +284,6 @@ def _shared(lies: Pose, old: Plate) -> tuple[float, float, float, float]:
     )
 
 
-def _apart_um(first: Join, second: Join, plate: Plate) -> float:
-    um = plate.pixel_um / plate.factor
+def _apart_um(first: Join, second: Join, keyframe: Keyframe) -> float:
+    um = keyframe.pixel_um / keyframe.factor
     return float(np.hypot(first.row_px - second.row_px, first.col_px - second.col_px)) * um

@@ -92,13 +92,13 @@ class SessionStain:
         self._votes.append(said)
         self._taken += 1
         if self.anchors is None:
-            self._settle(list(self._votes), "settled")
+            self._acknowledge(list(self._votes), "settled")
         elif self._disagrees():
-            self._settle(list(self._votes)[-RECENT:], "changed")
+            self._acknowledge(list(self._votes)[-RECENT:], "changed")
         elif self._taken <= MEMORY:
             self._refine()
 
-    def _settle(self, votes: list[Anchors], state: StainState) -> None:
+    def _acknowledge(self, votes: list[Anchors], state: StainState) -> None:
         agreed = _majority(votes)
         if len(agreed) < FEWEST_VOTES or sum(vote.nuclei for vote in agreed) < FEWEST_NUCLEI:
             return

@@ -42,7 +42,7 @@ CANDIDATES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class ShiftPicture:
     """What of a frame is correlated."""
 
     density: NDArray[np.float32]
@@ -52,7 +52,7 @@ class Picture:
     pixel_um: float
 
     @classmethod
-    def of(cls, grey: NDArray[np.uint8], pixel_um: float) -> "Picture":
+    def of(cls, grey: NDArray[np.uint8], pixel_um: float) -> "ShiftPicture":
         """Make it from (h, w) greys at the scale that is correlated."""
         density = density_of(grey)
         spectrum = np.asarray(cv2.dft(density * _window(*density.shape)), np.float32)
@@ -69,13 +69,13 @@ class Shift:
     correlation: float
     """Of the overlap, -1..1."""
 
-    def sigma(self, reference: Picture, moving: Picture) -> float:
+    def sigma(self, reference: ShiftPicture, moving: ShiftPicture) -> float:
         """How far beyond chance the overlap's correlation is, in standard deviations."""
         whole = round(self.row_px), round(self.col_px)
         return significance(reference.density, moving.density, *whole, moving.pixel_um)
 
 
-def find_shift(reference: Picture, moving: Picture, peaks: int = CANDIDATES) -> Shift | None:
+def find_shift(reference: ShiftPicture, moving: ShiftPicture, peaks: int = CANDIDATES) -> Shift | None:
     """Find how far content moved between two pictures of one size; None if nothing proves any shift.
 
     Parameters

@@ -16,10 +16,10 @@ from fnrbc_device.errors import FnrbcError
 from fnrbc_device.web import exports, learn, review, sessions
 from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
-from fnrbc_device.web.access.authentication import Access
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.access.authentication import Authentication
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.events import describe
-from fnrbc_device.web.middleware import Guard
+from fnrbc_device.web.middleware import AccessMiddleware
 from fnrbc_device.web.rendering import STATIC, render, static_file
 from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Viewers
@@ -31,12 +31,12 @@ _log = logging.getLogger(__name__)
 Respond = Callable[[Request], Awaitable[Response]]
 
 
-def application(instrument: Instrument, viewers: Viewers, access: Access) -> ASGIApp:
+def application(context: WebContext, viewers: Viewers, access: Authentication) -> ASGIApp:
     """Put the pages together.
 
     Parameters
     ----------
-    instrument
+    context
         What they show.
     viewers
         Of the live stream.
@@ -45,17 +45,19 @@ def application(instrument: Instrument, viewers: Viewers, access: Access) -> ASG
     """
     routes = [
         Route("/", _live_page),
-        Route("/api/state", _state(instrument.live)),
+        Route("/api/state", _state(context.live)),
         Route("/events", viewers, methods=["GET"]),
-        *orders.routes(instrument),
-        *sessions.routes(instrument),
-        *exports.routes(instrument),
-        *review.routes(instrument),
-        *learn.routes(instrument),
+        *orders.routes(context),
+        *sessions.routes(context),
+        *exports.routes(context),
+        *review.routes(context),
+        *learn.routes(context),
         *access_pages.routes(access),
         *(Route(f"/static/{name}", _constant(static_file(name), kind)) for name, kind in STATIC.items()),
     ]
-    return Guard(Starlette(routes=routes, exception_handlers={FnrbcError: _failed, HTTPException: _refused}), access)
+    return AccessMiddleware(
+        Starlette(routes=routes, exception_handlers={FnrbcError: _failed, HTTPException: _refused}), access
+    )
 
 
 async def _failed(_request: Request, error: Exception) -> Response:

@@ -35,13 +35,13 @@ TICK_S: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
-class Connection(H11Protocol):
+class ClientConnection(H11Protocol):
     """uvicorn's connection, which knows since when it waits for its client."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.place = ""
-        self.gone: Callable[[Connection], None] = lambda _: None
+        self.gone: Callable[[ClientConnection], None] = lambda _: None
         self._waits_since_s = self.loop.time()
         self._stalled_since_s: float | None = None
         self._left_bytes = 0
@@ -97,7 +97,7 @@ class Connection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
 
-class Door:
+class Connections:
     """Accepts for one listener. Belongs to the event loop.
 
     Parameters
@@ -111,12 +111,12 @@ class Door:
     """
 
     def __init__(
-        self, listener: socket.socket, make: Callable[[], Connection], tls: ssl.SSLContext | None
+        self, listener: socket.socket, make: Callable[[], ClientConnection], tls: ssl.SSLContext | None
     ) -> None:
         self._listener = listener
         self._make = make
         self._tls = tls
-        self._guests: dict[Connection, asyncio.Task[None]] = {}
+        self._guests: dict[ClientConnection, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def open(self) -> None:
@@ -172,7 +172,7 @@ class Door:
 
         greeting.add_done_callback(let_go)
 
-    async def _greet(self, guest: Connection, accepted: socket.socket) -> None:
+    async def _greet(self, guest: ClientConnection, accepted: socket.socket) -> None:
         """Shake hands. What goes wrong there is the client's affair."""
         loop = asyncio.get_running_loop()
         limit = HANDSHAKE_S if self._tls else None
@@ -197,16 +197,16 @@ class Door:
             return self._cut_slowest(here)
         return len(self._guests) < MAX_CONNECTIONS or self.make_room()
 
-    def _cut_slowest(self, guests: list[Connection]) -> bool:
+    def _cut_slowest(self, guests: list[ClientConnection]) -> bool:
         slow = [guest for guest in guests if guest.may_be_cut()]
         if slow:
-            self._cut(max(slow, key=Connection.waits_s))
+            self._cut(max(slow, key=ClientConnection.waits_s))
         return bool(slow)
 
-    def _forget(self, guest: Connection) -> None:
+    def _forget(self, guest: ClientConnection) -> None:
         self._guests.pop(guest, None)
 
-    def _cut(self, guest: Connection) -> None:
+    def _cut(self, guest: ClientConnection) -> None:
         greeting = self._guests.pop(guest, None)
         if greeting is not None and not greeting.done():
             greeting.cancel()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.session_state import SessionControl
-from fnrbc_device.web.long_poll import Told
+from fnrbc_device.web.long_poll import LongPoll
 from fnrbc_device.web.snapshot import LiveView
 
 
@@ -16,7 +16,7 @@ def shipped() -> Bundle:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Instrument:
+class WebContext:
     """One device as its pages know it. Made once at the start; used by the web thread."""
 
     live: LiveView
@@ -33,5 +33,5 @@ class Instrument:
     """Loads the one that the next session counts with."""
     config_file: Path | None = None
     """As the daemon was started with it, for commands that people are told; None where they find it by themselves."""
-    told: Told = field(default_factory=Told)
+    told: LongPoll = field(default_factory=LongPoll)
     """Wakes who waits for another person's decision."""

@@ -11,33 +11,33 @@ from starlette.routing import Route
 
 from fnrbc_device.errors import UsageError
 from fnrbc_device.host.clock import SystemClock
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.reporting.session_export import MEDIA_TYPES, FormatName, export, without_names
 from fnrbc_device.web.access.user import require
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.sessions import OpenRecord, opened
 
 
-def routes(instrument: Instrument) -> list[Route]:
+def routes(context: WebContext) -> list[Route]:
     """One download a format: GET, for viewers; ``specimen=1`` gives the specimen's id and the note, to admins."""
-    return [Route("/sessions/{session}/export.{form}", _download(instrument))]
+    return [Route("/sessions/{session}/export.{form}", _download(context))]
 
 
-def _download(instrument: Instrument) -> Callable[[Request], Response]:
+def _download(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         named = request.query_params.get("specimen") == "1"
-        visitor = require(request, "admin" if named else "viewer")
+        user = require(request, "admin" if named else "viewer")
         if request.path_params["form"] not in get_args(FormatName):
             raise HTTPException(404, f"there is no such format; there are {', '.join(MEDIA_TYPES)}")
         form = cast(FormatName, request.path_params["form"])
-        with opened(instrument, request.path_params["session"]) as record:
+        with opened(context, request.path_params["session"]) as record:
             try:
                 content = _written(form, record, named)
             except UsageError as error:
                 return PlainTextResponse(f"{error}\n", 501)
             session = record.entry.session
         if named:
-            _note(instrument, visitor.name, f"{form} of {session} with the specimen's id")
+            _note(context, user.name, f"{form} of {session} with the specimen's id")
         return Response(content, headers=_headers(form, session))
 
     return respond
@@ -53,8 +53,8 @@ def _headers(form: FormatName, session: str) -> dict[str, Any]:
     return {"content-type": MEDIA_TYPES[form], "content-disposition": f'attachment; filename="{name}"'}
 
 
-def _note(instrument: Instrument, who: str, what: str) -> None:
+def _note(context: WebContext, who: str, what: str) -> None:
     """Put on record who took ids off the device."""
-    assert instrument.journal_path is not None
-    with closing(Registrar(instrument.journal_path, instrument.device, SystemClock())) as registrar:
-        registrar.audit(who, "export", "", what)
+    assert context.journal_path is not None
+    with closing(CommandLog(context.journal_path, context.device, SystemClock())) as command_log:
+        command_log.audit(who, "export", "", what)

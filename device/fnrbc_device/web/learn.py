@@ -18,11 +18,11 @@ from fnrbc_device.errors import BundleError, JournalError, ReviewError
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.learning.comparison import Change, Comparison, kept
 from fnrbc_device.learning.drift import Drift
-from fnrbc_device.learning.drift_cache import DriftReport, DriftReports
+from fnrbc_device.learning.drift_cache import DriftCache, DriftReport
 from fnrbc_device.records import Role
 from fnrbc_device.texts import number
 from fnrbc_device.web.access.user import require
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.rendering import render
 
 _log = logging.getLogger(__name__)
@@ -55,19 +55,19 @@ class Command:
     line: str
 
 
-def routes(instrument: Instrument) -> list[Route]:
+def routes(context: WebContext) -> list[Route]:
     """The page."""
-    return [Route("/learn", _page(instrument))]
+    return [Route("/learn", _page(context))]
 
 
-def _page(instrument: Instrument) -> Respond:
-    path = instrument.journal_path
-    reports = DriftReports(path, instrument.bundle) if path else None
-    config = _options(instrument)
+def _page(context: WebContext) -> Respond:
+    path = context.journal_path
+    reports = DriftCache(path, context.bundle) if path else None
+    config = _options(context)
 
     def respond(request: Request) -> Response:
         require(request, "reviewer")
-        listed = _sessions(instrument)
+        listed = _sessions(context)
         if path is None or reports is None or not listed:
             return render(request, "learn_empty.html")
         session = request.query_params.get("session") or listed[0][0]
@@ -96,7 +96,7 @@ def _page(instrument: Instrument) -> Respond:
     return respond
 
 
-def _drift(reports: DriftReports, session: str) -> tuple[DriftReport | None, str]:
+def _drift(reports: DriftCache, session: str) -> tuple[DriftReport | None, str]:
     """The report, or why there is none."""
     try:
         if is_segment(session):
@@ -118,9 +118,9 @@ def _comparison(state_dir: Path) -> tuple[Comparison | None, str]:
         return None, "The file of the newest comparison is damaged; compare the bundles again."
 
 
-def _sessions(instrument: Instrument) -> list[tuple[str, str]]:
+def _sessions(context: WebContext) -> list[tuple[str, str]]:
     """Names and starts, newest first."""
-    path = instrument.journal_path
+    path = context.journal_path
     if path is None or not path.is_file():
         return []
     with reading(path) as connection:
@@ -145,9 +145,9 @@ def _commands(config: str) -> list[Command]:
     ]
 
 
-def _options(instrument: Instrument) -> str:
+def _options(context: WebContext) -> str:
     """What a command on this device needs to find what the daemon found."""
-    return f" --config {shlex.quote(str(instrument.config_file))}" if instrument.config_file else ""
+    return f" --config {shlex.quote(str(context.config_file))}" if context.config_file else ""
 
 
 def _figure(one: Drift, value: float) -> str:

@@ -7,7 +7,7 @@ HOLD_S: Final = 3.0
 """An answer is held back this long at most: shorter than the 5 s that the page waits for one."""
 
 
-class Told:
+class LongPoll:
     """Counts decisions and wakes who waits for one. Belongs to the event loop."""
 
     def __init__(self) -> None:

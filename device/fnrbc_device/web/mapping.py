@@ -33,7 +33,7 @@ STRIPES_RGB: Final = ((255, 200, 87), (20, 25, 30))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Gaps:
+class UnseenGround:
     """Ground never seen that seen ground encloses."""
 
     count: int
@@ -84,7 +84,7 @@ def map_event(slide_map: SlideMap | None, pose: Pose | None) -> bytes | None:
     )
 
 
-def gaps_in(mosaic: Mosaic) -> Gaps:
+def gaps_in(mosaic: Mosaic) -> UnseenGround:
     """Find the holes: unseen ground that cannot be reached from outside without crossing seen ground."""
     unseen = np.pad((mosaic.coverage == 0).astype(np.uint8), 1, constant_values=1)
     count, labels, figures, _ = cv2.connectedComponentsWithStats(unseen, connectivity=4)
@@ -94,7 +94,7 @@ def gaps_in(mosaic: Mosaic) -> Gaps:
     outside = labels[0, 0]
     holes = [one for one in range(1, count) if one != outside and areas[one] >= SMALLEST_GAP_UM2]
     mask = np.isin(labels, holes)[1:-1, 1:-1]
-    return Gaps(len(holes), float(areas[holes].sum()) * 1e-6, mask)
+    return UnseenGround(len(holes), float(areas[holes].sum()) * 1e-6, mask)
 
 
 def _others(slide_map: SlideMap, islands: list[int]) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def _path(slide_map: SlideMap, island: int) -> dict[str, list[Any]]:
     return {"path_rc_um": np.rint(path[kept]).astype(int).tolist(), "broken_after": places[broken].tolist()}
 
 
-def _png(mosaic: Mosaic, gaps: Gaps) -> str:
+def _png(mosaic: Mosaic, gaps: UnseenGround) -> str:
     """See-through where nothing was seen; hatched where that is a gap."""
     bgra = np.dstack([_hatched(mosaic.image, gaps.mask)[..., ::-1], np.maximum(mosaic.coverage, 255 * gaps.mask)])
     encoded = cv2.imencode(".png", bgra.astype(np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]

@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fnrbc_device.web.access.authentication import Access
-from fnrbc_device.web.access.browser_cookie import Browser
+from fnrbc_device.web.access.authentication import Authentication
+from fnrbc_device.web.access.browser_cookie import BrowserCookie
 from fnrbc_device.web.access.cookies import browser_cookie, session_cookie
-from fnrbc_device.web.access.login_sessions import Session
+from fnrbc_device.web.access.login_sessions import LoginSession
 from fnrbc_device.web.access.rate_limits import is_loopback, place_of
-from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, Visitor
+from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, User
 from fnrbc_device.web.bodies import again, lingering, read_body, too_long, turn_away
 from fnrbc_device.web.rendering import render
 
@@ -47,13 +47,13 @@ OPEN: Final = frozenset({"/login", "/static/login.css"})
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing: all others need the token."""
 
-NOBODY: Final = Visitor("nobody", "viewer")
+NOBODY: Final = User("nobody", "viewer")
 """Who has not logged in yet. Sees the pages of ``OPEN`` only."""
 
-class Guard:
+class AccessMiddleware:
     """Lets a request through to the pages, or answers in their place.
 
-    It leaves in the scope who asks (``fnrbc.visitor``), the token that their next order must carry (``fnrbc.token``),
+    It leaves in the scope who asks (``fnrbc.user``), the token that their next order must carry (``fnrbc.token``),
     their browser (``fnrbc.browser``) and the body that was read (``fnrbc.body``).
 
     Parameters
@@ -64,7 +64,7 @@ class Guard:
         Knows who may come in.
     """
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Authentication) -> None:
         self._app = app
         self._access = access
 
@@ -85,18 +85,18 @@ class Guard:
             receive = _while_allowed(receive, lambda: self._access.sessions.may_watch(session))
         await self._app(scope, receive, guarded)
 
-    def _recognise(self, scope: Scope) -> Session | None:
+    def _recognise(self, scope: Scope) -> LoginSession | None:
         """Write into the scope who asks."""
         access = self._access
         known = access.browsers.read(browser_cookie(scope).read())
         browser = known or access.browsers.new()
         scope["fnrbc.browser"], scope["fnrbc.is_new"] = browser, known is None
         scope["fnrbc.token"] = access.browsers.token(browser.id)
-        scope["fnrbc.visitor"] = NOBODY if access.needs_login else _stated(browser)
+        scope["fnrbc.user"] = NOBODY if access.needs_login else _stated(browser)
         secret = session_cookie(scope).read() if access.needs_login else ""
         session = access.sessions.find(secret) if secret else None
         if session is not None:
-            scope["fnrbc.visitor"] = Visitor(session.account.name, session.account.role, logged_in=True)
+            scope["fnrbc.user"] = User(session.account.name, session.account.role, logged_in=True)
             scope["fnrbc.token"] = access.browsers.token(secret)
         return session
 
@@ -113,7 +113,7 @@ class Guard:
         unread = await read_body(scope, receive) if changes else None
         if unread is not None:
             return unread
-        if scope["fnrbc.visitor"] is NOBODY and scope["path"] not in OPEN:
+        if scope["fnrbc.user"] is NOBODY and scope["path"] not in OPEN:
             return _log_in_first(scope, headers)
         return (_foreign(scope, headers) or _without_token(scope, headers)) if changes else None
 
@@ -142,8 +142,8 @@ class Guard:
         return send_guarded
 
 
-def _stated(browser: Browser) -> Visitor:
-    return Visitor(browser.name, AT_THE_MICROSCOPE.role) if browser.name else AT_THE_MICROSCOPE
+def _stated(browser: BrowserCookie) -> User:
+    return User(browser.name, AT_THE_MICROSCOPE.role) if browser.name else AT_THE_MICROSCOPE
 
 
 def _log_in_first(scope: Scope, headers: dict[bytes, bytes]) -> Response:

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse
 
 from fnrbc_device import __version__
 from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED
-from fnrbc_device.web.access.user import visitor_of
+from fnrbc_device.web.access.user import user_of
 
 STATIC: Final = {
     "page.css": "text/css; charset=utf-8",
@@ -57,7 +57,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
     """
     token = request.scope.get("fnrbc.token", "")
     page = _TEMPLATES.get_template(template).render(
-        visitor=visitor_of(request), token=token, path=request.url.path, **context
+        user=user_of(request), token=token, path=request.url.path, **context
     )
     return HTMLResponse(page, status)
 

@@ -20,12 +20,12 @@ from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.sessions import reviews
-from fnrbc_device.sessions.decisions import Reviewing
+from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.reviews import Candidate, Group, Reader, Review
 from fnrbc_device.sessions.verified_count import agreement, tally_of
 from fnrbc_device.web.access.user import require
-from fnrbc_device.web.context import Instrument
-from fnrbc_device.web.long_poll import Told
+from fnrbc_device.web.context import WebContext
+from fnrbc_device.web.long_poll import LongPoll
 from fnrbc_device.web.rendering import render
 
 MAX_BODY: Final = 4096
@@ -56,26 +56,26 @@ class Asked(BaseModel):
     """The browser's own name for it: sent again, it is not done again."""
 
 
-def routes(instrument: Instrument) -> list[Route]:
+def routes(context: WebContext) -> list[Route]:
     """The page and what it asks for."""
     return [
-        Route("/review", _page(instrument)),
-        Route("/review/cells", _cells(instrument)),
-        Route("/review/places", _places(instrument)),
-        Route("/review/crop/{session}/{cell:int}/{view:int}.png", _crop(instrument)),
-        Route("/review/told", _told(instrument.told)),
-        Route("/review/decisions", _decide(instrument), methods=["POST"]),
+        Route("/review", _page(context)),
+        Route("/review/cells", _cells(context)),
+        Route("/review/places", _places(context)),
+        Route("/review/crop/{session}/{cell:int}/{view:int}.png", _crop(context)),
+        Route("/review/told", _told(context.told)),
+        Route("/review/decisions", _decide(context), methods=["POST"]),
     ]
 
 
-def _page(instrument: Instrument) -> Callable[[Request], Response]:
+def _page(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
-        listed = _sessions(instrument)
+        listed = _sessions(context)
         session = request.query_params.get("session") or (listed[0]["session"] if listed else "")
         if not session:
             return render(request, "review_empty.html")
-        with _refusals(404), reading(_journal(instrument)) as connection:
+        with _refusals(404), reading(_journal(context)) as connection:
             basis = reviews.basis(connection, session)
         return render(
             request,
@@ -91,12 +91,12 @@ def _page(instrument: Instrument) -> Callable[[Request], Response]:
     return respond
 
 
-def _cells(instrument: Instrument) -> Callable[[Request], Response]:
+def _cells(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
         session, reader = request.query_params.get("session", ""), _reader(request)
         since = _number(request.query_params.get("since", "0"))
-        with _refusals(404), reading(_journal(instrument)) as connection:
+        with _refusals(404), reading(_journal(context)) as connection:
             newest = reviews.last_seq(connection)
             if since == newest:
                 return JSONResponse({"seq": newest})
@@ -121,20 +121,20 @@ def _cells(instrument: Instrument) -> Callable[[Request], Response]:
     return respond
 
 
-def _places(instrument: Instrument) -> Callable[[Request], Response]:
+def _places(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
-        with _refusals(404), reading(_journal(instrument)) as connection:
+        with _refusals(404), reading(_journal(context)) as connection:
             found = reviews.places(connection, request.query_params.get("session", ""))
         return JSONResponse({"places": [[island, round(x), round(y)] for island, x, y in found]})
 
     return respond
 
 
-def _crop(instrument: Instrument) -> Callable[[Request], Response]:
+def _crop(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
-        with _refusals(404), reading(_journal(instrument)) as connection:
+        with _refusals(404), reading(_journal(context)) as connection:
             cell, view = (min(request.path_params[name], BEYOND) for name in ("cell", "view"))
             png = reviews.crop(connection, request.path_params["session"], cell, view)
         if png is None:
@@ -144,7 +144,7 @@ def _crop(instrument: Instrument) -> Callable[[Request], Response]:
     return respond
 
 
-def _told(told: Told) -> Callable[[Request], Awaitable[Response]]:
+def _told(told: LongPoll) -> Callable[[Request], Awaitable[Response]]:
     """Answers as soon as somebody has decided on a cell, of whatever session; what, the cells say."""
 
     async def respond(request: Request) -> Response:
@@ -154,23 +154,23 @@ def _told(told: Told) -> Callable[[Request], Awaitable[Response]]:
     return respond
 
 
-def _decide(instrument: Instrument) -> Callable[[Request], Awaitable[Response]]:
+def _decide(context: WebContext) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         reviewer = require(request, "reviewer").name
         asked = await _asked(request)
         with _refusals(409):
-            seq = await run_in_threadpool(_take_down, instrument, asked, reviewer)
-        instrument.told.tell()
+            seq = await run_in_threadpool(_take_down, context, asked, reviewer)
+        context.told.tell()
         return JSONResponse({"seq": seq, "reviewer": reviewer})
 
     return respond
 
 
-def _take_down(instrument: Instrument, asked: Asked, reviewer: str) -> int:
-    with Reviewing(_journal(instrument), instrument.device, SystemClock()) as desk:
+def _take_down(context: WebContext, asked: Asked, reviewer: str) -> int:
+    with Decisions(_journal(context), context.device, SystemClock()) as handler:
         if asked.decision == "undone":
-            return desk.undo(asked.session, asked.undoes, reviewer, reader=asked.reader, request=asked.request)
-        return desk.decide(
+            return handler.undo(asked.session, asked.undoes, reviewer, reader=asked.reader, request=asked.request)
+        return handler.decide(
             asked.session,
             asked.cell,
             asked.decision,
@@ -196,11 +196,11 @@ async def _asked(request: Request) -> Asked:
         raise HTTPException(422, f"{where}: {first['msg']}; send what the page sends") from error
 
 
-def _sessions(instrument: Instrument) -> list[dict[str, str]]:
+def _sessions(context: WebContext) -> list[dict[str, str]]:
     """The newest sessions, the newest first; none where nothing was counted yet."""
-    if instrument.journal_path is None or not instrument.journal_path.is_file():
+    if context.journal_path is None or not context.journal_path.is_file():
         return []
-    with _refusals(404), reading(instrument.journal_path) as connection:
+    with _refusals(404), reading(context.journal_path) as connection:
         rows = connection.execute(
             "SELECT session, started_utc FROM sessions ORDER BY started_utc DESC, session DESC LIMIT ?",
             (SESSIONS_LISTED,),
@@ -208,11 +208,11 @@ def _sessions(instrument: Instrument) -> list[dict[str, str]]:
     return [{"session": session, "started": started[:16].replace("T", " ")} for session, started in rows]
 
 
-def _journal(instrument: Instrument) -> Path:
+def _journal(context: WebContext) -> Path:
     """The record; it is not made by who looks for it."""
-    if instrument.journal_path is None or not instrument.journal_path.is_file():
+    if context.journal_path is None or not context.journal_path.is_file():
         raise HTTPException(404, "nothing was counted here yet; start a session first")
-    return instrument.journal_path
+    return context.journal_path
 
 
 @contextmanager

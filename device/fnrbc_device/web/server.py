@@ -11,11 +11,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import ConfigError, FnrbcError
-from fnrbc_device.web.access.authentication import Access
+from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.app import application
-from fnrbc_device.web.connections import Connection, Door
-from fnrbc_device.web.context import Instrument
-from fnrbc_device.web.long_poll import Told
+from fnrbc_device.web.connections import ClientConnection, Connections
+from fnrbc_device.web.context import WebContext
+from fnrbc_device.web.long_poll import LongPoll
 from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Encoder, Viewers
 from fnrbc_device.web.tls import server_context
@@ -45,7 +45,7 @@ class WebServer:
         A loopback address or ``localhost``.
     port
         0 takes a free one.
-    instrument
+    context
         What the other pages show; None for the live page alone.
     access
         Who may come in; None for nobody but who sits at this machine.
@@ -61,11 +61,11 @@ class WebServer:
         live: LiveView,
         host: str = "127.0.0.1",
         port: int = 0,
-        instrument: Instrument | None = None,
-        access: Access | None = None,
+        context: WebContext | None = None,
+        access: Authentication | None = None,
     ) -> None:
-        instrument = instrument or Instrument(live)
-        access = access or Access(journal_path=instrument.journal_path, device=instrument.device)
+        context = context or WebContext(live)
+        access = access or Authentication(journal_path=context.journal_path, device=context.device)
         access.open_to(host)
         tls = server_context(access.settings.cert_file, access.settings.key_file)
         self._socket = _listen(host, port)
@@ -74,8 +74,8 @@ class WebServer:
         self._scheme = "https" if tls else "http"
         self.port: int = self._socket.getsockname()[1]
         self._viewers = Viewers(live, lambda: self._server.cut_stalled())
-        app = application(instrument, self._viewers, access)
-        self._server = _Server(app, self._viewers, instrument.told, self._socket, tls)
+        app = application(context, self._viewers, access)
+        self._server = _Server(app, self._viewers, context.told, self._socket, tls)
         self._encoder = Encoder(live, self._viewers, self._server.post)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
@@ -122,12 +122,12 @@ class _Server(uvicorn.Server):
     """uvicorn behind our own door, told to end streams at once and to cut off who does not listen."""
 
     def __init__(
-        self, app: ASGIApp, viewers: Viewers, told: Told, listener: socket.socket, tls: ssl.SSLContext | None
+        self, app: ASGIApp, viewers: Viewers, told: LongPoll, listener: socket.socket, tls: ssl.SSLContext | None
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Connection,
+                http=ClientConnection,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
@@ -143,21 +143,21 @@ class _Server(uvicorn.Server):
         self.ready = threading.Event()
         self._viewers = viewers
         self._told = told
-        self._door = Door(listener, self._connection, tls)
+        self._connections = Connections(listener, self._connection, tls)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []
         self._loop = asyncio.get_running_loop()
-        self._door.open()
+        self._connections.open()
         self.started = True
         self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._door.close()
+        await self._connections.close()
         self._viewers.board.close()
         self._told.close()
-        cut = asyncio.get_running_loop().call_later(GRACE_S, self._door.cut_all)
+        cut = asyncio.get_running_loop().call_later(GRACE_S, self._connections.cut_all)
         try:
             await super().shutdown(sockets)
         finally:
@@ -170,10 +170,10 @@ class _Server(uvicorn.Server):
 
     def cut_stalled(self) -> bool:
         """Make room for another viewer; False where all of them read."""
-        return self._door.cut_stalled()
+        return self._connections.cut_stalled()
 
-    def _connection(self) -> Connection:
-        return Connection(self.config, self.server_state, {}, self._loop)
+    def _connection(self) -> ClientConnection:
+        return ClientConnection(self.config, self.server_state, {}, self._loop)
 
 
 def _listen(host: str, port: int) -> socket.socket:

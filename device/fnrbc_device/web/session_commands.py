@@ -14,12 +14,12 @@ from starlette.routing import Route
 
 from fnrbc_device.errors import CommandError, ReviewError
 from fnrbc_device.host.clock import SystemClock
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.specimen import written
 from fnrbc_device.session_state import SessionPlan
-from fnrbc_device.sessions.sign_off import Signing
+from fnrbc_device.sessions.sign_off import SignOff
 from fnrbc_device.web.access.user import require
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.plan import FIELDS, Typed, read_plan
 from fnrbc_device.web.rendering import render
 
@@ -36,13 +36,13 @@ STATUS_BY_CODE: Final = {"malformed": 400, "wrong_state": 409}
 Work = Callable[[Request, bytes], Response]
 
 
-def routes(instrument: Instrument) -> list[Route]:
+def routes(context: WebContext) -> list[Route]:
     """The form that starts a session, and what may be posted."""
     return [
-        Route("/sessions/new", _form(instrument)),
-        Route("/sessions/new", _posted(_start_by_form(instrument)), methods=["POST"]),
-        Route("/sessions/{session}/sign", _posted(_sign(instrument)), methods=["POST"]),
-        Route("/api/session/{verb}", _posted(_command(instrument)), methods=["POST"]),
+        Route("/sessions/new", _form(context)),
+        Route("/sessions/new", _posted(_start_by_form(context)), methods=["POST"]),
+        Route("/sessions/{session}/sign", _posted(_sign(context)), methods=["POST"]),
+        Route("/api/session/{verb}", _posted(_command(context)), methods=["POST"]),
     ]
 
 
@@ -60,16 +60,16 @@ def _posted(work: Work) -> Callable[[Request], Awaitable[Response]]:
     return respond
 
 
-def _form(instrument: Instrument) -> Callable[[Request], Response]:
+def _form(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "operator")
-        return _show_form(request, instrument, Typed({}))
+        return _show_form(request, context, Typed({}))
 
     return respond
 
 
 def _show_form(
-    request: Request, instrument: Instrument, typed: Typed, fault: str = "", status: int = 200
+    request: Request, context: WebContext, typed: Typed, fault: str = "", status: int = 200
 ) -> Response:
     return render(
         request,
@@ -77,28 +77,28 @@ def _show_form(
         status,
         typed=typed,
         fault=fault,
-        state=instrument.control.state,
-        objectives=instrument.objectives,
-        pixel_size_um=instrument.pixel_size_um,
+        state=context.control.state,
+        objectives=context.objectives,
+        pixel_size_um=context.pixel_size_um,
     )
 
 
-def _start_by_form(instrument: Instrument) -> Work:
+def _start_by_form(context: WebContext) -> Work:
     def work(request: Request, body: bytes) -> Response:
         operator = require(request, "operator").name
         typed = Typed({})
         try:
             typed = Typed(_form_fields(body))
-            plan = read_plan(typed, operator, instrument.objectives)
-            _ask(instrument, operator, "start", plan)
+            plan = read_plan(typed, operator, context.objectives)
+            _ask(context, operator, "start", plan)
         except CommandError as error:
-            return _show_form(request, instrument, typed, _sentence(error), STATUS_BY_CODE[error.code])
+            return _show_form(request, context, typed, _sentence(error), STATUS_BY_CODE[error.code])
         return RedirectResponse("/", 303)
 
     return work
 
 
-def _command(instrument: Instrument) -> Work:
+def _command(context: WebContext) -> Work:
     def work(request: Request, body: bytes) -> Response:
         operator = require(request, "operator").name
         verb = str(request.path_params["verb"])
@@ -107,26 +107,26 @@ def _command(instrument: Instrument) -> Work:
         try:
             fields = _json_fields(body)
             if verb == "start":
-                plan = read_plan(Typed(fields), operator, instrument.objectives)
-                _ask(instrument, operator, verb, plan)
+                plan = read_plan(Typed(fields), operator, context.objectives)
+                _ask(context, operator, verb, plan)
             else:
                 note = written("note", fields.get("note", ""), MAX_MARK) if verb == "mark" else ""
-                _ask(instrument, operator, verb, detail=note)
+                _ask(context, operator, verb, detail=note)
         except CommandError as error:
             return JSONResponse({"error": _sentence(error)}, STATUS_BY_CODE[error.code])
-        return JSONResponse({"state": instrument.control.state})
+        return JSONResponse({"state": context.control.state})
 
     return work
 
 
-def _sign(instrument: Instrument) -> Work:
+def _sign(context: WebContext) -> Work:
     def work(request: Request, _body: bytes) -> Response:
         signer = require(request, "reviewer").name
         session = str(request.path_params["session"])
-        path = instrument.journal_path
+        path = context.journal_path
         if path is None or not path.is_file():
             raise HTTPException(404, "this device has no record")
-        with closing(Signing(path, instrument.device, SystemClock())) as signing:
+        with closing(SignOff(path, context.device, SystemClock())) as signing:
             try:
                 signing.sign(session, signer)
             except ReviewError as error:
@@ -137,17 +137,17 @@ def _sign(instrument: Instrument) -> Work:
 
 
 def _ask(
-    instrument: Instrument, who: str, verb: str, plan: SessionPlan | None = None, detail: str = ""
+    context: WebContext, who: str, verb: str, plan: SessionPlan | None = None, detail: str = ""
 ) -> None:
     """Follow an order if the state allows it, once it is on record."""
-    if instrument.journal_path is None:
+    if context.journal_path is None:
         raise HTTPException(503, "this page shows a count that nobody records; nothing can be ordered here")
-    with closing(Registrar(instrument.journal_path, instrument.device, SystemClock())) as registrar:
-        instrument.control.ask(verb, lambda: _record(registrar, who, verb, detail), plan)
+    with closing(CommandLog(context.journal_path, context.device, SystemClock())) as command_log:
+        context.control.ask(verb, lambda: _record(command_log, who, verb, detail), plan)
 
 
-def _record(registrar: Registrar, who: str, verb: str, detail: str) -> None:
-    registrar.audit(who, verb, "", detail)
+def _record(command_log: CommandLog, who: str, verb: str, detail: str) -> None:
+    command_log.audit(who, verb, "", detail)
 
 
 def _form_fields(body: bytes) -> dict[str, str]:

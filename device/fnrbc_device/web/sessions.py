@@ -25,9 +25,9 @@ from fnrbc_device.reporting.report_map import map_html
 from fnrbc_device.reporting.report_picture import data_uri
 from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, target, told
 from fnrbc_device.sessions.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
-from fnrbc_device.web.access.user import RANKS, RoleName, require, visitor_of
+from fnrbc_device.web.access.user import RANKS, RoleName, require, user_of
 from fnrbc_device.web.comparison import comparison
-from fnrbc_device.web.context import Instrument
+from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.rendering import render
 
 MAX_WORDS: Final = 200
@@ -43,13 +43,13 @@ CROP_QUALITY: Final = 85
 Respond = Callable[[Request], Response]
 
 
-def routes(instrument: Instrument) -> list[Route]:
+def routes(context: WebContext) -> list[Route]:
     """The pages."""
     return [
-        Route("/sessions", _list(instrument)),
-        Route("/sessions/compare", _compare(instrument)),
-        Route("/sessions/{session}", _one(instrument)),
-        Route("/sessions/{session}/proof", _proof(instrument)),
+        Route("/sessions", _list(context)),
+        Route("/sessions/compare", _compare(context)),
+        Route("/sessions/{session}", _one(context)),
+        Route("/sessions/{session}/proof", _proof(context)),
     ]
 
 
@@ -63,7 +63,7 @@ class OpenRecord:
 
 
 @contextmanager
-def opened(instrument: Instrument, session: str) -> Iterator[OpenRecord]:
+def opened(context: WebContext, session: str) -> Iterator[OpenRecord]:
     """Open the record to read one session.
 
     Raises
@@ -71,7 +71,7 @@ def opened(instrument: Instrument, session: str) -> Iterator[OpenRecord]:
     HTTPException
         404: the record has none of that name.
     """
-    path = instrument.journal_path
+    path = context.journal_path
     if path is None or not is_segment(session) or not path.is_file():
         raise _unknown()
     with reading(path) as connection:
@@ -81,12 +81,12 @@ def opened(instrument: Instrument, session: str) -> Iterator[OpenRecord]:
         yield OpenRecord(connection, path, entry)
 
 
-def _list(instrument: Instrument) -> Respond:
+def _list(context: WebContext) -> Respond:
     def respond(request: Request) -> Response:
         require(request, "viewer")
         search, fault = _search(request)
         page = _page_number(request)
-        path = instrument.journal_path
+        path = context.journal_path
         found: tuple[list[ArchivedSession], int] = ([], 0)
         if path is not None and path.is_file() and not fault:
             with reading(path) as connection:
@@ -109,7 +109,7 @@ def _list(instrument: Instrument) -> Respond:
     return respond
 
 
-def _compare(instrument: Instrument) -> Respond:
+def _compare(context: WebContext) -> Respond:
     def respond(request: Request) -> Response:
         require(request, "viewer")
         names = list(dict.fromkeys(request.query_params.getlist("s")))
@@ -118,7 +118,7 @@ def _compare(instrument: Instrument) -> Respond:
         entries = []
         try:
             for name in names:
-                with opened(instrument, name) as record:
+                with opened(context, name) as record:
                     entries.append(record.entry)
         except HTTPException as error:
             return _refused(request, error.detail, error.status_code)
@@ -127,11 +127,11 @@ def _compare(instrument: Instrument) -> Respond:
     return respond
 
 
-def _one(instrument: Instrument) -> Respond:
+def _one(context: WebContext) -> Respond:
     def respond(request: Request) -> Response:
         require(request, "viewer")
         try:
-            with opened(instrument, request.path_params["session"]) as record:
+            with opened(context, request.path_params["session"]) as record:
                 connection, path, entry = record.connection, record.path, record.entry
                 cells = cell_table(connection, entry.session)
                 shown = gallery(connection, path, entry, cells, GALLERY)
@@ -161,17 +161,17 @@ def _packed(item: GalleryItem) -> tuple[GalleryItem, list[str]]:
     return item, [data_uri(crop, CROP_QUALITY) for crop in item.crops]
 
 
-def _proof(instrument: Instrument) -> Respond:
+def _proof(context: WebContext) -> Respond:
     busy = threading.Lock()
 
     def respond(request: Request) -> Response:
         require(request, "operator")
         try:
-            with opened(instrument, request.path_params["session"]) as record:
+            with opened(context, request.path_params["session"]) as record:
                 session, path = record.entry.session, record.path
         except HTTPException as error:
             return _refused(request, error.detail, error.status_code)
-        if instrument.control.state in ("starting", "running", "stopping"):
+        if context.control.state in ("starting", "running", "stopping"):
             words = "A session is being counted, and the proof would slow it; ask when it has ended or is paused."
             return _refused(request, words, 409, f"/sessions/{session}")
         if not busy.acquire(blocking=False):
@@ -210,7 +210,7 @@ def _page_number(request: Request) -> int:
 
 
 def _may(request: Request, role: RoleName) -> bool:
-    return RANKS[visitor_of(request).role] >= RANKS[role]
+    return RANKS[user_of(request).role] >= RANKS[role]
 
 
 def _unknown() -> HTTPException:

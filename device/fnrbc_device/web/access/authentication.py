@@ -9,9 +9,9 @@ from typing import Final
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.browser_cookie import MAX_NAME, Browsers, signing_key
-from fnrbc_device.web.access.login_audit import UNKNOWN, Entry
-from fnrbc_device.web.access.login_sessions import Sessions
+from fnrbc_device.web.access.browser_cookie import MAX_NAME, BrowserCookies, signing_key
+from fnrbc_device.web.access.login_audit import UNKNOWN, LoginAudit
+from fnrbc_device.web.access.login_sessions import LoginSessions
 from fnrbc_device.web.access.passwords import NO_ACCOUNT, is_right
 from fnrbc_device.web.access.rate_limits import LoginLimit, RequestLimit
 from fnrbc_device.web.access.settings import AccessSettings, is_loopback
@@ -24,7 +24,7 @@ TRY_S: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Access:
+class Authentication:
     """Knows who may come in. Safe from any thread, but for ``requests``, which belongs to the event loop.
 
     Parameters
@@ -48,9 +48,9 @@ class Access:
         clock = clock or SystemClock()
         folder = self.settings.state_dir
         self.accounts = AccountFile(folder / FILE_NAME) if folder else None
-        self.entry = Entry(journal_path, device, clock)
-        self.sessions = Sessions(clock.monotonic_s, self.find_account)
-        self.browsers = Browsers(_key(folder), lambda: clock.utc().timestamp())
+        self.entry = LoginAudit(journal_path, device, clock)
+        self.sessions = LoginSessions(clock.monotonic_s, self.find_account)
+        self.browsers = BrowserCookies(_key(folder), lambda: clock.utc().timestamp())
         self.requests = RequestLimit(clock.monotonic_s)
         self.needs_login = False
         self.names = frozenset(name.lower() for name in self.settings.names)

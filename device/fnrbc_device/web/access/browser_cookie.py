@@ -22,7 +22,7 @@ MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Browser:
+class BrowserCookie:
     """One browser, as its cookie says."""
 
     id: str
@@ -32,7 +32,7 @@ class Browser:
     """UTC, s."""
 
 
-class Browsers:
+class BrowserCookies:
     """Signs and reads the cookies, and makes the token that each page hands back.
 
     Parameters
@@ -47,29 +47,29 @@ class Browsers:
         self._key = key
         self._now_s = now_s
 
-    def new(self) -> Browser:
+    def new(self) -> BrowserCookie:
         """Make a browser known."""
-        return Browser(secrets.token_urlsafe(16))
+        return BrowserCookie(secrets.token_urlsafe(16))
 
-    def named(self, browser: Browser, name: str) -> Browser:
+    def named(self, browser: BrowserCookie, name: str) -> BrowserCookie:
         """Write down who sits before it."""
         return replace(browser, name=name, named_s=self._now_s())
 
-    def write(self, browser: Browser) -> str:
+    def write(self, browser: BrowserCookie) -> str:
         """Content of the cookie."""
         name = base64.urlsafe_b64encode(browser.name.encode("utf-8", "replace")).decode("ascii")
         said = f"{browser.id}.{int(browser.named_s)}.{name}"
         return f"{said}.{self._sign('browser', said)}"
 
-    def read(self, cookie: str) -> Browser | None:
+    def read(self, cookie: str) -> BrowserCookie | None:
         """Give the browser of a cookie; None where we did not sign it. A name that is too old is left out."""
         said, _, signature = cookie.rpartition(".")
         if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign("browser", said).encode()):
             return None
         identity, named_s, name = said.split(".")
         if self._now_s() - int(named_s) >= NAME_S:
-            return Browser(identity)
-        return Browser(identity, base64.urlsafe_b64decode(name).decode("utf-8"), float(named_s))
+            return BrowserCookie(identity)
+        return BrowserCookie(identity, base64.urlsafe_b64decode(name).decode("utf-8"), float(named_s))
 
     def token(self, secret: str) -> str:
         """Make the token of a browser's id or a session's secret: whoever cannot read our pages cannot know it."""

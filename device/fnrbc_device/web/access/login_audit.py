@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from fnrbc_device.host.clock import Clock
-from fnrbc_device.host.rate_limit import Budget
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.host.rate_limit import RateLimit
+from fnrbc_device.journal.command_log import CommandLog
 
 FAILURE_BURST: Final = 20
 FAILURES_PER_S: Final = 1 / 60
@@ -22,7 +22,7 @@ Act = Literal["login", "logout", "name", "user-add", "user-remove", "user-passwd
 _log = logging.getLogger(__name__)
 
 
-class Entry:
+class LoginAudit:
     """Writes into the record's audit, and a line into the log. Safe from any thread: a connection for each record.
 
     Parameters
@@ -38,7 +38,7 @@ class Entry:
         self._device = device
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures = Budget(FAILURE_BURST, FAILURES_PER_S, clock.monotonic_s)
+        self._failures = RateLimit(FAILURE_BURST, FAILURES_PER_S, clock.monotonic_s)
         self._passed_over = 0
 
     def done(self, user: str, act: Act, detail: str) -> None:
@@ -71,5 +71,5 @@ class Entry:
     def _write(self, user: str, act: Act, detail: str, times: int, *, failed: bool) -> None:
         if self._path is None:
             return
-        with closing(Registrar(self._path, self._device, self._clock)) as registrar:
-            registrar.audit(user, act, "", detail, "denied" if failed else "", times)
+        with closing(CommandLog(self._path, self._device, self._clock)) as command_log:
+            command_log.audit(user, act, "", detail, "denied" if failed else "", times)

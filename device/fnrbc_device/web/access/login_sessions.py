@@ -23,7 +23,7 @@ ID_BYTES: Final = 32
 
 
 @dataclass(slots=True, eq=False)
-class Session:
+class LoginSession:
     """One browser in which a person is logged in."""
 
     account: Account
@@ -34,7 +34,7 @@ class Session:
     """Somebody logged out, or the account was changed."""
 
 
-class Sessions:
+class LoginSessions:
     """All sessions; lost with the process, so that a restart asks everybody to log in again. Safe from any thread.
 
     Parameters
@@ -49,7 +49,7 @@ class Sessions:
         self._now_s = now_s
         self._find_account = find_account
         self._lock = threading.Lock()
-        self._sessions: dict[bytes, Session] = {}
+        self._sessions: dict[bytes, LoginSession] = {}
 
     def begin(self, account: Account) -> str:
         """Begin a session; gives the secret that the browser shall keep."""
@@ -60,10 +60,10 @@ class Sessions:
             for keys, limit in ((own, MAX_OF_ACCOUNT), (list(self._sessions), MAX_SESSIONS)):
                 if len(keys) >= limit:
                     self._end(min(keys, key=lambda key: self._sessions[key].used_s))
-            self._sessions[_key(secret)] = Session(account, now, now)
+            self._sessions[_key(secret)] = LoginSession(account, now, now)
         return secret
 
-    def find(self, secret: str) -> Session | None:
+    def find(self, secret: str) -> LoginSession | None:
         """Give the session of a browser, which this counts as used; None where there is none, or not any more."""
         now, key = self._now_s(), _key(secret)
         with self._lock:
@@ -79,7 +79,7 @@ class Sessions:
         session.used_s = now
         return session
 
-    def may_watch(self, session: Session) -> bool:
+    def may_watch(self, session: LoginSession) -> bool:
         """Whether a picture that runs may go on: looking at it is no use of the session, and is not ended by idling."""
         over = session.ended or self._now_s() - session.began_s >= ABSOLUTE_S
         return not over and self._find_account(session.account.name) == session.account

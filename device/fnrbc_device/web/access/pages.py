@@ -7,16 +7,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from fnrbc_device.web.access.authentication import Access
-from fnrbc_device.web.access.browser_cookie import MAX_NAME, Browser
+from fnrbc_device.web.access.authentication import Authentication
+from fnrbc_device.web.access.browser_cookie import MAX_NAME, BrowserCookie
 from fnrbc_device.web.access.cookies import browser_cookie, session_cookie
-from fnrbc_device.web.access.user import visitor_of
+from fnrbc_device.web.access.user import user_of
 from fnrbc_device.web.rendering import render
 
 WRONG = "This name and password do not fit together."
 
 
-def routes(access: Access) -> list[Route]:
+def routes(access: Authentication) -> list[Route]:
     """The pages of access."""
     pages = _Pages(access)
     return [
@@ -37,7 +37,7 @@ def form_of(request: Request) -> dict[str, str]:
 class _Pages:
     """Plain functions: they run in a thread of their own, for a password takes time to try."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Authentication) -> None:
         self._access = access
 
     def login_form(self, request: Request) -> Response:
@@ -64,10 +64,10 @@ class _Pages:
 
     def logout(self, request: Request) -> Response:
         secret = session_cookie(request.scope).read()
-        visitor = visitor_of(request)
-        if not visitor.logged_in:
+        user = user_of(request)
+        if not user.logged_in:
             raise HTTPException(404)
-        self._access.log_out(secret, visitor.name, _address(request))
+        self._access.log_out(secret, user.name, _address(request))
         answer = RedirectResponse("/login", 303)
         answer.headers["set-cookie"] = session_cookie(request.scope).written("", max_age_s=0)
         return answer
@@ -82,8 +82,8 @@ class _Pages:
         if len(name) > MAX_NAME or not name.isprintable():
             words = f"A name has up to {MAX_NAME} letters."
             return render(request, "name.html", 400, words=words, most=MAX_NAME)
-        browser: Browser = request.scope["fnrbc.browser"]
-        before = visitor_of(request).name
+        browser: BrowserCookie = request.scope["fnrbc.browser"]
+        before = user_of(request).name
         self._access.entry.done(name or before, "name", f"at the microscope, after {before}")
         answer = RedirectResponse("/", 303)
         written = self._access.browsers.write(self._access.browsers.named(browser, name))

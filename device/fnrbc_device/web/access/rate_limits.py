@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from fnrbc_device.host.rate_limit import Budget
+from fnrbc_device.host.rate_limit import RateLimit
 
 MAX_KEYS: Final = 4096
 """Addresses or accounts that are remembered; beyond it the one not heard of for longest is forgotten."""
@@ -61,7 +61,7 @@ class RequestLimit:
     """Keeps any address beyond loopback to a pace. Belongs to the event loop."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
-        self._budgets = _Remembered(lambda: Budget(REQUEST_BURST, REQUESTS_PER_S, now_s))
+        self._budgets = _Remembered(lambda: RateLimit(REQUEST_BURST, REQUESTS_PER_S, now_s))
 
     def allows(self, address: str) -> bool:
         """Whether an address may ask once more; this machine's own may always."""
@@ -92,7 +92,7 @@ class LoginLimit:
         self._accounts = _Remembered(_Failures)
         self._addresses = _Remembered(_Failures)
         self._at_home = _Remembered(_Home)
-        self._all = Budget(LOGIN_BURST, LOGINS_PER_S, now_s)
+        self._all = RateLimit(LOGIN_BURST, LOGINS_PER_S, now_s)
 
     def wait_s(self, name: str, address: str) -> float:
         """Seconds until a name may be tried from an address; 0 takes one try. The same whether the name exists."""

@@ -14,7 +14,7 @@ sessions off; take specimen ids off the device."""
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class User:
     """A person at a browser."""
 
     name: str
@@ -24,18 +24,18 @@ class Visitor:
     """With a password; at the microscope nobody needs one."""
 
 
-AT_THE_MICROSCOPE: Final = Visitor("microscope", "admin")
+AT_THE_MICROSCOPE: Final = User("microscope", "admin")
 """Whoever sits before the device itself, where nobody need log in."""
 
 
-def visitor_of(request: Request) -> Visitor:
+def user_of(request: Request) -> User:
     """Who asks. The guard in front of all pages has made sure of it."""
-    visitor = request.scope.get("fnrbc.visitor", AT_THE_MICROSCOPE)
-    assert isinstance(visitor, Visitor)
-    return visitor
+    user = request.scope.get("fnrbc.user", AT_THE_MICROSCOPE)
+    assert isinstance(user, User)
+    return user
 
 
-def require(request: Request, role: RoleName) -> Visitor:
+def require(request: Request, role: RoleName) -> User:
     """Who asks, if that person has at least this role.
 
     Raises
@@ -43,7 +43,7 @@ def require(request: Request, role: RoleName) -> Visitor:
     HTTPException
         403 otherwise.
     """
-    visitor = visitor_of(request)
-    if RANKS[visitor.role] < RANKS[role]:
-        raise HTTPException(403, f"{visitor.name} is {visitor.role}; this needs {role}: ask an admin")
-    return visitor
+    user = user_of(request)
+    if RANKS[user.role] < RANKS[role]:
+        raise HTTPException(403, f"{user.name} is {user.role}; this needs {role}: ask an admin")
+    return user

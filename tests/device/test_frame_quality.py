@@ -6,7 +6,7 @@ import pytest
 
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Image
-from fnrbc_device.vision.frame_quality import LEAST_SHARPNESS, Gate, Judgement, fine_to_coarse
+from fnrbc_device.vision.frame_quality import LEAST_SHARPNESS, FrameQuality, Judgement, fine_to_coarse
 from fnrbc_device.vision.reduction import reduce
 
 UM = 0.125
@@ -28,8 +28,8 @@ def with_noise(field: Image, seed: int = 0) -> Image:
     return np.clip(np.rint(field + noise), 0, 255).astype(np.uint8)
 
 
-def judge(gate: Gate, image: Image) -> Judgement:
-    return gate.judge(reduce(image, UM))
+def judge(frame_quality: FrameQuality, image: Image) -> Judgement:
+    return frame_quality.judge(reduce(image, UM))
 
 
 def blurred(slide: Image, kernel: np.ndarray, noise_seed: int = 1) -> Image:
@@ -47,43 +47,43 @@ def smear(length_px: int, down: bool) -> np.ndarray:
 
 
 def test_a_sharp_fresh_exposed_frame_passes(slide: Image) -> None:
-    judged = judge(Gate(), seen(slide))
+    judged = judge(FrameQuality(), seen(slide))
 
     assert judged.reason is None
     assert judged.sharpness == 1.0
 
 
 def test_the_same_picture_again_is_repeated_and_a_new_one_of_the_same_place_is_not(slide: Image) -> None:
-    gate, image = Gate(), seen(slide)
+    frame_quality, image = FrameQuality(), seen(slide)
 
-    reasons = [judge(gate, frame).reason for frame in (image, image.copy(), seen(slide, noise_seed=1), image)]
+    reasons = [judge(frame_quality, frame).reason for frame in (image, image.copy(), seen(slide, noise_seed=1), image)]
 
     assert reasons == [None, "repeated", None, None]
 
 
 @pytest.mark.parametrize(("light", "reason"), [(0.1, "too_dark"), (0.14, "too_dark"), (0.4, None), (1.0, None)])
 def test_glass_too_dark_for_nuclei_to_stand_out_is_too_dark(slide: Image, light: float, reason: str | None) -> None:
-    assert judge(Gate(), np.rint(seen(slide) * light).astype(np.uint8)).reason == reason
+    assert judge(FrameQuality(), np.rint(seen(slide) * light).astype(np.uint8)).reason == reason
 
 
 def test_a_saturated_field_is_too_bright(slide: Image) -> None:
     flooded = np.clip(seen(slide) * 3.0, 0, 255).astype(np.uint8)
     flooded[:, :-20] = 255
 
-    assert judge(Gate(), flooded).reason == "too_bright"
+    assert judge(FrameQuality(), flooded).reason == "too_bright"
 
 
 @pytest.mark.parametrize("level", [0, 20])
 def test_the_lamp_is_off(level: int) -> None:
-    assert judge(Gate(), np.full((*SHAPE, 3), level, np.uint8)).reason == "too_dark"
+    assert judge(FrameQuality(), np.full((*SHAPE, 3), level, np.uint8)).reason == "too_dark"
 
 
 @pytest.mark.parametrize("sigma_px", [8.0, 12.0])
 def test_a_field_out_of_focus_is_blurred(slide: Image, sigma_px: float) -> None:
-    gate = Gate()
-    judge(gate, seen(slide))
+    frame_quality = FrameQuality()
+    judge(frame_quality, seen(slide))
 
-    judged = judge(gate, blurred(slide, out_of_focus(sigma_px)))
+    judged = judge(frame_quality, blurred(slide, out_of_focus(sigma_px)))
 
     assert judged.reason == "blurred"
     assert judged.sharpness < LEAST_SHARPNESS
@@ -92,26 +92,26 @@ def test_a_field_out_of_focus_is_blurred(slide: Image, sigma_px: float) -> None:
 @pytest.mark.parametrize("length_px", [25, 40])
 @pytest.mark.parametrize("down", [False, True])
 def test_motion_in_one_direction_is_blur_too(slide: Image, length_px: int, down: bool) -> None:
-    gate = Gate()
-    judge(gate, seen(slide))
+    frame_quality = FrameQuality()
+    judge(frame_quality, seen(slide))
 
-    assert judge(gate, blurred(slide, smear(length_px, down))).reason == "blurred"
+    assert judge(frame_quality, blurred(slide, smear(length_px, down))).reason == "blurred"
 
 
 @pytest.mark.parametrize("kernel", [out_of_focus(1.0), smear(3, False), smear(3, True)])
 def test_the_blur_that_cells_can_still_be_told_by_passes(slide: Image, kernel: np.ndarray) -> None:
-    gate = Gate()
-    judge(gate, seen(slide))
+    frame_quality = FrameQuality()
+    judge(frame_quality, seen(slide))
 
-    assert judge(gate, blurred(slide, kernel)).reason is None
+    assert judge(frame_quality, blurred(slide, kernel)).reason is None
 
 
 def test_more_blur_is_less_sharp(slide: Image) -> None:
-    gate = Gate()
-    judge(gate, seen(slide))
+    frame_quality = FrameQuality()
+    judge(frame_quality, seen(slide))
 
     for kernels in ([out_of_focus(sigma) for sigma in (1, 2, 4, 8)], [smear(n, True) for n in (3, 9, 17, 33)]):
-        sharpness = [judge(gate, blurred(slide, kernel)).sharpness for kernel in kernels]
+        sharpness = [judge(frame_quality, blurred(slide, kernel)).sharpness for kernel in kernels]
         assert (np.diff(sharpness) < 0).all()
 
 
@@ -127,11 +127,11 @@ def test_a_crowded_field_is_no_sharper_than_a_sparse_one(seed: int) -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_a_field_too_empty_to_judge_is_not_called_blurred(slide: Image, noise: float) -> None:
-    gate = Gate()
-    judge(gate, seen(slide))
+    frame_quality = FrameQuality()
+    judge(frame_quality, seen(slide))
     empty = np.random.default_rng(0).normal(235, noise, (*SHAPE, 3)).astype(np.uint8)
 
-    judged = judge(gate, empty)
+    judged = judge(frame_quality, empty)
 
     assert judged.reason is None
     assert judged.sharpness == 1.0
@@ -142,17 +142,17 @@ def test_a_field_of_stripes_has_no_fine_gradients_one_way_and_ends_nothing(down:
     stripes = np.full((*SHAPE, 3), 230, np.uint8)
     stripes[np.arange(SHAPE[0]) % 24 < 12] = 60
 
-    judged = judge(Gate(), stripes if down else np.ascontiguousarray(stripes.transpose(1, 0, 2)))
+    judged = judge(FrameQuality(), stripes if down else np.ascontiguousarray(stripes.transpose(1, 0, 2)))
 
     assert judged.sharpness == 1.0
 
 
 def test_a_lasting_loss_of_focus_is_accepted_after_minutes_not_seconds(slide: Image) -> None:
-    gate = Gate()
-    judge(gate, seen(slide))
+    frame_quality = FrameQuality()
+    judge(frame_quality, seen(slide))
     pictures = [reduce(blurred(slide, out_of_focus(6.0), seed), UM) for seed in (1, 2)]
 
-    reasons = [gate.judge(pictures[index % 2]).reason for index in range(3600)]
+    reasons = [frame_quality.judge(pictures[index % 2]).reason for index in range(3600)]
 
     assert set(reasons[:150]) == {"blurred"}  # five seconds at 30 frames/s
     assert reasons[-1] is None
@@ -162,4 +162,4 @@ def test_a_lasting_loss_of_focus_is_accepted_after_minutes_not_seconds(slide: Im
 def test_a_picture_too_small_to_judge_ends_nothing(shape: tuple[int, int]) -> None:
     stamp = np.random.default_rng(0).integers(100, 200, (*shape, 3), dtype=np.uint8)
 
-    assert judge(Gate(), stamp).reason is None
+    assert judge(FrameQuality(), stamp).reason is None

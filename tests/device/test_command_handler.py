@@ -12,10 +12,10 @@ from fnrbc_device.contract.replies import AuditRecord
 from fnrbc_device.contract.topics import Topics
 from fnrbc_device.errors import CommandError, JournalError
 from fnrbc_device.host.clock import iso_utc
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.journal import Journal
-from fnrbc_device.journal.outbox import Outbox, Settlement
-from fnrbc_device.mqtt.command_handler import RECORD_BURST, Desk, Range
+from fnrbc_device.journal.outbox import Acknowledgement, Outbox
+from fnrbc_device.mqtt.command_handler import RECORD_BURST, CommandHandler, Range
 from fnrbc_device.session_state import SessionControl
 from fuzz import fuzzed
 
@@ -47,19 +47,19 @@ class Bench:
         self.clock = StepClock()
         self.control = SessionControl()
         self.control.enter("running")
-        self.registrar = Registrar(path, "fnrbc", self.clock)
+        self.command_log = CommandLog(path, "fnrbc", self.clock)
         self.outbox = Outbox(path)
-        self.desk = self.new_desk()
+        self.handler = self.new_desk()
 
     def new_desk(self):
-        return Desk(TOPICS, self.control, self.registrar, self.outbox, self.clock)
+        return CommandHandler(TOPICS, self.control, self.command_log, self.outbox, self.clock)
 
     def send(self, verb, user="anna", retained=False, may_replay=True, **fields):
         fields = {"id": "r1", "ts": iso_utc(self.clock.utc()), **fields}
         return self.raw(json.dumps(fields).encode(), verb, user, retained, may_replay)
 
     def raw(self, payload, verb="pause", user="anna", retained=False, may_replay=True):
-        return self.desk.receive(Incoming(TOPICS.command(user, verb), payload, retained), may_replay)
+        return self.handler.receive(Incoming(TOPICS.command(user, verb), payload, retained), may_replay)
 
     def audit(self):
         rows = self.outbox.pending(0, 10_000)
@@ -67,7 +67,7 @@ class Bench:
 
     def close(self):
         self.outbox.close()
-        self.registrar.close()
+        self.command_log.close()
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_the_same_id_from_another_user_is_another_command(bench):
 def test_an_id_is_known_after_a_restart(bench):
     bench.send("pause")
     bench.control.enter("running")
-    bench.desk = bench.new_desk()
+    bench.handler = bench.new_desk()
     reply = bench.send("pause").reply
     assert (reply.repeated, reply.accepted) == (True, True)
     assert bench.control.state == "running"
@@ -202,7 +202,7 @@ def test_a_mark_leaves_its_note_on_record(bench):
 
 
 def test_nothing_is_done_that_cannot_be_written_down(bench):
-    bench.registrar._connection.execute("PRAGMA query_only = ON")  # what a disk that went read-only is to SQLite
+    bench.command_log._connection.execute("PRAGMA query_only = ON")  # what a disk that went read-only is to SQLite
     with pytest.raises(JournalError, match="let this user write"):
         bench.send("pause")
     assert bench.control.state == "running"
@@ -232,7 +232,9 @@ def test_a_replay_of_what_is_not_there_is_refused(bench, journal, fields, code):
 
 def test_a_replay_of_what_was_let_go_says_what_is_left(bench, journal, make_step):
     journal.record(make_step(0, [1, 2, 3]))
-    bench.outbox.settle([Settlement(1, "acked", ""), Settlement(2, "acked", "")], NOON - timedelta(days=31))
+    bench.outbox.acknowledge(
+        [Acknowledgement(1, "acked", ""), Acknowledgement(2, "acked", "")], NOON - timedelta(days=31)
+    )
     bench.outbox.prune(NOON - timedelta(days=30), 10**9)
     reply = bench.send("replay", epoch=journal.epoch, from_seq=1, to_seq=4).reply
     assert (reply.code, reply.oldest_seq) == ("not_kept", 3)
@@ -250,7 +252,7 @@ def test_a_flood_is_followed_no_faster_than_is_stated_and_shares_records(bench):
         bench.send("ping", id=f"p{number}")
     assert len(bench.audit()) == RECORD_BURST
     bench.clock.now_s = 10
-    bench.desk.account()
+    bench.handler.account()
     shared = bench.audit()[-1]
     assert (shared.code, shared.times + RECORD_BURST) == ("busy", 5000 - 50)
 
@@ -258,11 +260,11 @@ def test_a_flood_is_followed_no_faster_than_is_stated_and_shares_records(bench):
 def test_what_a_flood_left_untold_is_told_at_last(bench):
     for number in range(500):
         bench.send("reboot", id=f"p{number}")
-    bench.desk.account()  # there is no room for a record yet
+    bench.handler.account()  # there is no room for a record yet
     assert sum(one.times for one in bench.audit()) == RECORD_BURST
-    bench.desk.account(at_last=True)
+    bench.handler.account(at_last=True)
     assert sum(one.times for one in bench.audit()) == 500
-    bench.desk.account(at_last=True)
+    bench.handler.account(at_last=True)
     assert len(bench.audit()) == RECORD_BURST + 1
 
 
@@ -295,7 +297,7 @@ def test_audit_goes_on_with_the_numbers_of_the_journal(bench, journal, make_step
     journal.record(make_step(0, [1]))
     bench.send("mark", id="b")
     journal.record(make_step(1, [2]))
-    assert [letter.seq for letter in bench.outbox.pending(0, 10)] == [1, 2, 3, 4, 5]
+    assert [message.seq for message in bench.outbox.pending(0, 10)] == [1, 2, 3, 4, 5]
     assert journal.last_seq == 5
     with Journal.open(path) as again:
         assert again.last_seq == 5

@@ -9,12 +9,12 @@ import pytest
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.journal.audit import prove
-from fnrbc_device.journal.command_log import Registrar
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.journal import Journal
-from fnrbc_device.journal.outbox import Outbox, Settlement
+from fnrbc_device.journal.outbox import Acknowledgement, Outbox
 from fnrbc_device.journal.retention import prune
 from fnrbc_device.mqtt.alarms import Alarms
-from fnrbc_device.mqtt.retained_states import StateBoard
+from fnrbc_device.mqtt.retained_states import RetainedStates
 from fnrbc_device.records import SessionMeta
 
 NOW = datetime.now(timezone.utc)
@@ -31,14 +31,14 @@ def outbox(journal, path):
 
 
 @pytest.fixture
-def registrar(journal, path):
-    registrar = Registrar(path, "fnrbc", SystemClock())
-    yield registrar
-    registrar.close()
+def command_log(journal, path):
+    command_log = CommandLog(path, "fnrbc", SystemClock())
+    yield command_log
+    command_log.close()
 
 
 def acknowledge(outbox, *seqs, at=LONG_AGO):
-    outbox.settle([Settlement(seq, "acked", "") for seq in seqs], at)
+    outbox.acknowledge([Acknowledgement(seq, "acked", "") for seq in seqs], at)
 
 
 def alter(path, statement):
@@ -71,7 +71,7 @@ def test_a_message_that_was_slipped_in_is_found(journal, outbox, path, make_step
 
 def test_a_parked_record_does_not_make_what_follows_it_look_kept(journal, outbox, make_step):
     journal.record(make_step(0, [1, 2, 3, 4]))
-    outbox.settle([Settlement(2, "refused", "Not authorized")], LONG_AGO)
+    outbox.acknowledge([Acknowledgement(2, "refused", "Not authorized")], LONG_AGO)
     acknowledge(outbox, 1, 3)
     outbox.prune(LAST_MONTH, 10**9)
 
@@ -87,16 +87,16 @@ def test_where_nothing_is_kept_the_next_record_is_the_oldest(journal, outbox, ma
     assert outbox.oldest_seq() == last + 1
 
 
-def test_sessions_go_with_the_commands_and_alarms_between_them(path, journal, outbox, registrar, make_step):
+def test_sessions_go_with_the_commands_and_alarms_between_them(path, journal, outbox, command_log, make_step):
     journal.record(make_step(0, [1, 2]))
-    registrar.audit("anna", "stop", "r1", "")
+    command_log.audit("anna", "stop", "r1", "")
     journal.end(LONG_AGO, journal.tally("s1"), complete=True)
-    registrar.alarm("camera_lost", "raised", "plug it in")  # of no session
-    registrar.audit("anna", "start", "r2", "")
+    command_log.alarm("camera_lost", "raised", "plug it in")  # of no session
+    command_log.audit("anna", "start", "r2", "")
     journal.begin("s2", NOW, META)
     journal.record(make_step(0, [3]))
-    registrar.audit("anna", "mark", "r3", "here")
-    _, last = registrar.log_state()
+    command_log.audit("anna", "mark", "r3", "here")
+    _, last = command_log.log_state()
     acknowledge(outbox, *range(1, last + 1), at=NOW)
 
     assert prune(journal, RecordSettings(keep_days=30), NOW) == ["s1"]
@@ -109,32 +109,32 @@ def test_sessions_go_with_the_commands_and_alarms_between_them(path, journal, ou
     assert "command of session s2" in prove(path).fault
 
 
-def test_what_nobody_acknowledged_keeps_the_session_before_it(journal, outbox, registrar, make_step):
+def test_what_nobody_acknowledged_keeps_the_session_before_it(journal, outbox, command_log, make_step):
     journal.record(make_step(0, [1, 2]))
     last = journal.end(LONG_AGO, journal.tally("s1"), complete=True)
     acknowledge(outbox, *range(1, last))
     assert prune(journal, RecordSettings(keep_days=30), NOW) == []
     acknowledge(outbox, last)
-    registrar.alarm("camera_lost", "raised", "plug it in")  # still waits, and is of no session
+    command_log.alarm("camera_lost", "raised", "plug it in")  # still waits, and is of no session
     assert prune(journal, RecordSettings(keep_days=30), NOW) == ["s1"]
-    assert [letter.topic for letter in outbox.pending(0, 10)] == ["log/alarm"]
+    assert [message.topic for message in outbox.pending(0, 10)] == ["log/alarm"]
 
 
-def test_an_alarm_is_known_and_cleared_however_long_ago_it_was_raised(path, journal, outbox, registrar):
-    clock, board = SystemClock(), StateBoard()
-    Alarms(registrar, board, "fnrbc", clock).set("camera_lost", "plug it in")
+def test_an_alarm_is_known_and_cleared_however_long_ago_it_was_raised(path, journal, outbox, command_log):
+    clock, board = SystemClock(), RetainedStates()
+    Alarms(command_log, board, "fnrbc", clock).set("camera_lost", "plug it in")
     acknowledge(outbox, 1, 2)
     assert outbox.prune(LAST_MONTH, 10**9) == 2
 
-    after_a_restart = StateBoard()
-    alarms = Alarms(registrar, after_a_restart, "fnrbc", clock)
+    after_a_restart = RetainedStates()
+    alarms = Alarms(command_log, after_a_restart, "fnrbc", clock)
     (standing,) = after_a_restart.due(0.0, urgent=True)
     alarms.set("camera_lost", "")
     (cleared,) = after_a_restart.due(0.0, urgent=True)
 
     assert ('"active":true' in standing.payload, '"active":false' in cleared.payload) == (True, True)
-    assert [letter.seq for letter in outbox.pending(0, 10)] == [3]
-    assert registrar.standing_alarms() == {}
+    assert [message.seq for message in outbox.pending(0, 10)] == [3]
+    assert command_log.standing_alarms() == {}
     assert prove(path).fault == ""
 
 

@@ -11,8 +11,8 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Pose
-from fnrbc_device.vision.frame_quality import Gate
-from fnrbc_device.vision.pan_speed import LARGEST_CELL_UM, MARGIN, NEEDED_VIEWS, Pace, Speed
+from fnrbc_device.vision.frame_quality import FrameQuality
+from fnrbc_device.vision.pan_speed import LARGEST_CELL_UM, MARGIN, NEEDED_VIEWS, PanSpeed, Speed
 from fnrbc_device.vision.reduction import reduce
 
 UM = 0.125
@@ -41,10 +41,10 @@ def pan(slide: SimulatedSlide, steps_px: NDArray[np.float64], exposure: float, f
     path = np.column_stack([np.full(len(along), 300.0), np.where(along > span, 2 * span - along, along)])
     optics = Optics(exposure=exposure, dust=0, focus_drift_px=0.02)
     microscope = SimulatedMicroscope(slide, path, seed=2, frame_shape=SHAPE, optics=optics)
-    gate, pace = Gate(), Pace(UM)
+    frame_quality, pan_speed = FrameQuality(), PanSpeed(UM)
     for index, (row, col) in enumerate(path):
-        judged = gate.judge(reduce(microscope.image(index), UM))
-        speed = pace.follow(index / fps, SHAPE, Pose(0, row, col), judged.sharpness)
+        judged = frame_quality.judge(reduce(microscope.image(index), UM))
+        speed = pan_speed.follow(index / fps, SHAPE, Pose(0, row, col), judged.sharpness)
         yield Told(float(steps_px[index]), judged.reason is None, speed)
 
 
@@ -74,16 +74,16 @@ def test_a_calm_hand_is_left_alone(slide: SimulatedSlide, exposure: float) -> No
 
 
 def test_the_speed_is_that_of_the_field() -> None:
-    pace = Pace(UM)
-    speeds = [pace.follow(index / 30, SHAPE, Pose(0, 3.0 * index, 4.0 * index), 1.0) for index in range(5)]
+    pan_speed = PanSpeed(UM)
+    speeds = [pan_speed.follow(index / 30, SHAPE, Pose(0, 3.0 * index, 4.0 * index), 1.0) for index in range(5)]
 
     assert [round(speed.um_s, 6) for speed in speeds] == [0.0] + [5.0 * UM * 30] * 4
 
 
 @pytest.mark.parametrize("fps", [15.0, 30.0, 60.0])
 def test_a_slower_camera_needs_a_slower_hand(fps: float) -> None:
-    pace = Pace(UM)
-    limits = [pace.follow(index / fps, SHAPE, Pose(0, 0.0, 0.0), 1.0).limit_um_s for index in range(4)]
+    pan_speed = PanSpeed(UM)
+    limits = [pan_speed.follow(index / fps, SHAPE, Pose(0, 0.0, 0.0), 1.0).limit_um_s for index in range(4)]
 
     assert limits[0] is None
     assert limits[-1] == pytest.approx(WAY_UM / (MARGIN * NEEDED_VIEWS) * fps)
@@ -91,50 +91,50 @@ def test_a_slower_camera_needs_a_slower_hand(fps: float) -> None:
 
 @pytest.mark.parametrize(("share", "hurried"), [(0.95, False), (1.05, True)])
 def test_a_hand_beyond_the_limit_is_hurried_however_sharp_the_picture(share: float, hurried: bool) -> None:
-    pace = Pace(UM)
+    pan_speed = PanSpeed(UM)
     step_px = share * WAY_UM / (MARGIN * NEEDED_VIEWS) / UM
 
-    speeds = [pace.follow(index / 30, SHAPE, Pose(0, step_px * index, 0.0), 1.0) for index in range(5)]
+    speeds = [pan_speed.follow(index / 30, SHAPE, Pose(0, step_px * index, 0.0), 1.0) for index in range(5)]
 
     assert [speed.hurried for speed in speeds[1:]] == [hurried] * 4
 
 
 def test_a_field_out_of_focus_at_rest_is_no_haste() -> None:
-    pace = Pace(UM)
+    pan_speed = PanSpeed(UM)
 
-    assert not any(pace.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.4).hurried for index in range(9))
+    assert not any(pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.4).hurried for index in range(9))
 
 
 def test_a_field_out_of_focus_is_no_haste_while_it_moves_either() -> None:
-    pace = Pace(UM)
-    told = [pace.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.75) for index in range(9)]
-    told += [pace.follow(index / 30, SHAPE, Pose(0, 20.0 * (index - 9), 0.0), 0.65) for index in range(9, 20)]
+    pan_speed = PanSpeed(UM)
+    told = [pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.75) for index in range(9)]
+    told += [pan_speed.follow(index / 30, SHAPE, Pose(0, 20.0 * (index - 9), 0.0), 0.65) for index in range(9, 20)]
 
     assert not any(speed.hurried for speed in told)
 
 
 def test_a_single_late_frame_changes_no_limit() -> None:
-    pace = Pace(UM)
+    pan_speed = PanSpeed(UM)
     times = [*(index / 30 for index in range(10)), 2.0, 2.0 + 1 / 30]
 
-    limits = [pace.follow(at, SHAPE, Pose(0, 0.0, 0.0), 1.0).limit_um_s for at in times]
+    limits = [pan_speed.follow(at, SHAPE, Pose(0, 0.0, 0.0), 1.0).limit_um_s for at in times]
 
     assert limits[-1] == pytest.approx(limits[5])
 
 
 def test_from_one_island_to_the_next_there_is_no_speed() -> None:
-    pace = Pace(UM)
-    pace.follow(0.0, SHAPE, Pose(0, 0.0, 0.0), 1.0)
-    pace.follow(0.1, SHAPE, None, 1.0)
+    pan_speed = PanSpeed(UM)
+    pan_speed.follow(0.0, SHAPE, Pose(0, 0.0, 0.0), 1.0)
+    pan_speed.follow(0.1, SHAPE, None, 1.0)
 
-    assert pace.follow(0.2, SHAPE, Pose(1, 5000.0, 0.0), 1.0).um_s == 0.0
+    assert pan_speed.follow(0.2, SHAPE, Pose(1, 5000.0, 0.0), 1.0).um_s == 0.0
 
 
 def test_a_lost_frame_says_nothing_of_the_calm_field() -> None:
-    pace = Pace(UM)
+    pan_speed = PanSpeed(UM)
     for index in range(5):
-        pace.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 1.0)
-    pace.follow(5 / 30, SHAPE, None, 0.2)
-    moving = [pace.follow(index / 30, SHAPE, Pose(1, 20.0 * index, 0.0), 0.65) for index in range(6, 12)]
+        pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 1.0)
+    pan_speed.follow(5 / 30, SHAPE, None, 0.2)
+    moving = [pan_speed.follow(index / 30, SHAPE, Pose(1, 20.0 * index, 0.0), 0.65) for index in range(6, 12)]
 
     assert [speed.hurried for speed in moving] == [False, *[True] * 5]
