@@ -130,7 +130,7 @@ def test_every_step_to_the_next_network_is_a_command_with_this_devices_configura
     lines = text.replace("<span>", "").replace("</span>", "")
     for command in (
         "fnrbc drift s2", "fnrbc reviewed --out reviewed", "fnrbc bundle compare pnet-new",
-        "fnrbc bundle install pnet-new", "fnrbc bundle rollback",
+        "fnrbc bundle install pnet-new", "fnrbc bundle use ID", "fnrbc bundle rollback",
     ):  # fmt: skip
         assert f"{command} --config '/etc/a lab/fnrbc.toml'</code>" in lines
     for command in ("fnrbc-train cut --data", "fnrbc-train fit --data", "fnrbc-export onnx pnet.pt"):

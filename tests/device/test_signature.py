@@ -47,7 +47,7 @@ def test_a_signed_bundle_is_taken_as_folder_and_as_zip(folder, ours, tmp_path):
 def test_the_signature_is_installed_with_the_bundle(folder, ours, tmp_path):
     sign(folder, ours[0])
     store = BundleStore(tmp_path / "store", ours[1])
-    store.install(folder)
+    store.use(store.install(folder).id)
     assert load_bundle(store.active(), ours[1]).id == load_bundle(None).id
 
 

@@ -80,11 +80,15 @@ def test_a_checkpoint_goes_to_a_counting_device_and_back(trained_checkpoint, con
 
     with daemon(config) as counting:
         run(*EXPORT, "onnx", tmp_path / "retrained.pt", "--out", tmp_path / "bundle")
-        installed = run(*FNRBC, "bundle", "install", tmp_path / "bundle", "--config", config)
+        installed = run(*FNRBC, "bundle", "install", tmp_path / "bundle", "--force", "--config", config)
+        name = load_bundle(tmp_path / "bundle").id[:16]
+        used = run(*FNRBC, "bundle", "use", name, "--config", config)
         assert counting.poll() is None  # the session goes on, with what it began with
     shipped, retrained = load_bundle(None).id, load_bundle(tmp_path / "bundle").id
     assert sessions(config) == [shipped]
-    assert retrained[:16] in installed
+    assert f"{shipped[:16]} (in use)" in installed
+    assert f"bundle {retrained[:16]} is installed and does not count yet" in installed
+    assert f"bundle {retrained[:16]} counts from the next session on" in used
 
     assert counted_with(config, frames) == retrained
     assert f"* {retrained[:16]}" in run(*FNRBC, "bundle", "list", "--config", config)

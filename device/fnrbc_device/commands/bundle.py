@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fnrbc_device.commands.on_record import put_on_record, require_owner
 from fnrbc_device.daemon.active_bundle import bundle_for, store_of
 from fnrbc_device.errors import BundleError, UsageError
 
 # What is imported inside functions is heavy: `fnrbc --help` stays quick.
 if TYPE_CHECKING:
-    from fnrbc_device.inference.bundle_store import BundleStore
+    from fnrbc_device.config import Config
+    from fnrbc_device.inference.bundle_store import Record
     from fnrbc_device.model.bundle import Bundle
+    from fnrbc_device.model.weighing import Weighed
 
 app = typer.Typer(
     add_completion=False,
@@ -26,10 +29,18 @@ ConfigPath = Annotated[Path | None, typer.Option("--config", help="TOML file. [d
 @app.command()
 def install(
     source: Annotated[Path, typer.Argument(help="A bundle's folder or zip.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Take one that is worse than the one in use. That goes on record.")
+    ] = False,
     config: ConfigPath = None,
 ) -> None:
-    """Prove a bundle, keep it, and count with it from the next session on."""
-    print(_counts(_switchable(config).install(source)))
+    """Prove a bundle and keep it, its figures laid beside those of the one in use. What counts stays: see use."""
+    settings = _switchable(config)
+    store = store_of(settings)
+    print(store.weigh(source).in_words(), flush=True)
+    bundle = store.install(source, force=force, record=_recorded(settings, "bundle-install"))
+    name = bundle.id[:16]
+    print(f"bundle {name} is installed and does not count yet; to count with it: fnrbc bundle use {name}")
 
 
 @app.command("list")
@@ -51,14 +62,18 @@ def use(
     name: Annotated[str, typer.Argument(help="The first characters of a bundle's id, or: shipped.")],
     config: ConfigPath = None,
 ) -> None:
-    """Count with an installed bundle from the next session on."""
-    print(_counts(_switchable(config).use(name)))
+    """Count with an installed bundle from the next session on, its figures laid beside those of the one in use."""
+    settings = _switchable(config)
+    store = store_of(settings)
+    print(store.weigh(store.find(name)).in_words(), flush=True)
+    print(_counts(store.use(name, _recorded(settings, "bundle-use"))))
 
 
 @app.command()
 def rollback(config: ConfigPath = None) -> None:
     """Take the last switch back: the bundle before it counts from the next session on."""
-    print(_counts(_switchable(config).rollback()))
+    settings = _switchable(config)
+    print(_counts(store_of(settings).rollback(_recorded(settings, "bundle-rollback"))))
 
 
 @app.command()
@@ -91,7 +106,7 @@ def compare(
     keep(compared(found, cells, (before.id, now.id), str(source.absolute()), at_utc), settings.state_dir)
 
 
-def _switchable(config: Path | None) -> "BundleStore":
+def _switchable(config: Path | None) -> "Config":
     from fnrbc_device.config import load_config
 
     settings = load_config(config)
@@ -100,7 +115,18 @@ def _switchable(config: Path | None) -> "BundleStore":
             f"the configuration names the bundle {settings.bundle}, which counts whatever is installed; "
             "take `bundle` out of it first"
         )
-    return store_of(settings)
+    require_owner(settings.state_dir, "fnrbc bundle ...")
+    return settings
+
+
+def _recorded(settings: "Config", verb: str) -> "Record":
+    """Put on record what is switched or installed, and what of it is worse than what counted before."""
+
+    def record(weighed: "Weighed") -> None:
+        worse = f"; worse, by force: {'; '.join(weighed.worse)}" if weighed.worse else ""
+        put_on_record(settings, verb, f"{weighed.now.bundle_id[:16]}, before it {weighed.before.bundle_id[:16]}{worse}")
+
+    return record
 
 
 def _counts(bundle: "Bundle") -> str:

@@ -6,7 +6,7 @@ is ever removed here: a bundle has 1.5 MB, and a result must be repeatable with 
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from fnrbc_device.host.atomic_file import held, sync_folder, write_whole
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle, load_bundle, read_files
+from fnrbc_device.model.weighing import Weighed
 
 SHIPPED_NAME: Final = "shipped"
 """Stands for the bundle that comes with fnrbc."""
@@ -29,6 +30,14 @@ LOCK_TIMEOUT_S: Final = 30.0
 _NAME_CHARACTERS: Final = 16
 _SWITCH: Final = "active.json"
 _FRESH: Final = ".fresh-"
+
+
+Record = Callable[[Weighed], None]
+"""Puts a change on record, told by both bundles' figures."""
+
+
+def _unrecorded(weighed: Weighed) -> None:
+    """Nobody keeps a record."""
 
 
 class BundleStore:
@@ -46,52 +55,97 @@ class BundleStore:
         self.folder = folder
         self._key = key
 
-    def install(self, source: Path) -> Bundle:
-        """Prove a bundle, put it in its place in one step, and switch to it.
+    def install(self, source: Path, *, force: bool = False, record: Record = _unrecorded) -> Bundle:
+        """Prove a bundle and put it in its place in one step. What counts stays what it was: see ``use``.
 
         Parameters
         ----------
         source
             A bundle's folder or zip.
+        force
+            Take one that is worse than the one in use, too.
+        record
+            Called before anything is changed; where it raises, nothing is.
 
         Raises
         ------
         BundleError
-            It is not whole, not signed, or the network in it is not what was trained. Nothing is changed then.
+            It is not whole, not signed, the network in it is not what was trained, or it is worse beyond its interval
+            than the one in use. Nothing is changed then.
         """
         files = read_files(source)
         with self._alone():
             fresh = self._written(files)
             try:
                 bundle = self._proved(fresh)
+                weighed = self._weighed(bundle)
+                if weighed.worse and not force:
+                    raise BundleError(weighed.refusal())
+                record(weighed)
                 self._keep(fresh, bundle)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
-            self._switch_to(_name(bundle))
         return bundle
 
-    def use(self, name: str) -> Bundle:
+    def weigh(self, source: Path | None) -> Weighed:
+        """Lay a bundle's figures beside those of the one in use; nothing is changed.
+
+        Parameters
+        ----------
+        source
+            A bundle's folder or zip; None for the shipped one.
+
+        Raises
+        ------
+        BundleError
+            It is not whole, or not signed.
+        """
+        return self._weighed(load_bundle(source, self._key))
+
+    def find(self, name: str) -> Path | None:
+        """Give the folder of an installed bundle by the first characters of its id; None for ``shipped``.
+
+        Raises
+        ------
+        UsageError
+            None or several have that name.
+        """
+        return self._path(self._named(name))
+
+    def _weighed(self, bundle: Bundle) -> Weighed:
+        """Beside the one in use, or the shipped one where that cannot be read: it is mended by installing it again."""
+        try:
+            before = load_bundle(self.active(), self._key)
+        except BundleError:
+            before = load_bundle(None)
+        return Weighed(before.manifest, bundle.manifest)
+
+    def use(self, name: str, record: Record = _unrecorded) -> Bundle:
         """Switch to an installed bundle.
 
         Parameters
         ----------
         name
             The first characters of its id, as many as tell it from others; or ``shipped``.
+        record
+            Called before the switch; where it raises, there is none.
         """
         with self._alone():
             found = self._named(name)
             bundle = self._proved(self._path(found))
+            record(self._weighed(bundle))
             self._switch_to(found)
         return bundle
 
-    def rollback(self) -> Bundle:
-        """Take the last switch back."""
+    def rollback(self, record: Record = _unrecorded) -> Bundle:
+        """Take the last switch back; ``record`` as in ``use``."""
         with self._alone():
             history = self._history()
             if not history:
                 raise UsageError("nothing was switched yet, the shipped bundle counts; install one first")
             before = history[:-1]
             bundle = self._proved(self._path(before[-1] if before else SHIPPED_NAME))
+            record(self._weighed(bundle))
             self._switch(before)
         return bundle
 

@@ -88,6 +88,7 @@ def _page(context: WebContext) -> Respond:
             called=CALLED,
             number=number,
             install=f"fnrbc bundle install {shlex.quote(comparison.source)}{config}" if comparison else "",
+            use=f"fnrbc bundle use {comparison.bundle_now[:16]}{config}" if comparison else "",
             rollback=f"fnrbc bundle rollback{config}",
             shell=f"fnrbc drift {session}{config}",
             commands=_commands(config),
@@ -140,7 +141,8 @@ def _commands(config: str) -> list[Command]:
         Command(there, "A network: ten minutes of a core or so", "fnrbc-train fit --data crops.npz --out pnet.pt"),
         Command(there, "A bundle, proved against the network", "fnrbc-export onnx pnet.pt --out pnet-new"),
         Command(here, "What it makes of the reviewed cells", f"fnrbc bundle compare pnet-new{config}"),
-        Command(here, "Count with it from the next session on", f"fnrbc bundle install pnet-new{config}"),
+        Command(here, "Keep it here, beside the one in use", f"fnrbc bundle install pnet-new{config}"),
+        Command(here, "Count with it from the next session on, by its id", f"fnrbc bundle use ID{config}"),
         Command(here, "Take that back", f"fnrbc bundle rollback{config}"),
     ]
 
