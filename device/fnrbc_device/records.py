@@ -219,6 +219,35 @@ class Interval:
     high: float
 
 
+ClaimState = Literal["above_blank", "not_distinguishable", "provisional"]
+
+ProvisionalReason = Literal[
+    "stain_out_of_domain", "pixel_size_out_of_domain", "focus_out_of_domain", "light_out_of_domain"
+]
+"""Why a session lies outside of what the network was measured on. A closed list: dashboards count on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a count may claim beyond what was counted. It stands beside the count, never in its place."""
+
+    state: ClaimState
+    """``above_blank``: more fNRBC than the network's own false calls explain. ``not_distinguishable`` from none.
+    ``provisional``: neither can be said, since the session lies outside of what the network was measured on."""
+    corrected: Interval | None
+    """FNRBC per 100 leukocytes, freed of the network's misses and false calls; the ends are 0..infinity. None where
+    the claim is provisional."""
+    limit_of_blank: int | None
+    """FNRBC that a slide without any may show among so many cells, at 97.5 %. None where the claim is provisional."""
+    source: Literal["shipped", "site"]
+    """Where the network's errors were measured: before it was shipped, or here."""
+    targets: int
+    leukocytes: int
+    """How many cells of known kind these errors are known from."""
+    verified: bool = False
+    """A person looked at every candidate: misses alone are corrected."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """The counts of a session so far, with what they rest on."""
@@ -245,6 +274,10 @@ class Tally:
     """Share of the area that came into view which had been seen before, 0..1; what stays in view does not come in."""
     cells_open: int = 0
     """Cells seen and not yet settled."""
+    claim: Claim | None = None
+    """None until a leukocyte was counted, and where nobody asked for it."""
+    provisional: tuple[ProvisionalReason, ...] = ()
+    """Why the session lies outside of what the network was measured on; empty where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +324,37 @@ USUAL_CLASSES: Final[dict[str, Role]] = {"fnrbc": "target", "leukocyte": "denomi
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorCounts:
+    """How often a network was right and wrong on cells of known kind: what a count is corrected by. All counts >= 0.
+
+    Counts and not rates: of rates alone nobody can tell how well they are known.
+    """
+
+    targets_right: int
+    """fNRBC that it called fNRBC."""
+    targets_wrong: int
+    """fNRBC that it called otherwise, or left indeterminate: misses."""
+    leukocytes_right: int
+    """Leukocytes that it did not call fNRBC."""
+    leukocytes_wrong: int
+    """Leukocytes, or whatever else is found beside so many leukocytes, that it called fNRBC: false calls."""
+    source: Literal["shipped", "site"]
+    """Where: before the bundle was sealed, or where it is used."""
+    on: str
+    """Which cells, for people."""
+
+    @property
+    def targets(self) -> int:
+        """How many fNRBC it was measured on."""
+        return self.targets_right + self.targets_wrong
+
+    @property
+    def leukocytes(self) -> int:
+        """How many leukocytes it was measured on."""
+        return self.leukocytes_right + self.leukocytes_wrong
+
+
+@dataclass(frozen=True, slots=True)
 class SessionMeta:
     """What a session's counts rest on."""
 
@@ -315,3 +379,10 @@ class SessionMeta:
     """The bundle's classes in its order, with what each means for the count: what a person may call a cell."""
     threshold: float = 0.5
     """Probability of the target class from which on a cell rather is one. 0..1."""
+    errors: tuple[ErrorCounts, ...] = ()
+    """What the network was known by when the session began; a claim rests on it. Empty in sessions of fnrbc 0.1."""
+
+    def __post_init__(self) -> None:
+        # The record holds JSON: what comes back from there is made whole here.
+        whole = (one if isinstance(one, ErrorCounts) else ErrorCounts(**one) for one in self.errors)
+        object.__setattr__(self, "errors", tuple(whole))

@@ -4,44 +4,14 @@ Counts and not rates: of rates alone nobody can tell how well they are known.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from fnrbc_device.intervals import clopper_pearson
 from fnrbc_device.model.manifest import ClassCounts, Figure, Manifest
-
-Source = Literal["shipped", "site"]
-"""Measured before the bundle was sealed, or where it is used."""
+from fnrbc_device.records import ErrorCounts
 
 _NEARBY: Final = 60
 """Numbers of cells that are tried round the one whose interval is as wide as the stated one."""
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorCounts:
-    """Cells of known kind, by what the network made of them. All counts >= 0."""
-
-    targets_right: int
-    """fNRBC that it called fNRBC."""
-    targets_wrong: int
-    """fNRBC that it called otherwise, or left indeterminate: misses."""
-    leukocytes_right: int
-    """Leukocytes that it did not call fNRBC."""
-    leukocytes_wrong: int
-    """Leukocytes, or whatever else is found beside so many leukocytes, that it called fNRBC: false calls."""
-    source: Source
-    on: str
-    """Which cells, for people."""
-
-    @property
-    def targets(self) -> int:
-        """How many fNRBC it was measured on."""
-        return self.targets_right + self.targets_wrong
-
-    @property
-    def leukocytes(self) -> int:
-        """How many leukocytes it was measured on."""
-        return self.leukocytes_right + self.leukocytes_wrong
 
 
 def shipped_errors(manifest: Manifest) -> tuple[ErrorCounts, ...]:

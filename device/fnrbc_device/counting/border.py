@@ -1,0 +1,105 @@
+"""Watches whether a session lies within what the network was measured on: beyond it, nobody knows its errors.
+
+Nothing here changes a count. What lies beyond is told with every count, and no claim is made (``claim``).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.counting.ledger import View
+from fnrbc_device.records import CountEvent, ProvisionalReason
+from fnrbc_device.vision.appearance import FEATURES, appearance
+
+FEWEST_CROPS: Final = 20
+"""Of a class, before it is judged by its looks: of fewer, three in ten beyond the usual range are chance."""
+
+MOST_CROPS: Final = 400
+"""Of a class that are measured, 0.3 ms each: more would not move the shares."""
+
+BEYOND_SHARE: Final = 0.3
+"""Share of a class' crops beyond the range of nine in ten of the bundle's own, in one figure, from which on a session
+is another. See ``DRIFTED_SHARE`` of ``learning.drift``, which tells the same after the session."""
+
+FEWEST_FIELDS: Final = 5
+"""Used frames before the light is judged, where there are several."""
+
+CLIPPED: Final = 254.0
+"""Glass of this level in some colour is saturated: pale things are gone, and no later step brings them back."""
+
+DIM: Final = 80.0
+"""Glass darker than this (of 255) in every colour leaves a cell a third of the grey levels that the bundle's had."""
+
+COARSEST: Final = 1.3
+"""Pixels of the camera this much larger than a crop's have to be blown up."""
+
+_OF_FEATURE: Final[Mapping[str, ProvisionalReason]] = {
+    "red": "stain_out_of_domain",
+    "green": "stain_out_of_domain",
+    "blue": "stain_out_of_domain",
+    "nucleus": "stain_out_of_domain",
+    "size_um": "pixel_size_out_of_domain",
+    "sharpness": "focus_out_of_domain",
+}
+
+
+class Border:
+    """Watches one session.
+
+    Parameters
+    ----------
+    classes
+        Of the bundle, in its order.
+    usual
+        (classes, 5, 6) how the crops looked that the bundle was measured on; None where it does not say.
+    pixel_size_um, crop_pixel_um
+        Of the camera and of a crop.
+    """
+
+    def __init__(
+        self, classes: Sequence[str], usual: NDArray[np.float64] | None, pixel_size_um: float, crop_pixel_um: float
+    ) -> None:
+        self._columns = {name: column for column, name in enumerate(classes)}
+        self._usual = usual
+        self._coarse = pixel_size_um > COARSEST * crop_pixel_um
+        self._crops = np.zeros(len(classes), np.int64)
+        self._beyond = np.zeros((len(classes), len(FEATURES)), np.int64)
+        self._fields = self._badly_lit = 0
+        self.pixel_size_doubtful = False
+        """Whether red cells measure something else than the pixel size says; set by who measures them."""
+
+    def see_field(self, glass_rgb: tuple[float, float, float]) -> None:
+        """Take in the colour of empty glass, 0..255, in a frame that was used."""
+        self._fields += 1
+        self._badly_lit += max(glass_rgb) >= CLIPPED or max(glass_rgb) < DIM
+
+    def see_cells(self, events: Iterable[CountEvent], pictures: Mapping[int, Sequence[View]]) -> None:
+        """Take in cells that were counted, by the best of their pictures where they are kept."""
+        if self._usual is None:
+            return
+        for event in events:
+            column = self._columns.get(event.verdict.class_name)
+            if event.event == "counted" and column is not None and event.cell in pictures:
+                self._measure(column, pictures[event.cell][0], self._usual[column])
+
+    @property
+    def reasons(self) -> tuple[ProvisionalReason, ...]:
+        """Why the session lies beyond what was measured, as far as was seen; empty where it does not."""
+        found: set[ProvisionalReason] = set()
+        if self._coarse or self.pixel_size_doubtful:
+            found.add("pixel_size_out_of_domain")
+        if self._badly_lit > self._fields / 2 and self._fields >= FEWEST_FIELDS:
+            found.add("light_out_of_domain")
+        judged = self._crops >= FEWEST_CROPS
+        strange = self._beyond[judged] > BEYOND_SHARE * self._crops[judged, None]
+        found.update(_OF_FEATURE[FEATURES[column]] for column in np.flatnonzero(strange.any(axis=0)))
+        return tuple(sorted(found))
+
+    def _measure(self, column: int, view: View, usual: NDArray[np.float64]) -> None:
+        if self._crops[column] >= MOST_CROPS or np.isnan(usual).any():
+            return
+        looks = appearance(view.crop[None])[0]
+        self._crops[column] += 1
+        self._beyond[column] += (looks < usual[0]) | (looks > usual[-1])
