@@ -3,10 +3,10 @@
 from typing import Final
 
 from fnrbc_device.camera.driver import OpenDriver
+from fnrbc_device.camera.settings import CameraSettings
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.camera.tuning import Tuning
 from fnrbc_device.camera.watched import WatchedCamera
-from fnrbc_device.config import CameraSettings
 from fnrbc_device.errors import ConfigError
 
 SIMULATED_CELLS: Final = 600

@@ -1,11 +1,10 @@
 """``fnrbc verify``: proves the record of a device unbroken, or points at the first thing in it that was changed."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from fnrbc_device.errors import JournalError, UsageError
 from fnrbc_device.journal.audit import Proof, prove
+from fnrbc_device.journal.read_only import knows_session
 from fnrbc_device.journal.schema import JOURNAL_NAME
 
 
@@ -44,18 +43,9 @@ def _found(target: str, state_dir: Path) -> tuple[Path, str]:
     if path.name == JOURNAL_NAME or "/" in target:
         raise UsageError(f"{path} does not exist; give a state folder, its journal, or the name of a session")
     journal = state_dir / JOURNAL_NAME
-    if not journal.is_file() or not _knows(journal, target):
+    if not journal.is_file() or not knows_session(journal, target):
         raise UsageError(f"{target} is no folder, and no session in {journal}; give a state folder or a session's name")
     return journal, target
-
-
-def _knows(journal: Path, session: str) -> bool:
-    try:
-        with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            row = connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session,)).fetchone()
-    except sqlite3.Error:
-        return True  # the proof says what is wrong with the file
-    return row is not None
 
 
 def _in_words(path: Path, proof: Proof, about: str) -> str:

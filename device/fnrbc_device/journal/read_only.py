@@ -48,3 +48,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         except sqlite3.Error as error:
             raise journal_error(path, error) from error
+
+
+def knows_session(path: Path, session: str) -> bool:
+    """Whether a session is in the journal; true where the file cannot be read, since what is wrong is said elsewhere."""
+    try:
+        with closing(open_to_read(path)) as connection:
+            row = connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session,)).fetchone()
+    except (JournalError, sqlite3.Error):
+        return True
+    return row is not None

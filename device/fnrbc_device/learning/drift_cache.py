@@ -1,6 +1,5 @@
 """The drift of a session as a page shows it: bounded in its work, and worked out once while nothing changes."""
 
-import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from fnrbc_device.journal.read_only import reading
 from fnrbc_device.learning.drift import FEWEST_CROPS, Drift, drifts, in_words
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.sessions.labels import KeptCell, kept_cells
+from fnrbc_device.sessions.lookup import last_change
 
 MOST_CROPS: Final = 500
 """Of a session, spread over its whole pan. The share of crops beyond a range is then known to 4 percentage points, and
@@ -91,20 +91,13 @@ class DriftCache:
 
     def _of(self, session: str, bundle: Bundle) -> DriftReport:
         with reading(self._journal) as connection:
-            key = session, _newest(connection, session), bundle.id
+            key = session, last_change(connection, session), bundle.id
             if key not in self._known:
                 self._known[key] = _report(session, kept_cells(connection, session), bundle)
         self._known.move_to_end(key)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return self._known[key]
-
-
-def _newest(connection: sqlite3.Connection, session: str) -> int:
-    """Number of the last event or decision of a session: while it stays, so does all that is reported."""
-    asked = "SELECT max((SELECT coalesce(max(seq), 0) FROM events WHERE session = :session),"
-    asked += " (SELECT coalesce(max(seq), 0) FROM reviews WHERE session = :session))"
-    return int(connection.execute(asked, {"session": session}).fetchone()[0])
 
 
 def _report(session: str, cells: Sequence[KeptCell], bundle: Bundle) -> DriftReport:

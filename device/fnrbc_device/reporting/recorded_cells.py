@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from fnrbc_device.counting.cell_table import cell_row
 from fnrbc_device.counting.recount import ENTERING
-from fnrbc_device.journal.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.records import CountEvent, Join, Pose, final_pose
+from fnrbc_device.sessions.lookup import joins_of, last_events
 from fnrbc_device.sessions.reviews import Review, basis, reviews, standing_reviews
 
 REVIEW_COLUMNS: Final = ("target_probability", "review", "reviewed_class", "reviewer", "reviewed_utc")
@@ -30,12 +30,9 @@ def cell_table(connection: sqlite3.Connection, session: str) -> list[dict[str, A
         ``CELL_COLUMNS`` and ``REVIEW_COLUMNS``; places are on the islands as they are in the end.
     """
     pixel_size_um = basis(connection, session).pixel_size_um
-    joins = _joins(connection, session)
+    joins = joins_of(connection, session)
     decided = standing_reviews(reviews(connection, session))
-    rows = connection.execute(
-        f"SELECT max(seq), {EVENT_COLUMNS} FROM events WHERE session = ? GROUP BY cell ORDER BY cell", (session,)
-    )
-    events = [event_of(row[1:]) for row in rows]
+    events = last_events(connection, session)
     return [
         _machine(event, joins, pixel_size_um) | _people(event, decided.get(event.cell))
         for event in events
@@ -54,10 +51,3 @@ def _people(event: CountEvent, decision: Review | None) -> dict[str, Any]:
     if decision is not None:
         row = (wanted, decision.decision, decision.class_name, decision.reviewer, decision.at_utc)
     return dict(zip(REVIEW_COLUMNS, row, strict=True))
-
-
-def _joins(connection: sqlite3.Connection, session: str) -> list[Join]:
-    rows = connection.execute(
-        "SELECT island, into_island, row_px, col_px FROM joins WHERE session = ? ORDER BY frame, island", (session,)
-    )
-    return [Join(*row) for row in rows]

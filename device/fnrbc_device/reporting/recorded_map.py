@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.queries import RecordedFrame
 from fnrbc_device.records import Image, Join, final_pose
+from fnrbc_device.sessions.lookup import frame_size_px
 
 SEEN: Final = (246, 233, 220)
 """Colour of seen ground: a smear's, which the marks of cells are made to stand out from."""
@@ -40,13 +41,8 @@ class Shape:
 
 def frame_shape(connection: sqlite3.Connection, session: str, pixel_size_um: float) -> Shape | None:
     """How large a frame of a session is; None where none was placed."""
-    row = connection.execute(
-        "SELECT coalesce(frame_rows, (SELECT frame_rows FROM plates WHERE plates.session = sessions.session LIMIT 1)),"
-        " coalesce(frame_cols, (SELECT frame_cols FROM plates WHERE plates.session = sessions.session LIMIT 1))"
-        " FROM sessions WHERE session = ?",
-        (session,),
-    ).fetchone()
-    return Shape(row[0] * pixel_size_um, row[1] * pixel_size_um) if row and row[0] else None
+    size_px = frame_size_px(connection, session)
+    return Shape(size_px[0] * pixel_size_um, size_px[1] * pixel_size_um) if size_px else None
 
 
 def maps(

@@ -20,6 +20,7 @@ from fnrbc_device.learning.comparison import Change, Comparison, kept
 from fnrbc_device.learning.drift import Drift
 from fnrbc_device.learning.drift_cache import DriftCache, DriftReport
 from fnrbc_device.records import Role
+from fnrbc_device.sessions.lookup import newest
 from fnrbc_device.texts import number
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
@@ -125,10 +126,7 @@ def _sessions(context: WebContext) -> list[tuple[str, str]]:
     if path is None or not path.is_file():
         return []
     with reading(path) as connection:
-        return connection.execute(
-            "SELECT session, started_utc FROM sessions ORDER BY started_utc DESC, session DESC LIMIT ?",
-            (SESSIONS_LISTED,),
-        ).fetchall()
+        return newest(connection, SESSIONS_LISTED)
 
 
 def _commands(config: str) -> list[Command]:

@@ -21,6 +21,7 @@ from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.sessions import reviews
 from fnrbc_device.sessions.decisions import Decisions
+from fnrbc_device.sessions.lookup import newest
 from fnrbc_device.sessions.reviews import Candidate, Group, Reader, Review
 from fnrbc_device.sessions.verified_count import agreement, tally_of
 from fnrbc_device.web.access.user import require
@@ -201,10 +202,7 @@ def _sessions(context: WebContext) -> list[dict[str, str]]:
     if context.journal_path is None or not context.journal_path.is_file():
         return []
     with _refusals(404), reading(context.journal_path) as connection:
-        rows = connection.execute(
-            "SELECT session, started_utc FROM sessions ORDER BY started_utc DESC, session DESC LIMIT ?",
-            (SESSIONS_LISTED,),
-        ).fetchall()
+        rows = newest(connection, SESSIONS_LISTED)
     return [{"session": session, "started": started[:16].replace("T", " ")} for session, started in rows]
 
 
