@@ -1,5 +1,6 @@
 """Reads the frames of a video file."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -8,11 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.camera.container import look_at_video
 from fnrbc_device.errors import SourceError
+from fnrbc_device.host.console import readable
 from fnrbc_device.records import BadFrame, Frame, Image
 
 NOMINAL_FPS: Final = 30.0
 """Files that do not say how fast they were recorded: the cameras meant here deliver 30 frames/s."""
+
+FFMPEG_QUIET: Final = "-8"
+"""Level at which the decoder of videos writes no lines of its own."""
 
 
 class UnreadableVideoError(SourceError):
@@ -34,6 +40,8 @@ def look_into(path: Path) -> tuple[Image, int | None]:
     # Some files open as a video and hold none: the first frame is the proof.
     if not read:
         raise UnreadableVideoError(_no_video(path))
+    shown = look_at_video(path).frames
+    frames = frames if shown is None else shown
     return _as_rgb(first), frames if frames > 0 else None
 
 
@@ -59,20 +67,43 @@ def frames_of_video(path: Path, expected: int | None) -> Iterator[Frame | BadFra
             index += 1
     finally:
         capture.release()
-    if expected is not None and index < expected - max(2, expected // 50):
-        detail = f"{path.name} breaks off after {index} of {expected} frames; copy it again"
+    if detail := _missing_end(path, index, expected):
         yield BadFrame(index, index / fps, "unreadable", detail, f"{path.name}#{index}")
 
 
 def _capture(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path))
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
+    try:
+        with path.open("rb") as file:
+            # OpenCV takes names that are text only; of others it is given the number of the open file.
+            is_text = readable(str(path)) == str(path)
+            capture = cv2.VideoCapture(str(path) if is_text else f"/dev/fd/{file.fileno()}")
+    except OSError as error:
+        raise UnreadableVideoError(f"{path.name} cannot be opened ({error.strerror}); check the file") from error
     if not capture.isOpened():
         capture.release()
         raise UnreadableVideoError(_no_video(path))
     return capture
 
 
+def _missing_end(path: Path, read: int, expected: int | None) -> str:
+    """What became of frames that a video says it shows; empty where they were all there."""
+    fault = look_at_video(path).fault
+    if expected is None or read >= expected:
+        return f"{path.name} {fault}" if fault and expected is None else ""
+    if fault:
+        return f"{path.name} breaks off after {read} of {expected} frames: it {fault}"
+    if read >= expected - max(2, expected // 50):  # a container counts frames that the recorder left empty
+        return ""
+    return (
+        f"{path.name} gave {read} of the {expected} frames that it names, though it is not cut off: it is damaged "
+        "inside, or its rate changes; copy it again, or save its frames as pictures"
+    )
+
+
 def _no_video(path: Path) -> str:
+    if fault := look_at_video(path).fault:
+        return f"{path.name} {fault}"
     return (
         f"{path.name} is no picture that is read and no video that can be opened; "
         "give a folder of frames, a video file, or one image"
