@@ -19,6 +19,7 @@ from pydantic import (
 from fnrbc_device.camera.settings import CameraSettings
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.disk_space import RecordSettings
+from fnrbc_device.host.text_file import read_text
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.access.settings import AccessSettings, LoginPlace, is_host, is_loopback
 
@@ -182,10 +183,10 @@ def load_config(path: Path | None) -> Config:
     if path is None and not where.exists():
         return Config()
     try:
-        values = tomllib.loads(where.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text(where))
     except OSError as error:
         raise ConfigError(f"{where} cannot be read ({error.strerror}); give an existing file with --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of the TOML or of its letters
         raise ConfigError(f"{where} is no TOML: {error}; mend that line") from error
     try:
         return Config.model_validate(values)

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fnrbc_device.errors import UsageError
+from fnrbc_device.host.text_file import read_text
 from fnrbc_device.model.bundle import first_error
 
 if sys.version_info >= (3, 11):
@@ -42,10 +43,12 @@ def describe(folder: Path) -> Description:
     """
     path = folder / DESCRIPTION
     try:
-        return Description.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError:
-        raise UsageError(f"there is no {path}; it must give pixel_size_um, stain, source and [classes]") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML ({error}); mend it") from None
+        return Description.model_validate(tomllib.loads(read_text(path)))
     except ValidationError as error:
         raise UsageError(f"{path}: {first_error(error)}; mend it") from None
+    except FileNotFoundError:
+        raise UsageError(f"there is no {path}; it must give pixel_size_um, stain, source and [classes]") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); let this user read it") from None
+    except ValueError as error:  # of the TOML or of its letters
+        raise UsageError(f"{path} is no TOML ({error}); mend it") from None

@@ -10,11 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from fnrbc_device.contract.names import SEGMENT_PATTERN
 from fnrbc_device.errors import ConfigError
+from fnrbc_device.host.text_file import text_of
 
 MACHINE_ID: Final = Path("/etc/machine-id")
 
 MAX_PASSWORD_BYTES: Final = 4096
 """A password file longer than this is some other file."""
+
+_MAX_FILE_BYTES: Final = 4 * (MAX_PASSWORD_BYTES + 1)
+"""So many are read: no encoding takes more for a letter."""
 
 Segment = Annotated[str, StringConstraints(pattern=SEGMENT_PATTERN)]
 
@@ -76,18 +80,22 @@ class MqttSettings(BaseModel):
         if self.password_file is None:
             return None
         try:
-            secret = self.password_file.read_bytes()[: MAX_PASSWORD_BYTES + 1].strip()
+            secret = _typed(self.password_file)
         except OSError as error:
             raise ConfigError(
                 f"password_file {self.password_file} cannot be read ({error.strerror}); "
                 "give its path and let the daemon's user read it"
             ) from error
-        if not 0 < len(secret) <= MAX_PASSWORD_BYTES:
+        except ValueError as error:
             raise ConfigError(
-                f"password_file {self.password_file} has {len(secret)} bytes, not 1 to {MAX_PASSWORD_BYTES}; "
+                f"password_file {self.password_file} is no text ({error}); write the password alone into it"
+            ) from error
+        if not 0 < len(secret.encode()) <= MAX_PASSWORD_BYTES:
+            raise ConfigError(
+                f"password_file {self.password_file} has {len(secret.encode())} bytes, not 1 to {MAX_PASSWORD_BYTES}; "
                 "write the password alone into it"
             )
-        return secret.decode("utf-8", errors="strict")
+        return secret
 
     def client_id(self) -> str:
         """Name this client: product, device and a trace of the machine, the same at every start.
@@ -96,6 +104,12 @@ class MqttSettings(BaseModel):
         differ in ``epoch``. The same machine twice is one client, and the broker says so by a takeover.
         """
         return f"fnrbc-{self.device}-{hashlib.sha256(_machine()).hexdigest()[:8]}"
+
+
+def _typed(path: Path) -> str:
+    """The password in a file, whatever editor wrote it: without the line's end, which is none of it."""
+    with path.open("rb") as file:
+        return text_of(file.read(_MAX_FILE_BYTES)).strip(" \t\r\n\v\f")
 
 
 def _is_loopback(host: str) -> bool:
