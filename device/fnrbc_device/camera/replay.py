@@ -4,6 +4,7 @@ Decoding runs ahead in one background thread, so that counting and decoding over
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -15,6 +16,7 @@ import cv2
 from fnrbc_device.camera.pictures import PICTURE_SUFFIXES, PictureReader, UnreadablePictureError
 from fnrbc_device.camera.video import NOMINAL_FPS, frames_of_video, look_into
 from fnrbc_device.errors import SourceError, UsageError
+from fnrbc_device.host.console import readable
 from fnrbc_device.records import BadFrame, Frame, Image
 
 SMALLEST_SIDE_PX: Final = 64
@@ -88,7 +90,7 @@ class ReplaySource:
         frames: int | None,
         pixel_size_um: float | None,
     ) -> None:
-        self.name = name
+        self.name = readable(name)
         self.pixel_size_um = pixel_size_um
         self.frames = frames
         """How many frames there will be; None where the file does not say."""
@@ -143,10 +145,10 @@ class ReplaySource:
         """Hand on what the thread left, and keep account of it."""
         if isinstance(delivery, Frame):
             self._good += 1
-            return delivery
+            return replace(delivery, name=readable(delivery.name))
         if isinstance(delivery, BadFrame):
             self._first_fault = self._first_fault or delivery.detail
-            return delivery
+            return replace(delivery, name=readable(delivery.name), detail=readable(delivery.detail))
         self._ended = True
         if isinstance(delivery, Exception):
             raise delivery

@@ -16,6 +16,7 @@ from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.cell_table import CELL_COLUMNS, cell_row
 from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
+from fnrbc_device.host.console import ESCAPE
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle
@@ -240,5 +241,5 @@ def in_words(counted: Counted, out: Path) -> str:
 
 def _replace(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(text, encoding="utf-8", errors=ESCAPE)
     part.replace(path)

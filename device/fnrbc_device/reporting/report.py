@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.counting.slidemap import Mosaic
+from fnrbc_device.host.console import ESCAPE
 from fnrbc_device.records import INDETERMINATE, Image
 from fnrbc_device.reporting.report_map import LEGEND, map_html
 from fnrbc_device.reporting.report_picture import data_uri
@@ -83,7 +84,7 @@ def write_report(path: Path, report: Report) -> None:
         The file cannot be written.
     """
     part = path.with_name(path.name + ".part")
-    part.write_text(report_html(report), encoding="utf-8")
+    part.write_text(report_html(report), encoding="utf-8", errors=ESCAPE)
     part.replace(path)
 
 

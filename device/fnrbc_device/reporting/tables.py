@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from fnrbc_device.host.console import ESCAPE
 from fnrbc_device.records import Join, Pose, Rejection, Step, final_pose
 
 POSE_COLUMNS: Final = ("frame", "island", "x_px", "y_px", "used", "reason")
@@ -37,7 +38,7 @@ class Poses:
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a table as CSV; an earlier one stays whole until this one is."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with part.open("w", newline="", encoding="utf-8", errors=ESCAPE) as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)

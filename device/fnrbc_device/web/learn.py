@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from fnrbc_device.contract.names import is_segment
 from fnrbc_device.errors import BundleError, JournalError, ReviewError
+from fnrbc_device.host.console import readable
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.learning.comparison import Change, Comparison, kept
 from fnrbc_device.learning.drift import Drift
@@ -147,7 +148,7 @@ def _commands(config: str) -> list[Command]:
 
 def _options(context: WebContext) -> str:
     """What a command on this device needs to find what the daemon found."""
-    return f" --config {shlex.quote(str(context.config_file))}" if context.config_file else ""
+    return f" --config {readable(shlex.quote(str(context.config_file)))}" if context.config_file else ""
 
 
 def _figure(one: Drift, value: float) -> str:
