@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from fnrbc_device.records import HealthState, Step
 
@@ -12,45 +12,92 @@ HELD_S: Final = 2.0
 FPS_WINDOW: Final = 60
 """Frames over which the frame rate is averaged: two seconds."""
 
-CURES: Final = {
-    "pan_too_fast": "Panning too fast: slow down now, before cells pass unseen.",
-    "focus_lost": "Out of focus: turn the fine focus until edges are crisp.",
-    "tracking_lost": "Lost the place on the slide: go back to where cells are, and pan on slowly.",
-    "objective_changed": "Another objective: nothing is counted until the old one is back; for the new one, end the "
-    "session and set its pixel size.",
-    "exposure_drift": "Too dark or too bright: set the lamp and the camera's exposure.",
-    "camera_frozen": "The camera repeats its picture: check its cable.",
-    "camera_repeating": "The camera shows the same few pictures over and over: unplug it and plug it in again.",
-    "camera_lost": "The camera is gone: plug it in again.",
-    "camera_black": "The picture is black: switch the lamp on, take the cap off.",
-    "camera_white": "The picture is white: turn the lamp down.",
-    "camera_wrong_format": "The camera gives pictures of another size or kind: set it back, or start a new session.",
-    "camera_slow": "The camera gives fewer pictures than asked for: check its cable and its exposure time.",
-    "camera_incomplete": "Pictures come incomplete: check the camera's cable and the network.",
-    "broker_refused": "The broker refuses messages: counting goes on, tell whoever keeps the broker.",
-    "broker_away": "The broker cannot be reached: counting goes on, and messages wait.",
-    "pixel_size_doubtful": "Red cells do not measure what the pixel size says: check objective, binning and "
-    "camera.pixel_size_um.",
-    "engine_parity_failed": "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
-    "disk_low": "The disk is nearly full: a session is closed before it is, and none begins; free some, or tell an "
-    "engineer.",
-    "clock_unsynced": "No time server holds the clock: dates may be wrong, counts are not; tell an engineer.",
-    "page_certificate_ended": "The page's certificate has ended: browsers refuse it, have a new one made.",
-    "frames_dropped": "This machine cannot keep up with the camera: lower its frame rate.",
-}
-"""Every reason, and its cure in one sentence."""
+ReasonLamp = Literal["too_fast", "lost", "fault"]
+"""What a reason has the lamp show, the gravest last."""
 
-ALARMS: Final = (
-    "camera_frozen",
-    "camera_lost",
-    "engine_parity_failed",
-    "objective_changed",
-    "pixel_size_doubtful",
+
+@dataclass(frozen=True, slots=True)
+class HealthReason:
+    """One thing that may be wrong, and all that follows from it."""
+
+    code: str
+    """As it goes into messages and the record."""
+    cure: str
+    """What to do about it, in one sentence or two."""
+    lamp: ReasonLamp | None = None
+    """None: the lamp does not tell of it."""
+    alarm: bool = False
+    """Whether somebody elsewhere should come. The others are for the hand at the microscope, and pass."""
+    harmless: bool = False
+    """Whether it says nothing against the count."""
+
+
+_TABLE: Final = (
+    HealthReason("pan_too_fast", "Panning too fast: slow down now, before cells pass unseen.", lamp="too_fast"),
+    HealthReason("focus_lost", "Out of focus: turn the fine focus until edges are crisp.", lamp="lost"),
+    HealthReason(
+        "tracking_lost", "Lost the place on the slide: go back to where cells are, and pan on slowly.", lamp="lost"
+    ),
+    HealthReason(
+        "objective_changed",
+        "Another objective: nothing is counted until the old one is back; for the new one, end the session and set its "
+        "pixel size.",
+        lamp="lost",
+        alarm=True,
+    ),
+    HealthReason("exposure_drift", "Too dark or too bright: set the lamp and the camera's exposure."),
+    HealthReason("camera_frozen", "The camera repeats its picture: check its cable.", lamp="fault", alarm=True),
+    HealthReason(
+        "camera_repeating",
+        "The camera shows the same few pictures over and over: unplug it and plug it in again.",
+        lamp="fault",
+    ),
+    HealthReason("camera_lost", "The camera is gone: plug it in again.", lamp="fault", alarm=True),
+    HealthReason("camera_black", "The picture is black: switch the lamp on, take the cap off.", lamp="fault"),
+    HealthReason("camera_white", "The picture is white: turn the lamp down.", lamp="fault"),
+    HealthReason(
+        "camera_wrong_format",
+        "The camera gives pictures of another size or kind: set it back, or start a new session.",
+        lamp="fault",
+    ),
+    HealthReason(
+        "camera_slow", "The camera gives fewer pictures than asked for: check its cable and its exposure time."
+    ),
+    HealthReason("camera_incomplete", "Pictures come incomplete: check the camera's cable and the network."),
+    HealthReason("broker_refused", "The broker refuses messages: counting goes on, tell whoever keeps the broker."),
+    HealthReason("broker_away", "The broker cannot be reached: counting goes on, and messages wait."),
+    HealthReason(
+        "pixel_size_doubtful",
+        "Red cells do not measure what the pixel size says: check objective, binning and camera.pixel_size_um.",
+        alarm=True,
+    ),
+    HealthReason(
+        "engine_parity_failed",
+        "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
+        lamp="fault",
+        alarm=True,
+    ),
+    HealthReason(
+        "disk_low",
+        "The disk is nearly full: a session is closed before it is, and none begins; free some, or tell an engineer.",
+        lamp="fault",
+    ),
+    HealthReason(
+        "clock_unsynced",
+        "No time server holds the clock: dates may be wrong, counts are not; tell an engineer.",
+        harmless=True,
+    ),
+    HealthReason(
+        "page_certificate_ended", "The page's certificate has ended: browsers refuse it, have a new one made."
+    ),
+    HealthReason("frames_dropped", "This machine cannot keep up with the camera: lower its frame rate."),
 )
-"""Reasons that somebody elsewhere should come for. The others are for the hand at the microscope, and pass."""
 
-HARMLESS: Final = frozenset({"clock_unsynced"})
-"""Reasons that say nothing against the count."""
+REASONS: Final = {reason.code: reason for reason in _TABLE}
+"""The closed list, by code."""
+
+ALARMS: Final = tuple(reason.code for reason in _TABLE if reason.alarm)
+HARMLESS: Final = frozenset(reason.code for reason in _TABLE if reason.harmless)
 
 _OF_REJECTION: Final = {
     "too_fast": "pan_too_fast",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fnrbc_device.health import CURES
+from fnrbc_device.health import REASONS
 from fnrbc_device.intervals import PLANNED_WITHIN
 from fnrbc_device.records import HealthState, Rejection, SessionState
 
@@ -67,7 +67,8 @@ def rejection(reason: str) -> Advice:
 
 def health_reason(reason: str) -> str:
     """Find the sentence for a reason of the health state; one without a sentence stays readable."""
-    return CURES.get(reason) or f"{reason.replace('_', ' ').capitalize()}: the log says more."
+    known = REASONS.get(reason)
+    return known.cure if known else f"{reason.replace('_', ' ').capitalize()}: the log says more."
 
 
 def left_open(frames_used: int, islands: int, cells_open: int) -> list[str]:

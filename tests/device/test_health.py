@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fnrbc_device.health import CURES, FPS_WINDOW, HELD_S, REPEATS, HealthMonitor
+from fnrbc_device.health import FPS_WINDOW, HELD_S, REASONS, REPEATS, HealthMonitor
 from fnrbc_device.records import Frame, Pose, Rejection, Step, Tally
 
 
@@ -51,7 +51,7 @@ def test_a_rejected_frame_degrades_the_count_until_its_reason_has_been_read(reas
     assert (at_once.state, at_once.reasons) == ("degraded", (said,))
     assert (later.state, later.reasons) == ("degraded", (said,))
     assert (after.state, after.reasons) == ("counting", ())
-    assert CURES[said].endswith(".")
+    assert REASONS[said].cure.endswith(".")
 
 
 @pytest.mark.parametrize("state", ["starting", "paused", "stopping", "fault"])

@@ -6,9 +6,9 @@ from types import ModuleType
 import pytest
 
 from fnrbc_device.errors import ConfigError
-from fnrbc_device.health import CURES, Health
+from fnrbc_device.health import REASONS, Health
 from fnrbc_device.panel.gestures import DOUBLE_S, HOLD_S, Gestures
-from fnrbc_device.panel.lamp import FAULTS, LOST, RHYTHMS, colour_at, lamp_of
+from fnrbc_device.panel.lamp import RHYTHMS, colour_at, lamp_of
 
 pytest.importorskip("gpiozero", reason="gpiozero is not installed")
 
@@ -94,8 +94,10 @@ def test_the_gravest_is_shown(said, lamp):
     assert lamp_of(said) == lamp
 
 
-def test_every_reason_for_a_lamp_has_a_cure():
-    assert set(CURES) >= FAULTS | LOST | {"pan_too_fast"}
+def test_every_reason_for_a_lamp_has_a_cure_and_a_rhythm():
+    for reason in REASONS.values():
+        assert reason.cure.endswith(".")
+        assert reason.lamp is None or reason.lamp in RHYTHMS
 
 
 def test_no_two_states_have_one_rhythm_for_those_who_see_no_colour():

@@ -12,7 +12,7 @@ from fnrbc_device.camera.driver import Picture
 from fnrbc_device.camera.faults import BLACK, WHITE, CameraFaults
 from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.errors import SourceError
-from fnrbc_device.health import CURES
+from fnrbc_device.health import REASONS
 from fnrbc_device.records import BadFrame, Frame
 
 FPS = 50.0
@@ -148,7 +148,7 @@ def test_whatever_a_camera_does_is_named_and_it_goes_on_when_that_is_over(reader
     assert reader.camera.take_gaps() == []
     indices = [frame.index for frame in reader.frames]
     assert indices == sorted(set(indices))
-    assert reason in CURES
+    assert reason in REASONS
 
 
 def test_a_camera_that_is_not_there_at_the_start_is_waited_for(stage):

@@ -18,7 +18,7 @@ import pytest
 
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.errors import ConfigError
-from fnrbc_device.health import CURES, Health
+from fnrbc_device.health import REASONS, Health
 from fnrbc_device.records import (
     BadFrame,
     Frame,
@@ -203,7 +203,7 @@ def test_every_state_and_reason_of_the_closed_lists_has_words() -> None:
     assert set(REJECTIONS) == set(get_args(Rejection))
     assert set(HEALTH_STATES) == set(get_args(HealthState))
     assert set(SESSION_STATES) == set(get_args(SessionState))
-    assert all(health_reason(code) == CURES[code] for code in CURES)
+    assert all(health_reason(code) == reason.cure for code, reason in REASONS.items())
     assert health_reason("something_new") == "Something new: the log says more."
 
 

@@ -35,8 +35,8 @@ def put_on_record(config: "Config", verb: str, detail: str) -> None:
         The record cannot be written. Then nothing is to be done either.
     """
     from fnrbc_device.host.clock import SystemClock
-    from fnrbc_device.journal.command_log import Registrar
+    from fnrbc_device.journal.command_log import CommandLog
     from fnrbc_device.journal.schema import JOURNAL_NAME
 
-    with closing(Registrar(config.state_dir / JOURNAL_NAME, config.mqtt.device, SystemClock())) as registrar:
-        registrar.audit(getpass.getuser(), verb, "", detail)
+    with closing(CommandLog(config.state_dir / JOURNAL_NAME, config.mqtt.device, SystemClock())) as command_log:
+        command_log.audit(getpass.getuser(), verb, "", detail)

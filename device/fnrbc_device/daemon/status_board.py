@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from fnrbc_device.counting.slidemap import SlideMap
-from fnrbc_device.health import ALARMS, CURES, Health, HealthMonitor
+from fnrbc_device.health import REASONS, Health, HealthMonitor
 from fnrbc_device.host.clock import Clock
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.mqtt.certificates import days_left
@@ -85,7 +85,7 @@ class StatusBoard:
         self._watch_certificate()
         health = self._health.snapshot(health_state, self._clock.monotonic_s())
         if self._publisher is not None:
-            self._publisher.report({code: CURES[code] for code in health.reasons if code in ALARMS})
+            self._publisher.report({code: REASONS[code].cure for code in health.reasons if REASONS[code].alarm})
         self._live.show(
             Snapshot(
                 step=step,

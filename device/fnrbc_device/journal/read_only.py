@@ -51,7 +51,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def knows_session(path: Path, session: str) -> bool:
-    """Whether a session is in the journal; true where the file cannot be read, since what is wrong is said elsewhere."""
+    """Whether a session is in the journal; true where it cannot be read, since what is wrong is said elsewhere."""
     try:
         with closing(open_to_read(path)) as connection:
             row = connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session,)).fetchone()

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from fnrbc_device.health import Health
+from fnrbc_device.health import REASONS, Health
 
 Lamp = Literal["idle", "counting", "too_fast", "lost", "fault"]
 
@@ -24,29 +24,14 @@ RHYTHMS: Final[dict[Lamp, tuple[tuple[Colour, float], ...]]] = {
 """Colours one after the other, with their seconds. A blip: idle; steady: counting; hurry: slow down; slow blinking: go
 back to where cells are; double flashes: read the page."""
 
-LOST: Final = frozenset({"tracking_lost", "focus_lost", "objective_changed"})
-FAULTS: Final = frozenset(
-    {
-        "camera_lost",
-        "camera_frozen",
-        "camera_repeating",
-        "camera_black",
-        "camera_white",
-        "camera_wrong_format",
-        "disk_low",
-        "engine_parity_failed",
-    }
-)
-
-
 def lamp_of(health: Health) -> Lamp:
     """Choose what to show, gravest first."""
-    reasons = set(health.reasons)
-    if health.state == "fault" or reasons & FAULTS:
+    shown = {REASONS[code].lamp for code in health.reasons if code in REASONS}
+    if health.state == "fault" or "fault" in shown:
         return "fault"
-    if reasons & LOST:
+    if "lost" in shown:
         return "lost"
-    if "pan_too_fast" in reasons:
+    if "too_fast" in shown:
         return "too_fast"
     return "counting" if health.state in ("counting", "degraded") else "idle"
 
