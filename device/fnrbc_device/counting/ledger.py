@@ -112,7 +112,8 @@ class Ledger:
         self._bucket_px = BUCKET_UM / pixel_size_um
         self._islands: dict[int, dict[tuple[int, int], list[Cell]]] = {}
         """The cells of each island by the square they lie in."""
-        self._next = 1
+        self.next_number = 1
+        """Of the next cell that is seen for the first time."""
 
     def __len__(self) -> int:
         return sum(len(bucket) for buckets in self._islands.values() for bucket in buckets.values())
@@ -163,7 +164,7 @@ class Ledger:
 
     def recall(self, cell: Cell) -> None:
         """Enter a cell of the same session's earlier start under its own number, which no cell here has."""
-        self._next = max(self._next, cell.number + 1)
+        self.next_number = max(self.next_number, cell.number + 1)
         self._bucket(cell).append(cell)
 
     def knows(self, cell: Cell) -> bool:
@@ -222,7 +223,7 @@ class Ledger:
     def _new(self, detection: Detection, pose: Pose, frame_index: int) -> Sighting:
         row, col = detection.centre_rc
         cell = Cell(
-            number=self._next,
+            number=self.next_number,
             island=pose.island,
             row_px=row + pose.row_px,
             col_px=col + pose.col_px,
@@ -233,7 +234,7 @@ class Ledger:
             views=1,
             last_index=frame_index,
         )
-        self._next += 1
+        self.next_number += 1
         self._bucket(cell).append(cell)
         return Sighting(detection, cell)
 

@@ -19,7 +19,7 @@ from fnrbc_device.camera.source import FrameSource, Rereadable
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.merging import merge
 from fnrbc_device.counting.recall import Recall
-from fnrbc_device.daemon.checkpoint import CheckpointFile, Outside
+from fnrbc_device.daemon.checkpoint import CheckpointFile
 from fnrbc_device.host.clock import iso_utc, moment_of
 from fnrbc_device.journal.queries import JournalQueries, RecordedFrame, RecordedKeyframe, Unfinished
 from fnrbc_device.records import CountEvent, Join, Pose, SessionMeta, final_pose
@@ -122,12 +122,11 @@ class Resume:
         return self._mapped(analyser)
 
     def _checkpoint(self) -> tuple[Analyser, int]:
-        fresh = self._fresh()
         keyframes = {one.keyframe.number: one.keyframe.grey for one in self._history.keyframes(self._session)}
-        read = self._file.read(Outside(fresh.classifier, fresh.manifest, keyframes))
+        read = self._file.read(self._fresh, keyframes)
         if read is None:
             _log.warning("there is no checkpoint to go on from: light, dust and threshold are learned again")
-            return fresh, -1
+            return self._fresh(), -1
         return read
 
     def _mapped(self, analyser: Analyser) -> Analyser:

@@ -22,18 +22,24 @@ threshold it shows now and then. A spot where cells pass by chance shows in 0.5 
 
 
 @dataclass(slots=True)
-class _Spot:
+class Spot:
+    """A place of the camera's field where something dark was seen."""
+
     row_px: float
     col_px: float
     seen: int = 1
+    """Moved fields that showed it."""
     fields: int = 1
+    """Moved fields since it was first seen, that one included."""
 
     @property
     def is_dust(self) -> bool:
+        """Whether it stood still for long enough."""
         return self.seen >= LEAST_SIGHTINGS and self.seen >= LEAST_SHARE * self.fields
 
     @property
     def is_alive(self) -> bool:
+        """Whether it is followed on."""
         return self.seen >= LEAST_SHARE * (self.fields - 1)
 
 
@@ -49,7 +55,7 @@ class Dust:
     def __init__(self, pixel_size_um: float) -> None:
         self._moved_px = MOVED_UM / pixel_size_um
         self._same_px = SAME_SPOT_UM / pixel_size_um
-        self._spots: list[_Spot] = []
+        self._spots: list[Spot] = []
         self._learned: Pose | None = None
 
     def without(self, detections: list[Detection], pose: Pose) -> list[Detection]:
@@ -86,4 +92,4 @@ class Dust:
                 del free[near[0]]
                 spot.seen += 1
         self._spots = [spot for spot in self._spots if spot.is_alive]
-        self._spots += [_Spot(row, col) for row, col in free.values()]
+        self._spots += [Spot(row, col) for row, col in free.values()]

@@ -53,7 +53,7 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Placed:
+class Placed:
     """The last frame that was placed."""
 
     picture: ShiftPicture
@@ -73,7 +73,7 @@ class Registration:
         self._relocation = Relocation(self.keyframes)
         self._objective = Objective()
         self._keyframe: tuple[Keyframe, ShiftPicture] | None = None
-        self._last: _Placed | None = None
+        self._last: Placed | None = None
         self._islands = 0
         self._frames = 0
         self._factor = 1.0
@@ -113,7 +113,7 @@ class Registration:
         elif sharp and self._far(placement.pose):
             placement = replace(placement, pose=self._rekeyed(picture, placement.pose))
         self._frames += 1
-        self._last = _Placed(picture, grey, placement.pose, self._frames, sharp)
+        self._last = Placed(picture, grey, placement.pose, self._frames, sharp)
         if sharp and self._keyframe is None:
             self._keyframe = (self._keep(self._last), picture)
             self._objective.learn(picture.density)
@@ -126,7 +126,7 @@ class Registration:
         if self._keyframe is None:
             self._objective.learn(picture.density)
         self._keyframe = (keyframe, picture)
-        self._last = _Placed(picture, keyframe.grey, keyframe.pose, keyframe.frame, sharp=True)
+        self._last = Placed(picture, keyframe.grey, keyframe.pose, keyframe.frame, sharp=True)
         self._islands = max(self._islands, keyframe.pose.island + 1)
         self._frames = max(self._frames, keyframe.frame)
         self._factor = keyframe.factor
@@ -219,7 +219,7 @@ class Registration:
         """Where a frame lies whose content moved by (row, col) correlated pixels since the one at a pose."""
         return Pose(pose.island, pose.row_px - row_px * self._factor, pose.col_px - col_px * self._factor)
 
-    def _keep(self, placed: _Placed) -> Keyframe:
+    def _keep(self, placed: Placed) -> Keyframe:
         return self.keyframes.add(placed.pose, placed.number, placed.grey, self._factor, placed.picture.pixel_um)
 
     def _far(self, pose: Pose) -> bool:

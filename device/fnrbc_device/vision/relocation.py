@@ -8,7 +8,7 @@ far beyond what chance does over as many comparisons as were made.
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ class Proposal:
 
 
 @dataclass(slots=True)
-class _Probe:
+class Probe:
     """A keyframe and how far the comparison with those before it has come."""
 
     number: int
@@ -85,7 +85,7 @@ class _Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class _Proof:
+class Proof:
     """What one frame says of where its island lies."""
 
     frame: int
@@ -112,16 +112,13 @@ class Relocation:
     def __init__(self, keyframes: Keyframes) -> None:
         self._keyframes = keyframes
         self._listed = 0
-        self._probes: deque[_Probe] = deque(maxlen=PROBES)
+        self._probes: deque[Probe] = deque(maxlen=PROBES)
         self._coarse: OrderedDict[int, ShiftPicture] = OrderedDict()
-        self._proposals: list[_Proof] = []
+        self._proposals: list[Proof] = []
         self._fresh = 0
         self._newest_island = 0
         self.comparisons = 0
         """Pairs compared so far in the session."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_coarse": OrderedDict()}  # pictures that are only kept ready
 
     def search(self, sight: Sight) -> Proposal | None:
         """Look a little further.
@@ -166,7 +163,7 @@ class Relocation:
 
     def _enlist(self, newest_island: int) -> None:
         for number in range(self._listed, self._keyframes.added):
-            self._probes.appendleft(_Probe(number, number))
+            self._probes.appendleft(Probe(number, number))
         self._listed = self._keyframes.added
         if newest_island > self._newest_island:
             self._newest_island, self._fresh = newest_island, FRESH_FRAMES
@@ -200,7 +197,7 @@ class Relocation:
             self._probes.popleft()
         return None
 
-    def _first_proof(self, young: Keyframe, old: Keyframe) -> _Proof | None:
+    def _first_proof(self, young: Keyframe, old: Keyframe) -> Proof | None:
         self.comparisons += 1
         found = find_shift(self._coarse_of(old), self._coarse_of(young), PEAKS)
         if found is None:
@@ -217,7 +214,7 @@ class Relocation:
         for keyframe in reversed(self._keyframes.of_island(island)[-SECONDS:]):
             yield Sight(keyframe.frame, keyframe.pose, keyframe.density())
 
-    def _seconded(self, first: _Proof, seconds: Iterable[Sight]) -> Proposal | None:
+    def _seconded(self, first: Proof, seconds: Iterable[Sight]) -> Proposal | None:
         """The join, if another frame of the island says the same; a frame that says otherwise ends the proposal."""
         for second in seconds:
             if second.frame == first.frame:
@@ -230,7 +227,7 @@ class Relocation:
                 return max(first, proof, key=lambda known: known.sigma).proposal
         return None
 
-    def _foretold(self, join: Join, sight: Sight) -> tuple[_Proof | None, bool]:
+    def _foretold(self, join: Join, sight: Sight) -> tuple[Proof | None, bool]:
         """What a frame says where the join says it lies, and whether it contradicts."""
         there = join.moved(sight.pose)
         for old in self._keyframes.near(there, 1 - LEAST_SHARED)[:1]:
@@ -252,7 +249,7 @@ class Relocation:
         return known
 
 
-def _proved(sight: Sight, old: Keyframe, row: float, col: float) -> tuple[_Proof | None, bool]:
+def _proved(sight: Sight, old: Keyframe, row: float, col: float) -> tuple[Proof | None, bool]:
     """What a frame's shift against a keyframe, known to a pixel or two, proves; and whether it contradicts."""
     reference, moving = old.density(), sight.density
     height, width = moving.shape
@@ -271,7 +268,7 @@ def _proved(sight: Sight, old: Keyframe, row: float, col: float) -> tuple[_Proof
         lies.col_px - sight.pose.col_px,
     )
     still = float(np.hypot(row, col)) * old.pixel_um < STILL_UM
-    return _Proof(sight.frame, Proposal(join, _shared(lies, old)), sigma, still), False
+    return Proof(sight.frame, Proposal(join, _shared(lies, old)), sigma, still), False
 
 
 def _shared(lies: Pose, old: Keyframe) -> tuple[float, float, float, float]:

@@ -1,0 +1,239 @@
+"""What an analyser has learned comes back from a snapshot whole; nothing in a snapshot runs or does harm."""
+
+import dataclasses
+import io
+import json
+import os
+import pickle
+import random
+import zipfile
+
+import numpy as np
+import pytest
+
+from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.counting.analyser import Analyser
+from fnrbc_device.counting.ledger import Cell
+from fnrbc_device.daemon import codecs, snapshot, snapshot_cells
+from fnrbc_device.daemon.checkpoint import CheckpointFile, restored
+from fnrbc_device.daemon.checkpoint import snapshot as written
+from fnrbc_device.host import npz
+from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.records import CountEvent, Verdict
+from mortal import SHAPE, calm_path
+
+FRAMES, SEEN = 130, 45
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(None)
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle):
+    classifier = OnnxClassifier(bundle)
+    yield classifier
+    classifier.close()
+
+
+@pytest.fixture(scope="module")
+def slide():
+    return SimulatedSlide.make(77, "giemsa", 40)
+
+
+@pytest.fixture(scope="module")
+def fresh(bundle, classifier, slide):
+    return lambda: Analyser(slide.pixel_size_um, classifier, bundle.manifest)
+
+
+@pytest.fixture(scope="module")
+def frames(slide):
+    microscope = SimulatedMicroscope(slide, calm_path(slide, FRAMES), seed=7, frame_shape=SHAPE, fps=None)
+    frames = list(iter(microscope.read, None))
+    microscope.close()
+    return frames
+
+
+@pytest.fixture(scope="module")
+def learned(fresh, frames):
+    """An analyser in the middle of a session, and a snapshot of it."""
+    analyser = fresh()
+    for frame in frames[:SEEN]:
+        analyser.analyse(frame)
+    keyframes = {one.number: one.grey for one in analyser.registration.keyframes}
+    return analyser, written(analyser, SEEN - 1), keyframes
+
+
+def said(step):
+    return step.events, step.pose, step.reason, step.joins, step.sharpness, step.tally.cells, step.tally.cells_open
+
+
+def test_counting_goes_on_from_a_snapshot_as_if_nothing_had_been(learned, fresh, frames):
+    _, content, keyframes = learned
+    undisturbed = fresh()
+    steps = [said(undisturbed.analyse(frame)) for frame in frames]
+
+    analyser, frame = restored(content, fresh, keyframes)
+
+    assert frame == SEEN - 1
+    # The area is the map's, which the journal brings back.
+    assert [said(analyser.analyse(frame)) for frame in frames[SEEN:]] == steps[SEEN:]
+    assert analyser.finish() == undisturbed.finish()
+    assert any(events for events, *_ in steps[SEEN:])
+    assert undisturbed.tally().cells >= 5
+
+
+def test_a_snapshot_of_what_came_from_a_snapshot_is_the_same(learned, fresh):
+    _, content, keyframes = learned
+    analyser, frame = restored(content, fresh, keyframes)
+
+    assert parts(written(analyser, frame)) == parts(content)
+
+
+def parts(content):
+    arrays = npz.unpacked(content, 2**30)
+    return {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()}
+
+
+def test_a_snapshot_of_nothing_is_one_too(fresh):
+    analyser, frame = restored(written(fresh(), -1), fresh, {})
+
+    assert frame == -1
+    assert analyser.frame_shape is None
+    assert analyser.tally() == fresh().tally()
+
+
+def objects(part, thing, path="analyser"):
+    """Every object that a part is about, with the part."""
+    yield path, part, thing
+    if isinstance(part, codecs.Part):
+        for attribute, codec in part.parts.items():
+            if isinstance(codec, (codecs.Part, codecs.OwnWay)):
+                yield from objects(codec, getattr(thing, attribute), f"{path}.{attribute}")
+
+
+def test_no_attribute_of_an_analyser_is_forgotten(learned):
+    """Who adds one says in ``daemon/snapshot.py`` how it is kept, or that it is made again."""
+    analyser, *_ = learned
+    for path, part, thing in objects(snapshot.ANALYSER, analyser):
+        known = {*part.parts, *part.made_again} if isinstance(part, codecs.Part) else set(part.attributes)
+        if path == "analyser.registration":
+            known = {*snapshot.REGISTRATION.parts, *snapshot.REGISTRATION.made_again}
+        if path == "analyser.registration.keyframes":
+            known = {"_limit", "_keyframes", "_squares", "_islands", "added"}
+        assert set(vars(thing)) == known, path
+
+
+RECORDS = [value for value in vars(snapshot).values() if isinstance(value, codecs.Record)]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.make.__name__)
+def test_no_field_of_a_record_is_forgotten(record):
+    assert set(record.codecs) == {field.name for field in dataclasses.fields(record.make)}
+
+
+def test_no_field_of_a_cell_is_forgotten():
+    cells = snapshot_cells
+    event = {*cells.EVENT_WHOLE, *cells.EVENT_REAL, *cells.EVENT_WORDS, "verdict"}
+    assert {*cells.CELL_WHOLE, *cells.CELL_REAL, *cells.CELL_OTHER} == {one.name for one in dataclasses.fields(Cell)}
+    assert event == {one.name for one in dataclasses.fields(CountEvent)}
+    assert {*cells.VERDICT_REAL, *cells.VERDICT_WORDS} == {one.name for one in dataclasses.fields(Verdict)}
+
+
+def test_a_snapshot_names_no_class_and_no_module(learned):
+    _, content, _ = learned
+    head = npz.unpacked(content, 2**30)["head"].tobytes().decode()
+
+    assert "fnrbc_device" not in head
+    assert json.loads(head)["format"] == "fnrbc snapshot 1"
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:  # NumPy's own reader reads it as well
+        assert all(array.dtype.kind in "iuf" for array in arrays.values())
+
+
+class Evil:
+    """Unpickled, it leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+def forged(tmp_path, fresh):
+    """Files in place of a checkpoint that would run code where pickles are read."""
+    evil = Evil(tmp_path / "ran")
+    yield b"fnrbc checkpoint 0.1.0 0 5\n" + pickle.dumps(evil)
+    yield pickle.dumps(evil)
+    room = io.BytesIO()
+    np.savez(room, head=np.array([evil], object), allow_pickle=True)
+    yield room.getvalue()
+    with zipfile.ZipFile(room := io.BytesIO(written(fresh(), 3)), "a") as archive:
+        member = io.BytesIO()
+        np.save(member, np.array([evil], object), allow_pickle=True)
+        archive.writestr("analyser.frame_quality.before.npy", member.getvalue())
+    yield room.getvalue()
+
+
+def test_a_checkpoint_that_was_changed_runs_nothing_and_is_left_aside(tmp_path, fresh, caplog):
+    for content in forged(tmp_path, fresh):
+        (tmp_path / "s1.checkpoint").write_bytes(content)
+        assert CheckpointFile(tmp_path, "s1").read(fresh, {}) is None
+        assert not (tmp_path / "ran").exists()
+    assert "s1.checkpoint is left aside" in caplog.text
+
+
+def changed_head(content, change):
+    arrays = npz.unpacked(content, 2**30)
+    head = json.loads(arrays["head"].tobytes())
+    change(head)
+    return npz.packed({**arrays, "head": np.frombuffer(json.dumps(head).encode(), np.uint8)})
+
+
+CHANGES = [
+    lambda head: head.update(format="fnrbc snapshot 0"),
+    lambda head: head.update(frame="7"),
+    lambda head: head["analyser"].pop("frame_quality"),
+    lambda head: head["analyser"].update(more=1),
+    lambda head: head["analyser"]["frame_quality"].update(sharpest=float("nan")),
+    lambda head: head["analyser"].update(frame_shape=[480]),
+    lambda head: head["analyser"].update(frame_shape=[10**9, 10**9]),
+    lambda head: head["analyser"]["counter"].update(open=[99_999]),
+    lambda head: head["analyser"]["ledger"].update(next=1),
+    lambda head: head["analyser"]["registration"]["part"]["relocation"].update(listed=2**39),
+    lambda head: head["analyser"]["registration"]["part"]["keyframes"].update(added=2**39),
+    lambda head: head["analyser"]["ledger"].update(words=[]),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=range(len(CHANGES)))
+def test_what_cannot_be_is_left_aside(learned, fresh, change):
+    _, content, keyframes = learned
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        restored(changed_head(content, change), fresh, keyframes)
+
+
+def test_a_keyframe_that_is_not_in_the_journal_is_not_believed(learned, fresh):
+    _, content, keyframes = learned
+    with pytest.raises(ValueError, match="not in the journal"):
+        restored(content, fresh, {number: keyframes[number] for number in list(keyframes)[1:]})
+
+
+def test_damage_is_left_aside_or_does_no_harm(learned, fresh, tmp_path):
+    _, content, keyframes = learned
+    rng = random.Random(5)
+    left_aside = 0
+    for trial in range(200):
+        damaged = bytearray(content)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        cut = damaged[: rng.randrange(len(damaged))] if trial % 4 == 0 else damaged
+        (tmp_path / "s1.checkpoint").write_bytes(cut)
+        read = CheckpointFile(tmp_path, "s1").read(fresh, keyframes)
+        left_aside += read is None
+        if read is not None:
+            assert parts(written(*read)) == parts(content)
+    assert left_aside > 150
