@@ -26,8 +26,8 @@ from chaos import Child, environment_is_ours, fnrbc
 from fleet import resident_mb
 from fnrbc_device.contract.commands import VERBS
 from fnrbc_device.host.clock import iso_utc
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.outbox import Outbox
+from fnrbc_device.journal.proof import prove
 from fuzz import fuzzed
 from mosquitto import Mosquitto, free_port
 

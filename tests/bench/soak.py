@@ -22,7 +22,7 @@ from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicro
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.host.malloc import keep_large_buffers
-from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.snapshot import LiveView

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fnrbc_device.cli import app
 from fnrbc_device.errors import ConfigError, UsageError
-from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.schema import open_database
 from fnrbc_device.web.access import login_sessions as sessions_module
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile

@@ -20,9 +20,9 @@ import pytest
 from fnrbc_device.config import load_config
 from fnrbc_device.errors import CommandError, ConfigError, JournalError, ReviewError
 from fnrbc_device.host.clock import SystemClock
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.queries import RecordedFrame
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.journal.specimen import KEY_NAME, MAX_SPECIMEN, specimen_hash, written

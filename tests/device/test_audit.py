@@ -2,7 +2,7 @@
 
 import sqlite3
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ import pytest
 from fnrbc_device.commands.verify import verify
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.errors import JournalError, UsageError
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.outbox import Outbox
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.records import SessionMeta
 
@@ -20,12 +21,15 @@ META = SessionMeta("0.1.0", "b", "simulation", 0.125)
 
 
 def change(path, *statements):
-    """What somebody with the file in hand can do."""
+    """What somebody with the file in hand can do, who leaves no trace in the triggers."""
     with closing(sqlite3.connect(path)) as database, database:
-        for name in ("events_are_append_only", "audit_is_append_only"):
-            database.execute(f"DROP TRIGGER IF EXISTS {name}")
+        triggers = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
+            database.execute(f"DROP TRIGGER {name}")
         for statement in statements:
             assert database.execute(statement).rowcount != 0
+        for _, sql in triggers:
+            database.execute(sql)
 
 
 @pytest.fixture
@@ -50,28 +54,28 @@ def record(path, make_step):
 def test_a_whole_record_is_proved(record):
     proof = prove(record)
 
-    assert (proof.fault, proof.links, proof.sessions, len(proof.last_hash)) == ("", 10, 2, 64)
+    assert (proof.fault, proof.links, proof.sessions, len(proof.last_hash)) == ("", 11, 2, 64)
 
 
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("UPDATE events SET class_name = 'other' WHERE cell = 5", "link 2 of the audit (frame 0 of session s1"),
-        ("UPDATE events SET x_um = x_um + 1e-9 WHERE cell = 1", "link 8 of the audit (frame 0 of session s2"),
-        ("DELETE FROM events WHERE cell = 2", "link 10 of the audit (frame 1 of session s2"),
-        ("DELETE FROM frames WHERE session = 's1' AND frame = 1", "link 3 of the audit"),
-        ("UPDATE frames SET used = 0 WHERE frame = 2", "link 4 of the audit"),
-        ("UPDATE sessions SET complete = 0 WHERE session = 's1'", "link 6 of the audit (ended of session s1"),
-        ("UPDATE sessions SET meta = '{}' WHERE session = 's2'", "link 7 of the audit (begun of session s2"),
-        ("UPDATE outbox SET payload = replace(payload, 'fnrbc', 'other') WHERE seq = 2", "link 2 of the audit"),
-        ("UPDATE audit SET note = '{}' WHERE kind = 'flagged'", "link 5 of the audit (flagged 2 of session s1"),
-        ("UPDATE audit SET at_utc = '' WHERE link = 9", "link 9 of the audit (resumed of session s2"),
-        ("UPDATE crops SET picture = x'00'", "link 2 of the audit"),
+        ("UPDATE events SET class_name = 'other' WHERE cell = 5", "link 3 of the audit (frame 0 of session s1"),
+        ("UPDATE events SET x_um = x_um + 1e-9 WHERE cell = 1", "link 9 of the audit (frame 0 of session s2"),
+        ("DELETE FROM events WHERE cell = 2", "link 11 of the audit (frame 1 of session s2"),
+        ("DELETE FROM frames WHERE session = 's1' AND frame = 1", "link 4 of the audit"),
+        ("UPDATE frames SET used = 0 WHERE frame = 2", "link 5 of the audit"),
+        ("UPDATE sessions SET complete = 0 WHERE session = 's1'", "link 7 of the audit (ended of session s1"),
+        ("UPDATE sessions SET meta = '{}' WHERE session = 's2'", "link 8 of the audit (begun of session s2"),
+        ("UPDATE outbox SET payload = replace(payload, 'fnrbc', 'other') WHERE seq = 2", "link 3 of the audit"),
+        ("UPDATE audit SET note = '{}' WHERE kind = 'flagged'", "link 6 of the audit (flagged 2 of session s1"),
+        ("UPDATE audit SET at_utc = '' WHERE link = 10", "link 10 of the audit (resumed of session s2"),
+        ("UPDATE crops SET picture = x'00'", "link 3 of the audit"),
         ("DELETE FROM audit WHERE link = 4", "link 4 of the audit is missing"),
         ("DELETE FROM audit WHERE link = 1", "link 1 of the audit is missing"),
-        ("DELETE FROM audit WHERE link = 10", "the audit ends at link 9"),
+        ("DELETE FROM audit WHERE link = 11", "the audit ends at link 10"),
         ("INSERT INTO frames SELECT session, 7, 0, '', 1, 0, 0, 1, NULL, NULL FROM sessions LIMIT 1", "has no link"),
-        ("INSERT INTO joins VALUES ('s1', 1, 2, 1, 0, 0)", "link 3 of the audit"),
+        ("INSERT INTO joins VALUES ('s1', 1, 2, 1, 0, 0)", "link 4 of the audit"),
         (
             "INSERT INTO sessions (session, started_utc, ended_utc, meta) VALUES ('s3', '', '', '{}')",
             "a session (s3) of the table sessions has no link",
@@ -84,10 +88,14 @@ def test_whatever_is_changed_is_pointed_at(record, statement, words):
     assert words in prove(record).fault
 
 
-def test_a_message_that_is_acknowledged_and_gone_breaks_nothing(record):
-    change(record, "DELETE FROM outbox WHERE seq < 4")
-
+def test_a_message_that_was_let_go_of_breaks_nothing_and_one_that_was_removed_does(record):
+    change(record, "UPDATE outbox SET state = 'acked', settled_utc = '2026-03-01T12:00:00.000Z' WHERE seq < 4")
+    with closing(Outbox(record)) as outbox:
+        assert outbox.prune(NOON + timedelta(days=1), 10**9) == 3
     assert prove(record).fault == ""
+
+    change(record, "DELETE FROM outbox WHERE seq = 4")
+    assert "its message 4 is missing, and no link says that it was let go of" in prove(record).fault
 
 
 def test_an_event_that_was_slipped_in_is_found(record):
@@ -139,7 +147,7 @@ def test_a_file_whose_damage_is_no_text_is_refused_in_one_sentence(record):
 def test_a_damaged_session_is_not_gone_on_with(record):
     change(record, "UPDATE events SET class_name = 'other' WHERE cell = 1")
 
-    with Journal.open(record) as journal, pytest.raises(JournalError, match=r"damaged: link 8 .* move it away"):
+    with Journal.open(record) as journal, pytest.raises(JournalError, match=r"damaged: link 9 .* move it away"):
         journal.resume("s2", {})
 
 
@@ -156,11 +164,11 @@ def test_the_oldest_session_goes_and_the_rest_is_still_proved(record):
             journal.let_go("s2")
 
     proof = prove(record)
-    assert (proof.fault, proof.links, proof.sessions) == ("", 4, 1)
+    assert (proof.fault, proof.links, proof.sessions) == ("", 5, 1)
 
 
 def test_the_command_names_what_it_proved(record):
-    assert "is whole: 10 links of 2 sessions" in verify(str(record.parent), record.parent)
+    assert "is whole: 11 links of 2 sessions" in verify(str(record.parent), record.parent)
     assert "session s1 is part of it" in verify("s1", record.parent)
     with pytest.raises(UsageError, match="s9 is no folder, and no session"):
         verify("s9", record.parent)

@@ -17,7 +17,7 @@ import pytest
 from fnrbc_device.contract.payloads import CellRecord, SessionRecord
 from fnrbc_device.errors import ConfigError, JournalError
 from fnrbc_device.journal.journal import Journal
-from fnrbc_device.journal.schema import SCHEMA_VERSION
+from fnrbc_device.journal.migrations import SCHEMA_VERSION
 from fnrbc_device.records import CountEvent, Join, Pose, SessionMeta, Tally, Verdict
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
@@ -212,11 +212,14 @@ def test_sessions_are_one_at_a_time_and_each_id_is_used_once(path, make_step):
             journal.begin("Slide 1", NOON, META)
 
 
-@pytest.mark.parametrize("version", [1, 99])
-def test_a_journal_of_another_version_is_refused(path, version):
+@pytest.mark.parametrize(
+    ("version", "cure"),
+    [(1, "run the software that wrote it"), (99, "install the newer fnrbc that wrote it, or restore a backup")],
+)
+def test_a_journal_of_an_unknown_version_is_refused_with_the_cure(path, version, cure):
     Journal.open(path).close()
     rows(path, f"PRAGMA user_version = {version}")
-    with pytest.raises(JournalError, match=f"version {version}, this software writes {SCHEMA_VERSION}; run"):
+    with pytest.raises(JournalError, match=f"version {version}, this software knows .*{SCHEMA_VERSION}.*; {cure}"):
         Journal.open(path)
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.disk_space import RecordSettings
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Acknowledgement, Outbox
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.retention import prune
 from fnrbc_device.mqtt.alarms import Alarms
 from fnrbc_device.mqtt.retained_states import RetainedStates
@@ -54,7 +54,7 @@ def test_what_is_left_of_a_frame_s_messages_is_still_proved(journal, outbox, pat
 
     alter(path, "UPDATE outbox SET payload = replace(payload, '\"cell_id\":2', '\"cell_id\":7') WHERE seq = 3")
     fault = prove(path).fault
-    assert "link 2 of the audit (frame 0 of session s1" in fault
+    assert "link 3 of the audit (frame 0 of session s1" in fault
     assert "its message 3 was changed" in fault
 
 

@@ -14,8 +14,8 @@ import pytest
 from fnrbc_device.contract.payloads import CellRecord
 from fnrbc_device.errors import JournalError, ReviewError
 from fnrbc_device.host.clock import SystemClock
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import Join, SessionMeta
 from fnrbc_device.sessions.decisions import Decisions

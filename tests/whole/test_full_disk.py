@@ -19,8 +19,8 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import DiskFullError, JournalError
 from fnrbc_device.host.disk_space import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.session_state import SessionPlan

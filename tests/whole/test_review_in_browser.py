@@ -17,8 +17,8 @@ import pytest
 from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.host.clock import SystemClock
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.mqtt.publisher import Publisher

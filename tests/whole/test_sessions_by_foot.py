@@ -6,7 +6,7 @@ import time
 import pytest
 
 from attended import Device
-from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.panel.lamp import colour_at
 from mortal import recorded
 

@@ -5,8 +5,8 @@ import pytest
 from attended import SOON_S, Device
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.session_state import SessionPlan
 from mortal import SHAPE, calm_path
 

@@ -19,8 +19,8 @@ from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings

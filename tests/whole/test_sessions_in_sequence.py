@@ -14,8 +14,8 @@ from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.errors import SourceError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.disk_space import RecordSettings
-from fnrbc_device.journal.audit import prove
 from fnrbc_device.journal.command_log import CommandLog
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.session_state import SessionPlan
 from mortal import SHAPE, SPARE, Mortal, calm_path, kill_after, recorded
 

@@ -11,7 +11,7 @@ import pytest
 
 from chaos import fnrbc
 from fnrbc_device.host.folder_lock import hold_state_folder
-from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.proof import prove
 from mortal import recorded
 
 

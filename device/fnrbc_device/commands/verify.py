@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fnrbc_device.errors import JournalError, UsageError
-from fnrbc_device.journal.audit import Proof, prove
+from fnrbc_device.journal.proof import Proof, prove
 from fnrbc_device.journal.read_only import knows_session
 from fnrbc_device.journal.schema import JOURNAL_NAME
 

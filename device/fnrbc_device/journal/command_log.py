@@ -7,6 +7,7 @@ from fnrbc_device.contract.payloads import AlarmRecord
 from fnrbc_device.contract.replies import AuditRecord, RefusalCode
 from fnrbc_device.contract.topics import LOG_ALARM, LOG_AUDIT
 from fnrbc_device.host.clock import iso_utc
+from fnrbc_device.journal.audit import standing_alarms
 from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
 
 LOOK_BACK: Final = 1000
@@ -57,13 +58,14 @@ class CommandLog(SideWriter):
             record = AlarmRecord(**envelope, code=code, event=event, detail=detail[:MAX_TEXT])
             self._connection.execute("DELETE FROM alarms WHERE code = ?", (code,))
             if event == "raised":
-                self._connection.execute("INSERT INTO alarms VALUES (?, ?)", (code, record.detail))
-            return self._tell(LOG_ALARM, record, "alarm")
+                self._connection.execute("INSERT INTO alarms (code, detail) VALUES (?, ?)", (code, record.detail))
+            note = {"sealed": {"alarms": standing_alarms(self._connection)}}
+            return self._tell(LOG_ALARM, record, "alarm", note)
 
     def standing_alarms(self) -> dict[str, str]:
         """Codes and details of the alarms that were raised and not cleared, however long ago."""
         with self._errors():
-            return dict(self._connection.execute("SELECT code, detail FROM alarms ORDER BY code").fetchall())
+            return standing_alarms(self._connection)
 
     def recent_requests(self, since: datetime) -> list[AuditRecord]:
         """Commands on record since a moment, oldest first, as far as they had an id."""

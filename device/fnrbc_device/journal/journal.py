@@ -13,7 +13,8 @@ from typing import Any
 from fnrbc_device.contract.names import require_segment
 from fnrbc_device.errors import JournalError
 from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
-from fnrbc_device.journal.audit import Kind, first_fault
+from fnrbc_device.journal.audit import Kind
+from fnrbc_device.journal.proof import first_fault
 from fnrbc_device.journal.queries import NOTHING_KEPT, Kept
 from fnrbc_device.journal.schema import open_database
 from fnrbc_device.journal.writer import JournalWriter
@@ -46,10 +47,11 @@ class Journal(JournalWriter):
         Raises
         ------
         JournalError
-            The file cannot be written, is no journal, or one of another version.
+            The file cannot be written, is no journal, or one of a newer version.
         """
         require_segment(device, "device")
-        return cls(open_database(path), path, device, clock or SystemClock())
+        clock = clock or SystemClock()
+        return cls(open_database(path, clock), path, device, clock)
 
     @property
     def last_seq(self) -> int:
@@ -140,10 +142,11 @@ class Journal(JournalWriter):
             for join in step.joins:
                 row = (join.island, join.into, float(join.row_px), float(join.col_px))
                 self._connection.execute(
-                    "INSERT INTO joins VALUES (?, ?, ?, ?, ?, ?)", (session_id, step.frame.index, *row)
+                    "INSERT INTO joins (session, frame, island, into_island, row_px, col_px) VALUES (?, ?, ?, ?, ?, ?)",
+                    (session_id, step.frame.index, *row),
                 )
-            self._keep_plates(session_id, step.frame.index, kept)
-            self._link(session_id, "frame", first, frame=step.frame.index)
+            plates = self._keep_plates(session_id, step.frame.index, kept)
+            self._link(session_id, "frame", first, frame=step.frame.index, note=plates)
         return self._last_seq
 
     def end(
@@ -215,7 +218,7 @@ class Journal(JournalWriter):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def let_go(self, session_id: str) -> None:
-        """Remove the oldest session and its part of the audit, whose chain then begins after it.
+        """Remove the oldest session and its part of the audit, whose chain then begins after it; a link says so.
 
         Raises
         ------
@@ -226,9 +229,10 @@ class Journal(JournalWriter):
         if oldest is None or oldest[0] != session_id:
             raise JournalError(f"session {session_id} cannot be let go of: it is not the oldest that may go")
         with self._transaction():
-            self._cut_audit(session_id)
+            note = self._cut_audit(session_id)
             for table in ("plates", "events", "joins", "frames", "sessions"):  # decisions go with their links
                 self._connection.execute(f"DELETE FROM {table} WHERE session = ?", (session_id,))
+            self._link("", "let_go", self._last_seq + 1, note=note)
         self._connection.execute("PRAGMA incremental_vacuum").fetchall()
 
     def close(self) -> None:

@@ -9,8 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from fnrbc_device.host.clock import iso_utc
+from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
+from fnrbc_device.journal.audit import add_link, sealed
 from fnrbc_device.journal.schema import open_database, roll_back
+from fnrbc_device.journal.spans import Spans
 from fnrbc_device.journal.sqlite_errors import journal_error
 
 PRUNE_AT_ONCE: Final = 500
@@ -40,9 +42,10 @@ class Acknowledgement:
 class Outbox:
     """The journal's outbox, seen by the thread that sends. A connection of its own, bound to that thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
         self._path = path
-        self._connection = open_database(path)
+        self._clock = clock or SystemClock()
+        self._connection = open_database(path, self._clock)
         # An acknowledgement lost in a power cut costs a message sent twice, which its number gives away. So
         # this side does not wait for the disk, and leaves the disk to the side that counts.
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -151,10 +154,17 @@ class Outbox:
                 f" (SELECT seq FROM outbox WHERE state = 'acked' {which} ORDER BY seq LIMIT ?) RETURNING seq",
                 (value, PRUNE_AT_ONCE),
             ).fetchall()
-            newest = max((seq for (seq,) in gone), default=0)
-            self._connection.execute("UPDATE journal SET oldest_seq = max(oldest_seq, ?)", (newest + 1,))
+            if gone:
+                self._note_gone([seq for (seq,) in gone])
             self._connection.execute("COMMIT")
         return len(gone)
+
+    def _note_gone(self, gone: list[int]) -> None:
+        """A link says which messages were let go of, so that none can be missing unsaid."""
+        self._connection.execute("UPDATE journal SET oldest_seq = max(oldest_seq, ?)", (max(gone) + 1,))
+        (last_seq,) = self._connection.execute("SELECT last_seq FROM journal").fetchone()
+        note = {"gone": str(Spans(gone)), "sealed": sealed(self._connection)}
+        add_link(self._connection, "", "pruned", (last_seq + 1, last_seq), iso_utc(self._clock.utc()), note=note)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

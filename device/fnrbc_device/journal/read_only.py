@@ -16,21 +16,52 @@ WAIT_S: Final = 5.0
 def open_to_read(path: Path) -> sqlite3.Connection:
     """Open the journal's file without a way to change it. The connection is bound to the thread that opened it.
 
+    Where this user may not write beside the file, as on a read-only mount, it is read as one that nobody changes.
+
     Raises
     ------
     JournalError
-        There is no such file, or it cannot be read.
+        There is no such file, or it cannot be read; or a write-ahead file lies beside it that only who may write there
+        can read.
     """
     if not path.is_file():
-        raise JournalError(f"{path} does not exist; give the state folder that holds journal.sqlite")
+        raise JournalError(f"{path} does not exist; give the state folder that holds {path.name}")
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT_S, isolation_level=None
-        )
-        connection.execute("PRAGMA query_only = ON")
+        return _opened(path, "mode=ro")
+    except sqlite3.Error as error:
+        if not _may_not_write(error):
+            raise journal_error(path, error) from error
+        _require_no_write_ahead(path)
+    try:
+        return _opened(path, "mode=ro&immutable=1")
     except sqlite3.Error as error:
         raise journal_error(path, error) from error
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=WAIT_S, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA schema_version").fetchone()  # the file itself is opened here
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _may_not_write(error: sqlite3.Error) -> bool:
+    """SQLite wants to make the two files that belong to a write-ahead log, even to read."""
+    return any(words in str(error) for words in ("readonly", "unable to open"))
+
+
+def _require_no_write_ahead(path: Path) -> None:
+    beside = path.with_name(path.name + "-wal")
+    size = beside.stat().st_size if beside.exists() else 0
+    if size:
+        raise JournalError(
+            f"the newest records of {path} lie in {beside.name} ({size} bytes), which can be read only where this user "
+            f"may write; copy {path.name} and {beside.name} to a folder of your own, and read them there"
+        )
 
 
 @contextmanager

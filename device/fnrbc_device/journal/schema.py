@@ -6,154 +6,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.errors import JournalError
+from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
+from fnrbc_device.journal.audit import add_link, messages_gone, plates_kept, sealed
+from fnrbc_device.journal.migrations import FIRST_VERSION, SCHEMA_VERSION, make_tables, take_steps, version_fault
 from fnrbc_device.journal.sqlite_errors import BUSY_S, journal_error
 from fnrbc_device.records import CountEvent, Verdict
 
 JOURNAL_NAME: Final = "journal.sqlite"
 """The journal's file in the state folder."""
 
-SCHEMA_VERSION: Final = 3
-"""Counts up with every change of the tables. A file of another version is refused, never guessed at."""
-
 WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """The write-ahead file is cut back to this after a burst."""
-
-TABLES: Final = """
-CREATE TABLE journal (
-    epoch TEXT NOT NULL,
-    last_seq INTEGER NOT NULL,
-    oldest_seq INTEGER NOT NULL DEFAULT 1,
-    first_link INTEGER NOT NULL DEFAULT 1,
-    before_first TEXT NOT NULL,
-    last_link INTEGER NOT NULL DEFAULT 0,
-    last_hash TEXT NOT NULL
-) STRICT;
-CREATE TABLE sessions (
-    session TEXT PRIMARY KEY,
-    started_utc TEXT NOT NULL,
-    ended_utc TEXT,
-    complete INTEGER,
-    ending TEXT NOT NULL DEFAULT '',
-    meta TEXT NOT NULL,
-    signed_utc TEXT,
-    signed_by TEXT,
-    area_mm2 REAL,
-    revisit_share REAL,
-    frame_rows INTEGER,
-    frame_cols INTEGER
-) STRICT;
-CREATE TRIGGER signed_sessions_stay BEFORE UPDATE ON sessions WHEN OLD.signed_utc IS NOT NULL
-BEGIN SELECT RAISE(ABORT, 'a session that was signed off stays as it is'); END;
-CREATE TABLE frames (
-    session TEXT NOT NULL REFERENCES sessions,
-    frame INTEGER NOT NULL,
-    captured_at_s REAL NOT NULL,
-    name TEXT NOT NULL,
-    island INTEGER,
-    row_px REAL,
-    col_px REAL,
-    used INTEGER NOT NULL,
-    reason TEXT,
-    detail TEXT,
-    PRIMARY KEY (session, frame)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE joins (
-    session TEXT NOT NULL,
-    frame INTEGER NOT NULL,
-    island INTEGER NOT NULL,
-    into_island INTEGER NOT NULL,
-    row_px REAL NOT NULL,
-    col_px REAL NOT NULL,
-    PRIMARY KEY (session, island),
-    FOREIGN KEY (session, frame) REFERENCES frames
-) STRICT, WITHOUT ROWID;
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    session TEXT NOT NULL REFERENCES sessions,
-    frame INTEGER NOT NULL,
-    event TEXT NOT NULL,
-    cell INTEGER NOT NULL,
-    class_name TEXT NOT NULL,
-    role TEXT NOT NULL,
-    probability REAL NOT NULL,
-    target_probability REAL NOT NULL,
-    island INTEGER NOT NULL,
-    row_px REAL NOT NULL,
-    col_px REAL NOT NULL,
-    x_um REAL NOT NULL,
-    y_um REAL NOT NULL,
-    diameter_um REAL NOT NULL,
-    nucleus_ratio REAL NOT NULL,
-    views INTEGER NOT NULL,
-    best_frame INTEGER NOT NULL,
-    reason TEXT NOT NULL
-) STRICT;
-CREATE INDEX events_of_session ON events (session, seq);
-CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
-BEGIN SELECT RAISE(ABORT, 'an event is never changed: correct it by a new one'); END;
-CREATE TABLE crops (
-    seq INTEGER NOT NULL REFERENCES events ON DELETE CASCADE,
-    view INTEGER NOT NULL,
-    frame INTEGER NOT NULL,
-    picture BLOB NOT NULL,
-    PRIMARY KEY (seq, view)
-) STRICT;
-CREATE TABLE plates (
-    session TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    frame INTEGER NOT NULL,
-    placed INTEGER NOT NULL,
-    island INTEGER NOT NULL,
-    row_px REAL NOT NULL,
-    col_px REAL NOT NULL,
-    factor REAL NOT NULL,
-    pixel_um REAL NOT NULL,
-    frame_rows INTEGER NOT NULL,
-    frame_cols INTEGER NOT NULL,
-    picture BLOB NOT NULL,
-    PRIMARY KEY (session, number)
-) STRICT;
-CREATE TABLE audit (
-    link INTEGER PRIMARY KEY,
-    session TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    frame INTEGER,
-    first_seq INTEGER NOT NULL,
-    last_seq INTEGER NOT NULL,
-    at_utc TEXT NOT NULL,
-    note TEXT NOT NULL,
-    told TEXT NOT NULL,
-    hash TEXT NOT NULL
-) STRICT;
-CREATE INDEX audit_of_session ON audit (session, link);
-CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit
-BEGIN SELECT RAISE(ABORT, 'a link of the audit is never changed'); END;
-CREATE TABLE outbox (
-    seq INTEGER PRIMARY KEY,
-    topic TEXT NOT NULL,
-    payload TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'acked', 'refused')),
-    reason TEXT NOT NULL DEFAULT '',
-    settled_utc TEXT
-) STRICT;
-CREATE INDEX outbox_pending ON outbox (seq) WHERE state = 'pending';
-CREATE TABLE alarms (
-    code TEXT PRIMARY KEY,
-    detail TEXT NOT NULL
-) STRICT;
-"""
-"""An event's ``seq`` is that of its log message: the journal and the log can be laid side by side.
-
-Frames and events stand on the islands as they were when written. A row of ``joins`` says that an island ended after a
-frame, and what must be added to its places to get those on the older one; joins follow each other in the frames' order.
-
-A row of ``crops`` is a view of a cell that people may decide on, or of a sample of the others; 0 is the best.
-``plates`` are what registration holds on to when an unfinished session goes on; they go with its end. ``audit`` has a
-link for each transaction (audit.py).
-
-From ``oldest_seq`` on the outbox keeps every message. ``alarms`` are those that stand, however old.
-"""
-
 
 EVENT_COLUMNS: Final = (
     "event, cell, class_name, role, probability, target_probability, island, row_px, col_px, x_um, y_um,"
@@ -162,34 +25,8 @@ EVENT_COLUMNS: Final = (
 """The columns of ``events`` that are the event itself, in the order of ``event_row`` and ``event_of``."""
 
 
-REVIEW_TABLE: Final = """
-CREATE TABLE reviews (
-    seq INTEGER PRIMARY KEY,
-    session TEXT NOT NULL,
-    cell INTEGER NOT NULL,
-    reviewer TEXT NOT NULL,
-    second INTEGER NOT NULL,
-    decision TEXT NOT NULL CHECK (decision IN ('confirmed', 'rejected', 'reclassified', 'undone')),
-    class_name TEXT NOT NULL,
-    undoes INTEGER UNIQUE,
-    at_utc TEXT NOT NULL,
-    note TEXT NOT NULL,
-    request TEXT UNIQUE
-) STRICT;
-CREATE INDEX reviews_of_session ON reviews (session, seq);
-CREATE TRIGGER reviews_are_append_only BEFORE UPDATE ON reviews
-BEGIN SELECT RAISE(ABORT, 'a decision is never changed: undo it by a new one'); END;
-"""
-"""``seq`` is that of the decision's record in the log. ``second`` is 1 for the second reader, blind to the first.
-
-``class_name`` is what the cell is by that decision, empty where it is none. ``undoes`` is the ``seq`` of the decision
-that this row takes back, at most once. ``request`` is the asker's own name for what was asked, so that a repetition is
-known. A row goes with its link of the audit, which may outlive the session: decisions on one come while others follow.
-"""
-
-
-def open_database(path: Path) -> sqlite3.Connection:
-    """Open the journal's file, making it where there is none.
+def open_database(path: Path, clock: Clock | None = None) -> sqlite3.Connection:
+    """Open the journal's file, making it where there is none, and carrying an older one over to today's tables.
 
     Write-ahead log with ``synchronous=FULL``: what was committed survives a power cut. The connection is
     bound to the thread that opened it and begins no transaction by itself.
@@ -202,7 +39,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     Raises
     ------
     JournalError
-        The file cannot be opened, is no journal, or one of another version.
+        The file cannot be opened, is no journal, or one of a newer version.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +47,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise journal_error(path, error) from error
     try:
-        _prepare(connection, path)
+        _prepare(connection, path, iso_utc((clock or SystemClock()).utc()))
     except BaseException as error:
         connection.close()
         # Of a damaged file the complaint itself may hold bytes that are no text.
@@ -255,7 +92,7 @@ def roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, at_utc: str) -> None:
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect while the file is still empty
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -263,39 +100,38 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _make_or_check(connection, path)
+        _make_or_carry(connection, path, at_utc)
         connection.execute("COMMIT")
     finally:
         roll_back(connection)
 
 
-def _make_or_check(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+def _make_or_carry(connection: sqlite3.Connection, path: Path, at_utc: str) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == SCHEMA_VERSION:
         return
-    if version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise JournalError(
-            f"the journal {path} has version {version}, this software writes {SCHEMA_VERSION}; "
-            "run the software that wrote it, or choose another state folder"
-        )
-    for statement in _statements(TABLES + REVIEW_TABLE):
-        connection.execute(statement)
+    if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        _make(connection, at_utc)
+    elif FIRST_VERSION <= version < SCHEMA_VERSION:
+        _carry(connection, version, at_utc)
+    else:
+        raise JournalError(version_fault(path, version))
+
+
+def _make(connection: sqlite3.Connection, at_utc: str) -> None:
+    make_tables(connection)
     epoch = secrets.token_hex(8)
     connection.execute(
         "INSERT INTO journal (epoch, last_seq, before_first, last_hash) VALUES (?, 0, ?, ?)", (epoch, epoch, epoch)
     )
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    add_link(connection, "", "made", (1, 0), at_utc, note={"sealed": sealed(connection)})
 
 
-def _statements(script: str) -> list[str]:
-    """Split a script where SQLite says that a statement is complete: a trigger holds semicolons of its own.
-
-    ``executescript`` would commit half-way, and a power cut could leave half a journal.
-    """
-    statements, pending = [], ""
-    for line in script.splitlines():
-        pending += line + "\n"
-        if sqlite3.complete_statement(pending):
-            statements.append(pending)
-            pending = ""
-    return statements
+def _carry(connection: sqlite3.Connection, version: int, at_utc: str) -> None:
+    """Bring an older journal to today's tables; a link says so, and seals what the older software left open."""
+    take_steps(connection, version)
+    note: dict[str, Any] = {"from": version, "to": SCHEMA_VERSION, "sealed": sealed(connection)}
+    if version == FIRST_VERSION:
+        note |= {"gone": messages_gone(connection), "plates": plates_kept(connection)}
+    (last_seq,) = connection.execute("SELECT last_seq FROM journal").fetchone()
+    add_link(connection, "", "carried", (last_seq + 1, last_seq), at_utc, note=note)

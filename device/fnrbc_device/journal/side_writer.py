@@ -27,7 +27,7 @@ class SideWriter:
         self._path = path
         self._device = device
         self._clock = clock
-        self._connection = open_database(path)
+        self._connection = open_database(path, clock)
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""

@@ -1,6 +1,7 @@
 """What SQLite or the system refuses of the journal, in words with the cure that fits."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,12 @@ def journal_error(path: Path, error: Exception) -> JournalError:
     words = str(error) or NO_TEXT
     kind = DiskFullError if _is_full(words) else JournalError
     return kind(f"the journal {path} cannot be used: {words}; {_cure(path, words)}")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite speaks of what stands in the file, not of who may read it or of who holds it."""
+    words = str(error)
+    return not any(one in words for one in ("locked", "unable to open", "readonly", "denied", "disk I/O"))
 
 
 def _is_full(words: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 from fnrbc_device.contract.payloads import CellRecord, Record, SessionRecord, cell_fields
 from fnrbc_device.contract.topics import LOG_CELL, LOG_SESSION
 from fnrbc_device.host.clock import Clock, iso_utc
-from fnrbc_device.journal.audit import Kind, add_link
+from fnrbc_device.journal.audit import Kind, add_link, sealed
+from fnrbc_device.journal.chain import PLATE_COLUMNS, ROW_COLUMNS, hash_of_plate
 from fnrbc_device.journal.images import as_png
 from fnrbc_device.journal.queries import JournalQueries, Kept
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_row, roll_back
@@ -63,7 +64,7 @@ class JournalWriter(JournalQueries):
     def _enter_frame(self, session_id: str, step: Step) -> None:
         frame, pose = step.frame, step.pose
         self._connection.execute(
-            "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO frames ({', '.join(ROW_COLUMNS['frames'])}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 session_id,
                 frame.index,
@@ -88,23 +89,22 @@ class JournalWriter(JournalQueries):
         )
         for number, view in enumerate(kept.views.get(event.cell, ())):
             row = (self._last_seq, number, int(view.frame), as_png(view.crop))
-            self._connection.execute("INSERT INTO crops VALUES (?, ?, ?, ?)", row)
+            self._connection.execute("INSERT INTO crops (seq, view, frame, picture) VALUES (?, ?, ?, ?)", row)
 
-    def _keep_plates(self, session_id: str, frame: int, kept: Kept) -> None:
+    def _keep_plates(self, session_id: str, frame: int, kept: Kept) -> dict[str, Any]:
+        """Keep what registration holds on to from this frame on; returns what its link notes of them."""
+        if not kept.keyframes:
+            return {}
+        hashes = {}
         for keyframe in kept.keyframes:
             pose = (keyframe.pose.island, float(keyframe.pose.row_px), float(keyframe.pose.col_px))
             scale = (float(keyframe.factor), float(keyframe.pixel_um))
-            row = (
-                session_id,
-                keyframe.number,
-                frame,
-                keyframe.frame,
-                *pose,
-                *scale,
-                *kept.frame_shape,
-                as_png(keyframe.grey),
-            )
-            self._connection.execute("INSERT INTO plates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            about = (session_id, keyframe.number, frame, keyframe.frame)
+            row = (*about, *pose, *scale, *kept.frame_shape, as_png(keyframe.grey))
+            places = ", ".join("?" * len(row))
+            self._connection.execute(f"INSERT INTO plates ({', '.join(PLATE_COLUMNS)}) VALUES ({places})", row)
+            hashes[str(keyframe.number)] = hash_of_plate(row)
+        return {"plates": {session_id: hashes}}
 
     def _tell_session(
         self,
@@ -147,8 +147,8 @@ class JournalWriter(JournalQueries):
         )
         self._last_seq = record.seq
 
-    def _cut_audit(self, session_id: str) -> None:
-        """Let the chain begin after a session; its acknowledged messages go with it.
+    def _cut_audit(self, session_id: str) -> dict[str, Any]:
+        """Let the chain begin after a session; its acknowledged messages go with it. Returns what a link is to note.
 
         A session is decided on while others follow: its links behind the next session's first stay in the chain.
         """
@@ -158,8 +158,10 @@ class JournalWriter(JournalQueries):
             " ORDER BY link DESC LIMIT 1",
             {"session": session_id},
         ).fetchone()
+        (first,) = self._connection.execute("SELECT first_link FROM journal").fetchone()
         self._connection.execute("UPDATE journal SET first_link = ?, before_first = ?", (link + 1, digest))
         self._connection.execute("DELETE FROM audit WHERE link <= ?", (link,))
         self._connection.execute("DELETE FROM outbox WHERE seq <= ?", (last_seq,))
         self._connection.execute("UPDATE journal SET oldest_seq = max(oldest_seq, ?)", (last_seq + 1,))
         self._connection.execute("DELETE FROM reviews WHERE seq <= ?", (last_seq,))
+        return {"session": session_id, "links": f"{first}-{link}", "sealed": sealed(self._connection)}

@@ -42,7 +42,7 @@ class PublisherStore:
         self._clock = clock
         self._round_s = float("-inf")
         with ExitStack() as stack:
-            self.outbox = stack.enter_context(closing(Outbox(journal_path)))
+            self.outbox = stack.enter_context(closing(Outbox(journal_path, clock)))
             command_log = stack.enter_context(closing(CommandLog(journal_path, settings.device, clock)))
             topics = Topics(settings.site, settings.device)
             self.handler = CommandHandler(topics, control, command_log, self.outbox, clock)

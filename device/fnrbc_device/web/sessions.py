@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fnrbc_device.contract.names import is_segment
-from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.reporting.recorded_cells import cell_table
