@@ -80,7 +80,7 @@ def device(tmp_path, footswitch):
 
 def notes(folder):
     """What the record has of a person's doings: kind, frame and note."""
-    rows = recorded(folder, "SELECT kind, frame, note FROM audit WHERE kind <> 'frame' ORDER BY link")
+    rows = recorded(folder, "SELECT kind, frame, note FROM audit WHERE kind NOT IN ('made', 'frame') ORDER BY link")
     return [(kind, frame, json.loads(note)) for kind, frame, note in rows]
 
 

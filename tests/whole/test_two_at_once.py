@@ -80,7 +80,7 @@ def test_after_a_kill_the_next_daemon_takes_the_folder_and_goes_on(config, tmp_p
         assert next_one.wait(60) == 0
 
     assert [kind for (kind,) in recorded(state, "SELECT kind FROM audit WHERE kind != 'frame' ORDER BY link")] == [
-        "begun", "resumed", "ended"
+        "made", "begun", "resumed", "ended"
     ]  # fmt: skip
     assert prove(state / "journal.sqlite").fault == ""
 
