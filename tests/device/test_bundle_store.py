@@ -13,7 +13,7 @@ import pytest
 
 from fnrbc_device.errors import BundleError, ParityError, UsageError
 from fnrbc_device.inference.bundle_store import SHIPPED_NAME, BundleStore
-from fnrbc_device.journal.audit import prove
+from fnrbc_device.journal.proof import prove
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
 from fnrbc_device.model.manifest import SEALED_FILES
 from fnrbc_export.seal import golden_bytes, seal
