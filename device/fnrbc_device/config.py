@@ -21,6 +21,7 @@ from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.host.text_file import read_text
 from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.records import SessionKind
 from fnrbc_device.web.access.settings import AccessSettings, LoginPlace, is_host, is_loopback
 
 if sys.version_info >= (3, 11):
@@ -53,6 +54,8 @@ class SessionSettings(_ConfigPart):
 
     start: Literal["at_once", "by_hand"] = "at_once"
     """Whether the first begins with the daemon; the others when somebody starts them."""
+    kind: SessionKind = "sample"
+    """What lies under the objective where nobody says otherwise: a specimen, a blank or a control."""
 
 
 class InferenceSettings(_ConfigPart):

@@ -36,6 +36,10 @@ Rejection = Literal[
 
 SessionState = Literal["idle", "starting", "running", "paused", "stopping", "finished"]
 
+SessionKind = Literal["sample", "blank", "control"]
+"""A specimen; a slide known to hold no fNRBC, which tells how many are called so falsely; a slide whose count is known,
+which tells whether anything has changed."""
+
 HealthState = Literal[
     "starting", "building_engine", "ready", "counting", "paused", "degraded", "fault", "stopping"
 ]
@@ -375,6 +379,7 @@ class SessionMeta:
     wanted_leukocytes: int | None = None
     wanted_area_mm2: float | None = None
     """What the session was to count and to see."""
+    kind: SessionKind = "sample"
     classes: dict[str, Role] = field(default_factory=lambda: dict(USUAL_CLASSES))
     """The bundle's classes in its order, with what each means for the count: what a person may call a cell."""
     threshold: float = 0.5

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fnrbc_device.errors import CommandError
-from fnrbc_device.records import SessionState
+from fnrbc_device.records import SessionKind, SessionState
 
 _AFTER: Final[dict[str, dict[SessionState, SessionState]]] = {
     "start": {"idle": "starting", "finished": "starting"},
@@ -35,6 +35,8 @@ class SessionPlan:
     """How many leukocytes the session is to count."""
     wanted_area_mm2: float | None = None
     """How much of the slide it is to see."""
+    kind: SessionKind | None = None
+    """None for what the configuration says."""
 
 
 class SessionControl:

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fnrbc_device.errors import CommandError
+from fnrbc_device.records import SessionKind
 
 MAX_COMMAND_BYTES: Final = 2048
 """The longest command, a mark with its note in four-byte characters, has 1.3 kB."""
@@ -43,6 +44,12 @@ class Request(BaseModel):
     """When it was given: ISO 8601 with its offset from UTC, such as ``2026-03-01T09:30:00.125Z``."""
 
 
+class StartRequest(Request):
+    """``start``: what lies under the objective, where that is not what the configuration says."""
+
+    kind: SessionKind | None = None
+
+
 class MarkRequest(Request):
     """``mark``: a note for the log."""
 
@@ -63,7 +70,7 @@ class ReplayRequest(Request):
         return self
 
 
-_SHAPES: Final[dict[str, type[Request]]] = {"mark": MarkRequest, "replay": ReplayRequest}
+_SHAPES: Final[dict[str, type[Request]]] = {"start": StartRequest, "mark": MarkRequest, "replay": ReplayRequest}
 
 
 def shape_of(verb: Verb) -> type[Request]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from fnrbc_device.records import CountEvent, EventName, HealthState, Role, SessionState, Tally
+from fnrbc_device.records import CountEvent, EventName, HealthState, Role, SessionKind, SessionState, Tally
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -100,6 +100,8 @@ class SessionRecord(Record):
     pixel_size_um: Positive
     specimen: Text = ""
     """Hash of the specimen's id under a key that stays on the device; empty where none was given."""
+    kind: SessionKind = "sample"
+    """A blank holds no fNRBC, a control is counted again and again: neither says anything of a patient."""
     cells: Count | None = None
     fnrbc: Count | None = None
     leukocytes: Count | None = None
@@ -154,12 +156,15 @@ class SessionNow(State):
     """UTC, ISO 8601; null while idle."""
     specimen: Text = ""
     """Hash of the specimen's id under a key that stays on the device; empty where none was given."""
+    kind: SessionKind = "sample"
 
 
 class Counts(State):
     """The figures that ``tally`` and ``summary`` share."""
 
     session: Text
+    kind: SessionKind = "sample"
+    """Of a *blank* all fNRBC are false; a *control* is counted again and again. Neither is a result."""
     fnrbc: Count
     leukocytes: Count
     other: Count

@@ -83,7 +83,8 @@ class CountingSession:
         parts.footswitch.begin()
         parts.health.begin()
         opening = self._opening
-        parts.reporter.begin(opening.session, opening.began, self._last_seq, opening.specimen, opening.state)
+        about = (opening.specimen, opening.state, opening.meta.kind)
+        parts.reporter.begin(opening.session, opening.began, self._last_seq, *about)
         try:
             self._count()
         except DiskFullError as full:

@@ -36,7 +36,7 @@ from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.panel.board import Panel
-from fnrbc_device.records import SessionMeta, Tally
+from fnrbc_device.records import SessionKind, SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
 from fnrbc_device.web.snapshot import LiveView
 
@@ -71,6 +71,8 @@ class Setup:
     """Tells systemd."""
     start: StartName = "at_once"
     """Whether the first session begins with the daemon, or when somebody starts it."""
+    kind: SessionKind = "sample"
+    """Of a session whose start does not say."""
     control: SessionControl = field(default_factory=SessionControl)
     """Shared with all who may start, hold and end a session."""
     page_cert: Path | None = None
@@ -150,7 +152,8 @@ class Daemon:
             parts = self._parts(capture, recorder, publisher, stop)
             parts.reporter.introduce(journal.epoch, journal.last_seq)
             if opening is not None:
-                parts.reporter.begin(opening.session, opening.began, journal.last_seq, opening.specimen, opening.state)
+                about = (opening.specimen, opening.state, opening.meta.kind)
+                parts.reporter.begin(opening.session, opening.began, journal.last_seq, *about)
             if publisher is not None:
                 publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
@@ -252,6 +255,7 @@ class Daemon:
             objective=plan.objective,
             wanted_leukocytes=plan.wanted_leukocytes,
             wanted_area_mm2=plan.wanted_area_mm2,
+            kind=plan.kind or setup.kind,
             classes={entry.name: entry.role for entry in setup.bundle.manifest.classes},
             threshold=setup.bundle.manifest.threshold,
         )

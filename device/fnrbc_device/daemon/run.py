@@ -76,6 +76,7 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
             buzz=config.panel.buzz,
             notifier=Notifier.from_environment(),
             start=config.session.start,
+            kind=config.session.kind,
             control=control,
             page_cert=config.web.cert_file,
             folder_held=True,

@@ -118,6 +118,7 @@ class JournalWriter(JournalQueries):
             "bundle": meta.bundle,
             "pixel_size_um": meta.pixel_size_um,
             "specimen": specimen_hash(meta.specimen, self._path.parent),
+            "kind": meta.kind,
         }
         source = meta.source[:MAX_REASON]
         envelope = self._envelope(session_id)

@@ -11,6 +11,7 @@ from fnrbc_device.contract.commands import (
     MarkRequest,
     ReplayRequest,
     Request,
+    StartRequest,
     Verb,
     read_request,
     require_fresh,
@@ -23,7 +24,7 @@ from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.host.rate_limit import RateLimit
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.outbox import Outbox
-from fnrbc_device.session_state import SessionControl
+from fnrbc_device.session_state import SessionControl, SessionPlan
 
 RECORD_BURST: Final = 50
 RECORDS_PER_S: Final = 0.2
@@ -148,7 +149,10 @@ class CommandHandler:
             replay = self._replay(user, request, may_replay)
         elif verb != "ping":
             detail = request.note if isinstance(request, MarkRequest) else ""
-            self._control.ask(verb, lambda: self._write(user, verb, request.id, detail))
+            plan = None
+            if isinstance(request, StartRequest):
+                detail, plan = request.kind or "", SessionPlan(kind=request.kind)
+            self._control.ask(verb, lambda: self._write(user, verb, request.id, detail), plan)
         reply = self._reply(verb, request.id)
         self._remember(user, reply)
         return Outcome(user, reply, replay)

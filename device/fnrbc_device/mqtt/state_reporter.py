@@ -11,7 +11,7 @@ from fnrbc_device.health import Health
 from fnrbc_device.host.clock import Clock, boot_id, iso_utc
 from fnrbc_device.host.vitals import Vitals
 from fnrbc_device.mqtt.publisher import Publisher
-from fnrbc_device.records import SessionState, Tally
+from fnrbc_device.records import SessionKind, SessionState, Tally
 
 HEALTH_EVERY_S: Final = 5.0
 """The contract's interval."""
@@ -47,6 +47,7 @@ class StateReporter:
         self._vitals = vitals
         self._session = self._specimen = ""
         self._started_utc = ""
+        self._kind: SessionKind = "sample"
         self._started_s = 0.0
         self._health_s = float("-inf")
         self._state: SessionState = "idle"
@@ -70,12 +71,19 @@ class StateReporter:
         self._say_session("idle", log_seq)
 
     def begin(
-        self, session_id: str, started: datetime, log_seq: int, specimen: str = "", state: SessionState = "running"
+        self,
+        session_id: str,
+        started: datetime,
+        log_seq: int,
+        specimen: str = "",
+        state: SessionState = "running",
+        kind: SessionKind = "sample",
     ) -> None:
         """Say that a session of a specimen, whose id is told as a hash alone, runs or goes on paused."""
         if (session_id, state) == (self._session, self._state):
             return  # said already, before the publisher spoke
         self._session, self._specimen, self._started_utc = session_id, specimen, iso_utc(started)
+        self._kind = kind
         self._started_s = self._clock.monotonic_s()
         if self._publisher is not None:
             self._say_session(state, log_seq)
@@ -123,6 +131,7 @@ class StateReporter:
             state=state,
             started=self._started_utc or None,
             specimen=self._specimen,
+            kind=self._kind,
         )
         self._publisher.set_state(SESSION, now)
 
@@ -155,6 +164,7 @@ class StateReporter:
             | count_fields(tally)
             | {
                 "session": self._session,
+                "kind": self._kind,
                 "verified": False,
                 "elapsed_s": elapsed,
             }

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast, get_args
 
 from fnrbc_device.errors import CommandError
 from fnrbc_device.journal.specimen import MAX_NOTE, MAX_SPECIMEN, written
+from fnrbc_device.records import SessionKind
 from fnrbc_device.session_state import SessionPlan
 
 MOST_LEUKOCYTES: Final = 1_000_000
@@ -14,7 +15,7 @@ LEAST_AREA_MM2: Final = 0.001
 MOST_AREA_MM2: Final = 2000.0
 """A slide of 25 x 75 mm has 1,875."""
 
-FIELDS: Final = ("specimen", "objective", "wanted_leukocytes", "wanted_area_mm2", "note")
+FIELDS: Final = ("kind", "specimen", "objective", "wanted_leukocytes", "wanted_area_mm2", "note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,17 @@ def read_plan(typed: Typed, operator: str, objectives: Mapping[str, float]) -> S
         pixel_size_um=objectives.get(objective),
         wanted_leukocytes=_leukocytes(typed["wanted_leukocytes"].strip()),
         wanted_area_mm2=_area(typed["wanted_area_mm2"].strip()),
+        kind=_kind(typed["kind"]),
     )
+
+
+def _kind(text: str) -> SessionKind | None:
+    if not text:
+        return None
+    for kind in get_args(SessionKind):
+        if kind == text:
+            return cast(SessionKind, kind)
+    raise CommandError("malformed", f"there is no kind {text[:20]!a}; there are {', '.join(get_args(SessionKind))}")
 
 
 def _leukocytes(text: str) -> int | None:
