@@ -79,6 +79,25 @@ class BadFrame:
     name: str = ""
 
 
+LeftOutReason = Literal[
+    "video", "kind", "name", "folder", "special_file", "unreadable", "wrong_size", "failed"
+]
+"""Why something that was given is not in the count. A closed list, as in ``summary.json``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that was given to be counted and is not in the count."""
+
+    name: str
+    """Of the file, or of the frame in it."""
+    reason: LeftOutReason
+    detail: str
+    """One sentence that names it, what is wrong and the cure."""
+    pictures: int = 1
+    """How many pictures that is: of a folder those in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pose:
     """Where a frame's top-left corner lies on the slide."""

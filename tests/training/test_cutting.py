@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
+from fnrbc_device.camera.headers import UnreadablePictureError
+from fnrbc_device.camera.pictures import PictureReader
 from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.model.bundle import digest_of
 from fnrbc_device.vision.segmentation import Segmenter

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fnrbc_device.camera.pictures import UnreadablePictureError
+from fnrbc_device.camera.headers import UnreadablePictureError
 from fnrbc_device.errors import UsageError
 from fnrbc_training.cutting import cut
 from fnrbc_training.readers import agreed, cohens_kappa

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.pictures import PictureReader, UnreadablePictureError
+from fnrbc_device.camera.headers import UnreadablePictureError
+from fnrbc_device.camera.pictures import PictureReader
 from fnrbc_device.errors import UsageError
 from fnrbc_device.model.bundle import digest_of
 from fnrbc_device.records import Detection, Field, Image

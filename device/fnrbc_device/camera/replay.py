@@ -12,12 +12,16 @@ from threading import Event, Thread
 from typing import Final
 
 import cv2
+import numpy as np
 
-from fnrbc_device.camera.pictures import PICTURE_SUFFIXES, PictureReader, UnreadablePictureError
+from fnrbc_device.camera.folder import Folder, look_at, look_through
+from fnrbc_device.camera.headers import About, UnreadablePictureError, kind_of
+from fnrbc_device.camera.pictures import PICTURE_SUFFIXES, PictureReader
+from fnrbc_device.camera.stated_pixel_size import StatedPixelSize
 from fnrbc_device.camera.video import NOMINAL_FPS, frames_of_video, look_into
 from fnrbc_device.errors import SourceError, UsageError
 from fnrbc_device.host.console import readable
-from fnrbc_device.records import BadFrame, Frame, Image
+from fnrbc_device.records import BadFrame, Frame, Image, LeftOut
 
 SMALLEST_SIDE_PX: Final = 64
 """Half a crop: a frame below that cannot show a cell."""
@@ -31,15 +35,18 @@ POLL_S: Final = 0.1
 Delivery = Frame | BadFrame
 
 
-def open_source(path: Path | str, pixel_size_um: float | None) -> "ReplaySource":
+def open_source(path: Path | str, pixel_size_um: float | None, *, exchange_red_blue: bool = False) -> "ReplaySource":
     """Open recorded frames.
 
     Parameters
     ----------
     path
-        A folder of pictures in the order of their names, a video file, or one image of any size.
+        A folder of pictures in the order of the numbers in their names, a video file, or one picture of any size; a
+        file of several pages holds as many frames.
     pixel_size_um
-        Size of a pixel on the slide, um, > 0; None where nobody knows.
+        Size of a pixel on the slide, um, > 0; None where nobody says: then what the files state counts.
+    exchange_red_blue
+        The camera gave blue for red.
 
     Returns
     -------
@@ -50,22 +57,31 @@ def open_source(path: Path | str, pixel_size_um: float | None) -> "ReplaySource"
     Raises
     ------
     UsageError
-        The path does not exist, or the pixel size is not above 0.
+        The path does not exist, is no regular file, or the pixel size is not above 0.
     SourceError
-        The folder holds no picture, the image cannot be read, or the file is neither picture nor video.
+        The folder holds no picture, the picture cannot be read, or the file is neither picture nor video.
     """
     path = Path(path)
     if pixel_size_um is not None and not (isfinite(pixel_size_um) and pixel_size_um > 0):
         raise UsageError(f"pixel size {pixel_size_um} um must be above 0; give what a pixel spans on the slide")
     # OpenCV logs each damaged file in lines of its own; what is wrong is said here, in one sentence.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    source = _opened(path)
+    source.pixel_size_um = pixel_size_um or (source.stated.um if source.stated else None)
+    source.exchange_red_blue = exchange_red_blue
+    return source
+
+
+def _opened(path: Path) -> "ReplaySource":
     if path.is_dir():
-        return _open_folder(path, pixel_size_um)
+        return _of_pictures(str(path), look_through(path))
     if not path.exists():
         raise UsageError(f"{path} does not exist; give a folder of frames, a video file, or one image")
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        return _open_image(path, pixel_size_um)
-    return _open_video(path, pixel_size_um)
+    if not path.is_file():
+        raise UsageError(f"{path} is no regular file; give a folder of frames, a video file, or one image")
+    if path.suffix.lower() in PICTURE_SUFFIXES or kind_of(path) not in ("", "video"):
+        return _open_image(path)
+    return _open_video(path)
 
 
 class ReplaySource:
@@ -88,10 +104,18 @@ class ReplaySource:
         name: str,
         deliveries: Callable[[], Iterator[Delivery]],
         frames: int | None,
-        pixel_size_um: float | None,
+        pixel_size_um: float | None = None,
     ) -> None:
         self.name = readable(name)
         self.pixel_size_um = pixel_size_um
+        self.stated: StatedPixelSize | None = None
+        """What the files say of their pixels' size."""
+        self.exchange_red_blue = False
+        """The camera gave blue for red."""
+        self.left_out: tuple[LeftOut, ...] = ()
+        """What lies beside the frames and looks like something to count."""
+        self.notes: tuple[str, ...] = ()
+        """What a person should know of how they are read."""
         self.frames = frames
         """How many frames there will be; None where the file does not say."""
         self.waits = True
@@ -160,11 +184,18 @@ class ReplaySource:
         end: Exception | None = None
         try:
             for delivery in self._deliveries():
-                if not self._put(delivery):
+                if not self._put(self._in_its_colours(delivery)):
                     return
         except Exception as error:  # noqa: BLE001  it is the reader's to judge, and reaches it through the queue
             end = error
         self._put(end)
+
+    def _in_its_colours(self, delivery: Delivery) -> Delivery:
+        if not self.exchange_red_blue or isinstance(delivery, BadFrame):
+            return delivery
+        image = np.ascontiguousarray(delivery.image[..., ::-1])
+        image.setflags(write=False)
+        return replace(delivery, image=image)
 
     def _put(self, delivery: Delivery | Exception | None) -> bool:
         """Queue it; False if the source was closed meanwhile."""
@@ -177,65 +208,72 @@ class ReplaySource:
         return False
 
 
-def _open_folder(folder: Path, pixel_size_um: float | None) -> ReplaySource:
-    try:
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and not entry.is_dir()]
-    except OSError as error:
-        raise SourceError(f"{folder} cannot be listed ({error.strerror}); check its permissions") from error
-    pictures = sorted(
-        (entry for entry in entries if entry.suffix.lower() in PICTURE_SUFFIXES), key=lambda entry: entry.name
-    )
-    if not pictures:
-        raise SourceError(
-            f"{folder} holds {len(entries)} files and no picture among them; "
-            f"put frames there that end in {', '.join(PICTURE_SUFFIXES)}"
-        )
-    return ReplaySource(str(folder), lambda: _frames_of(pictures), len(pictures), pixel_size_um)
+def _of_pictures(
+    name: str, folder: Folder, deliveries: Callable[[], Iterator[Delivery]] | None = None
+) -> ReplaySource:
+    source = ReplaySource(name, deliveries or (lambda: _frames_of(folder)), folder.frames)
+    source.stated, source.left_out, source.notes = folder.pixel_size, folder.left_out, folder.notes
+    return source
 
 
-def _frames_of(pictures: list[Path]) -> Iterator[Delivery]:
-    """Frames of a folder. The first good frame's size counts; one of another size is no frame of this pan."""
-    reader = PictureReader()
-    shape: tuple[int, ...] | None = None
-    for index, path in enumerate(pictures):
-        at_s = index / NOMINAL_FPS
+def _frames_of(folder: Folder) -> Iterator[Delivery]:
+    """Frames of all files, one after the other; each that a file owes and cannot show is a bad one."""
+    reader = PictureReader(folder.depth, turned=folder.turned)
+    index = 0
+    for path, about in folder.files:
+        for name, image in _pictures_in(reader, path, about):
+            at_s = index / NOMINAL_FPS
+            if isinstance(image, UnreadablePictureError):
+                yield BadFrame(index, at_s, "unreadable", str(image), name)
+            elif wrong := _size_fault(image, name, folder.shape):
+                yield BadFrame(index, at_s, "wrong_size", wrong, name)
+            else:
+                yield Frame(index, at_s, image, name)
+            index += 1
+
+
+def _pictures_in(
+    reader: PictureReader, path: Path, about: About | UnreadablePictureError
+) -> Iterator[tuple[str, Image | UnreadablePictureError]]:
+    """As many as the file says to hold, each with its name."""
+    if isinstance(about, UnreadablePictureError):
+        yield path.name, about
+        return
+    names = [path.name] if len(about.shapes) == 1 else [f"{path.name}#{n}" for n in range(len(about.shapes))]
+    images, fault = reader.read_all(path), None
+    for name in names:
         try:
-            image = reader.read(path)
+            image = fault or next(images, UnreadablePictureError(f"{name} is missing; copy the file again"))
         except UnreadablePictureError as error:
-            yield BadFrame(index, at_s, "unreadable", str(error), path.name)
-            continue
-        fault = _size_fault(image, path.name, shape)
-        if fault:
-            yield BadFrame(index, at_s, "wrong_size", fault, path.name)
-            continue
-        shape = image.shape
-        yield Frame(index, at_s, image, path.name)
+            image = fault = error
+        yield name, image
 
 
-def _size_fault(image: Image, name: str, shape: tuple[int, ...] | None) -> str:
+def _size_fault(image: Image, name: str, shape: tuple[int, int] | None) -> str:
     """One sentence, or nothing where the size is right."""
     height, width = image.shape[:2]
     if min(height, width) < SMALLEST_SIDE_PX:
         return f"{name} is {width}x{height} px, below the limit of {SMALLEST_SIDE_PX} px a side; leave it out"
-    if shape is not None and image.shape != shape:
-        return (
-            f"{name} is {width}x{height} px where the frames before it are {shape[1]}x{shape[0]}; "
-            "keep one folder to one size"
-        )
+    if shape is not None and (height, width) != shape:
+        return f"{name} is {width}x{height} px where most frames are {shape[1]}x{shape[0]}; keep one folder to one size"
     return ""
 
 
-def _open_image(path: Path, pixel_size_um: float | None) -> ReplaySource:
-    image = PictureReader().read(path)
+def _open_image(path: Path) -> ReplaySource:
+    folder = look_at(path)
+    if folder.frames > 1:
+        return _of_pictures(str(path), folder)
+    # A single picture that is none is refused at once.
+    image = PictureReader(folder.depth).read(path)
     fault = _size_fault(image, path.name, None)
     if fault:
         raise SourceError(fault)
-    return ReplaySource(str(path), lambda: iter([Frame(0, 0.0, image, path.name)]), 1, pixel_size_um)
+    return _of_pictures(str(path), folder, lambda: iter([Frame(0, 0.0, image, path.name)]))
 
 
-def _open_video(path: Path, pixel_size_um: float | None) -> ReplaySource:
+def _open_video(path: Path) -> ReplaySource:
     first, frames = look_into(path)
     fault = _size_fault(first, path.name, None)
     if fault:
         raise SourceError(fault)
-    return ReplaySource(str(path), lambda: frames_of_video(path, frames), frames, pixel_size_um)
+    return ReplaySource(str(path), lambda: frames_of_video(path, frames), frames)
