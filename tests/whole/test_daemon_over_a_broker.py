@@ -135,7 +135,7 @@ def test_a_count_is_paused_goes_on_and_ends_by_command(broker, listen, operate, 
     frames = listener.on("tally")[-1].fields["frames"] if listener.on("tally") else 0
     assert operator.ask("resume")["accepted"]
     assert operator.ask("start")["code"] == "wrong_state"
-    listener.wait_for(lambda _: listener.on("tally")[-1].fields["frames"] > frames)
+    listener.wait_for(lambda _: listener.on("tally") and listener.on("tally")[-1].fields["frames"] > frames)
     assert operator.ask("mark", note="here")["accepted"]
     assert operator.ask("stop")["state"] == "stopping"
     listener.wait_for(lambda _: states()[-1] == "finished")

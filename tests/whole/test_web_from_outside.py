@@ -21,6 +21,7 @@ from fnrbc_device.errors import ConfigError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.systemd import Notifier
+from fnrbc_device.mqtt.silent import SilentPublisher
 from fnrbc_device.web import bodies, stream
 from fnrbc_device.web import connections as connections
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
@@ -429,5 +430,5 @@ def test_a_certificate_that_has_ended_is_told_of(pki: Path, state: Path, tmp_pat
     finding = _page(load_config(config))
     assert (finding.state, "chmod 600" in finding.words) == ("fault", True)
     about, live = About("b", False, 0.1, cert), LiveView()
-    status_board = StatusBoard(about, live, None, Notifier(), HealthMonitor(), SystemClock())
+    status_board = StatusBoard(about, live, SilentPublisher(), Notifier(), HealthMonitor(), SystemClock())
     assert "page_certificate_ended" in status_board.show(None, "idle", "ready").reasons

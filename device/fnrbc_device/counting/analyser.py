@@ -273,7 +273,17 @@ class Analyser:
         pose, sharpness = (look.pose, look.sharpness) if look else (None, 1.0)
         tally, stages_ms, hand = self.tally(), watch.stages_ms, speed or Speed()
         return Step(
-            frame, pose, reason, [], [], tally, hand.um_s, sharpness, stages_ms, hand.limit_um_s, hand.hurried
+            frame,
+            pose,
+            reason,
+            [],
+            [],
+            tally,
+            speed_um_s=hand.um_s,
+            sharpness=sharpness,
+            stages_ms=stages_ms,
+            speed_limit_um_s=hand.limit_um_s,
+            hurried=hand.hurried,
         )
 
     def _used(
@@ -292,5 +302,17 @@ class Analyser:
             self.tally_keeper.add_event(event)
         marks = [mark_of(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
         tally, stages_ms = self.tally(), watch.stages_ms
-        paced = speed.limit_um_s, speed.hurried
-        return Step(frame, pose, None, marks, events, tally, speed.um_s, sharpness, stages_ms, *paced, joins)
+        return Step(
+            frame,
+            pose,
+            None,
+            marks,
+            events,
+            tally,
+            speed_um_s=speed.um_s,
+            sharpness=sharpness,
+            stages_ms=stages_ms,
+            speed_limit_um_s=speed.limit_um_s,
+            hurried=speed.hurried,
+            joins=joins,
+        )

@@ -34,6 +34,7 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.mqtt.silent import AnyPublisher, SilentPublisher
 from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.records import SessionKind, SessionMeta, Tally
@@ -154,21 +155,19 @@ class Daemon:
             if opening is not None:
                 about = (opening.specimen, opening.state, opening.meta.kind)
                 parts.reporter.begin(opening.session, opening.began, journal.last_seq, *about)
-            if publisher is not None:
-                publisher.start()  # only now: `online` must not be said before what it stands for
+            publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
             setup.notifier.ready()
             started()
             tally = self._sessions(parts, opening, classifier)
             setup.notifier.stopping()
-            if publisher is not None:
-                publisher.flush(FLUSH_TIMEOUT_S)
+            publisher.flush(FLUSH_TIMEOUT_S)
         if self._full is not None:
             raise self._full
         capture.raise_fault()
         return tally
 
-    def _parts(self, capture: Capture, recorder: Recorder, publisher: Publisher | None, stop: threading.Event) -> Parts:
+    def _parts(self, capture: Capture, recorder: Recorder, publisher: AnyPublisher, stop: threading.Event) -> Parts:
         setup, clock = self._setup, self._clock
         return Parts(
             capture=capture,
@@ -184,14 +183,14 @@ class Daemon:
             thumbnails=setup.mqtt.thumbnails,
         )
 
-    def _reporter(self, publisher: Publisher | None, capture: Capture) -> StateReporter:
+    def _reporter(self, publisher: AnyPublisher, capture: Capture) -> StateReporter:
         setup, folder = self._setup, self._setup.journal_path.parent
         names = (setup.mqtt.device, setup.bundle.id, setup.source.name)
         return StateReporter(
             publisher, *names, self._clock, lambda: replace(read_vitals(folder), exposure_ms=capture.exposure_ms)
         )
 
-    def _status_board(self, publisher: Publisher | None) -> StatusBoard:
+    def _status_board(self, publisher: AnyPublisher) -> StatusBoard:
         setup = self._setup
         about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um, setup.page_cert)
         return StatusBoard(about, setup.live, publisher, setup.notifier, self._health, self._clock)
@@ -225,7 +224,7 @@ class Daemon:
 
     def _building(self, stop: threading.Event) -> bool:
         """Show that an engine is built; says whether to go on."""
-        self._status_board(None).show(None, "starting", "building_engine")
+        self._status_board(SilentPublisher()).show(None, "starting", "building_engine")
         return self._starting(stop)
 
     def _starting(self, stop: threading.Event) -> bool:
@@ -233,10 +232,10 @@ class Daemon:
         self._setup.notifier.extend()
         return not stop.is_set()
 
-    def _publisher(self, stack: ExitStack) -> Publisher | None:
+    def _publisher(self, stack: ExitStack) -> AnyPublisher:
         setup = self._setup
         if not setup.mqtt.enabled:
-            return None
+            return SilentPublisher()
         publisher = Publisher(setup.journal_path, setup.mqtt, self._clock, setup.control)
         stack.callback(publisher.stop, JOIN_TIMEOUT_S)
         return publisher

@@ -9,7 +9,7 @@ from fnrbc_device.health import REASONS, Health, HealthMonitor
 from fnrbc_device.host.clock import Clock
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.mqtt.certificates import days_left
-from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.silent import AnyPublisher
 from fnrbc_device.records import BadFrame, Frame, HealthState, Image, SessionMeta, SessionState, Step, Tally
 from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot
 
@@ -50,14 +50,14 @@ class StatusBoard:
     Parameters
     ----------
     live, publisher, notifier
-        Who is told; the publisher is None where nothing is published.
+        Who is told.
     """
 
     def __init__(
         self,
         about: About,
         live: LiveView,
-        publisher: Publisher | None,
+        publisher: AnyPublisher,
         notifier: Notifier,
         health: HealthMonitor,
         clock: Clock,
@@ -84,8 +84,7 @@ class StatusBoard:
             self._health.note("clock_unsynced", self._clock.monotonic_s())
         self._watch_certificate()
         health = self._health.snapshot(health_state, self._clock.monotonic_s())
-        if self._publisher is not None:
-            self._publisher.report({code: REASONS[code].cure for code in health.reasons if REASONS[code].alarm})
+        self._publisher.report({code: REASONS[code].cure for code in health.reasons if REASONS[code].alarm})
         self._live.show(
             Snapshot(
                 step=step,
@@ -106,8 +105,7 @@ class StatusBoard:
 
     def candidate(self, cell: int, crop: Image) -> None:
         """Show the lab a candidate's picture, where that is switched on."""
-        if self._publisher is not None:
-            self._publisher.show(cell, crop)
+        self._publisher.show(cell, crop)
 
     def alive(self) -> None:
         """Say that the counting goes on."""
@@ -115,9 +113,10 @@ class StatusBoard:
 
     def _watch_broker(self) -> None:
         now = self._clock.monotonic_s()
-        if self._publisher is not None and not self._publisher.status.connected:
+        status = self._publisher.status
+        if status.publishes and not status.connected:
             self._health.note("broker_away", now)
-        if self._publisher is not None and self._publisher.status.refused:
+        if status.refused:
             self._health.note("broker_refused", now)
 
     def _watch_certificate(self) -> None:
@@ -132,8 +131,8 @@ class StatusBoard:
             self._health.note("page_certificate_ended", now)
 
     def _broker_line(self) -> BrokerLine | None:
-        status = self._publisher.status if self._publisher else None
-        return BrokerLine(status.connected, status.backlog, status.last_error) if status else None
+        status = self._publisher.status
+        return BrokerLine(status.connected, status.backlog, status.last_error) if status.publishes else None
 
 
 def looked_at(frame: Frame | BadFrame | None) -> Step | None:

@@ -10,7 +10,7 @@ from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, SUMMARY, TALLY
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import Clock, boot_id, iso_utc
 from fnrbc_device.host.vitals import Vitals
-from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.silent import AnyPublisher
 from fnrbc_device.records import SessionKind, SessionState, Tally
 
 HEALTH_EVERY_S: Final = 5.0
@@ -23,7 +23,7 @@ class StateReporter:
     Parameters
     ----------
     publisher
-        None where nothing is published.
+        Says it, or stays silent.
     device, bundle, camera
         Names that stand in the messages.
     clock
@@ -34,7 +34,7 @@ class StateReporter:
 
     def __init__(
         self,
-        publisher: Publisher | None,
+        publisher: AnyPublisher,
         device: str,
         bundle: str,
         camera: str,
@@ -54,8 +54,6 @@ class StateReporter:
 
     def introduce(self, epoch: str, log_seq: int) -> None:
         """Say who speaks, and that no session runs yet."""
-        if self._publisher is None:
-            return
         status = StatusNow(
             **self._common(log_seq),
             software=f"fnrbc {fnrbc_device.__version__}",
@@ -85,30 +83,26 @@ class StateReporter:
         self._session, self._specimen, self._started_utc = session_id, specimen, iso_utc(started)
         self._kind = kind
         self._started_s = self._clock.monotonic_s()
-        if self._publisher is not None:
-            self._say_session(state, log_seq)
+        self._say_session(state, log_seq)
 
     def say_state(self, state: SessionState, log_seq: int) -> None:
         """Say what the session does, where that is news."""
-        if self._publisher is not None and state != self._state:
+        if state != self._state:
             self._say_session(state, log_seq)
 
     def tell(self, tally: Tally, log_seq: int) -> None:
         """Say the counts."""
-        if self._publisher is not None:
-            self._publisher.set_state(TALLY, TallyNow(**self._counts(tally, log_seq), state="running"))
+        self._publisher.set_state(TALLY, TallyNow(**self._counts(tally, log_seq), state="running"))
 
     def tell_health(self, health: Health, log_seq: int) -> None:
         """Say how well it goes, every five seconds."""
         now = self._clock.monotonic_s()
-        if self._publisher is not None and now - self._health_s >= HEALTH_EVERY_S:
+        if now - self._health_s >= HEALTH_EVERY_S:
             self._health_s = now
             self._say_health(health, log_seq)
 
     def end(self, tally: Tally, log_seq: int, ended: datetime, complete: bool) -> None:
         """Say the last counts, and that the session is finished."""
-        if self._publisher is None:
-            return
         counts = self._counts(tally, log_seq)
         self._publisher.set_state(TALLY, TallyNow(**counts, state="finished"))
         summary = SummaryNow(
@@ -123,7 +117,6 @@ class StateReporter:
         self._say_session("finished", log_seq)
 
     def _say_session(self, state: SessionState, log_seq: int) -> None:
-        assert self._publisher is not None
         self._state = state
         now = SessionNow(
             **self._common(log_seq),
@@ -136,7 +129,6 @@ class StateReporter:
         self._publisher.set_state(SESSION, now)
 
     def _say_health(self, health: Health, log_seq: int) -> None:
-        assert self._publisher is not None
         vitals = self._vitals()
         now = HealthNow(
             **self._common(log_seq),

@@ -8,6 +8,8 @@ class PublisherStatus:
     """How the publishing stands."""
 
     connected: bool = False
+    publishes: bool = True
+    """False on a device without MQTT."""
     backlog: int = 0
     """Records of the log that wait."""
     acked: int = 0

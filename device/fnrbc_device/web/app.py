@@ -9,7 +9,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
@@ -20,7 +21,7 @@ from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.events import describe
 from fnrbc_device.web.middleware import AccessMiddleware
-from fnrbc_device.web.rendering import STATIC, render, static_file
+from fnrbc_device.web.rendering import render
 from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Viewers
 
@@ -53,7 +54,7 @@ def application(context: WebContext, viewers: Viewers, access: Authentication) -
         *review.routes(context),
         *learn.routes(context),
         *access_pages.routes(access),
-        *(Route(f"/static/{name}", _constant(static_file(name), kind)) for name, kind in STATIC.items()),
+        Mount("/static", StaticFiles(packages=[("fnrbc_device.web", "static")])),
     ]
     return AccessMiddleware(
         Starlette(routes=routes, exception_handlers={FnrbcError: _failed, HTTPException: _refused}), access
@@ -80,13 +81,6 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _live_page(request: Request) -> Response:
     return render(request, "live.html")
-
-
-def _constant(content: bytes, media_type: str) -> Respond:
-    async def respond(_request: Request) -> Response:
-        return Response(content, media_type=media_type)
-
-    return respond
 
 
 def _state(live: LiveView) -> Respond:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.web.long_poll import LongPoll
@@ -33,5 +34,6 @@ class WebContext:
     """Loads the one that the next session counts with."""
     config_file: Path | None = None
     """As the daemon was started with it, for commands that people are told; None where they find it by themselves."""
+    clock: Clock = field(default_factory=SystemClock)
     told: LongPoll = field(default_factory=LongPoll)
     """Wakes who waits for another person's decision."""

@@ -10,7 +10,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fnrbc_device.errors import UsageError
-from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.reporting.session_export import MEDIA_TYPES, FormatName, export, without_names
 from fnrbc_device.web.access.user import require
@@ -56,5 +55,5 @@ def _headers(form: FormatName, session: str) -> dict[str, Any]:
 def _note(context: WebContext, who: str, what: str) -> None:
     """Put on record who took ids off the device."""
     assert context.journal_path is not None
-    with closing(CommandLog(context.journal_path, context.device, SystemClock())) as command_log:
+    with closing(CommandLog(context.journal_path, context.device, context.clock)) as command_log:
         command_log.audit(who, "export", "", what)

@@ -1,6 +1,5 @@
 """From a template to a page: all comes with the package, so that it works without a network."""
 
-from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,26 +9,6 @@ from starlette.responses import HTMLResponse
 from fnrbc_device import __version__
 from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED
 from fnrbc_device.web.access.user import user_of
-
-STATIC: Final = {
-    "page.css": "text/css; charset=utf-8",
-    "login.css": "text/css; charset=utf-8",
-    "canvas.js": "text/javascript; charset=utf-8",
-    "controls.js": "text/javascript; charset=utf-8",
-    "glyphs.js": "text/javascript; charset=utf-8",
-    "learn.css": "text/css; charset=utf-8",
-    "live.css": "text/css; charset=utf-8",
-    "map.js": "text/javascript; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "sessions.css": "text/css; charset=utf-8",
-    "review.css": "text/css; charset=utf-8",
-    "review.js": "text/javascript; charset=utf-8",
-    "review_place.js": "text/javascript; charset=utf-8",
-    "review_sender.js": "text/javascript; charset=utf-8",
-    "review_words.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}
-"""What may be asked for, by name: a closed list, so that no path leads elsewhere."""
 
 _TEMPLATES: Final = Environment(
     loader=PackageLoader("fnrbc_device.web", "templates"),
@@ -60,8 +39,3 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         user=user_of(request), token=token, path=request.url.path, **context
     )
     return HTMLResponse(page, status)
-
-
-def static_file(name: str) -> bytes:
-    """Content of a file that comes with the pages."""
-    return (files("fnrbc_device.web") / "static" / name).read_bytes()

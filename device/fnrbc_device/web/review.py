@@ -16,7 +16,6 @@ from starlette.routing import Route
 from fnrbc_device.contract.payloads import Judgement
 from fnrbc_device.counting.recount import column
 from fnrbc_device.errors import JournalError, ReviewError
-from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.sessions import reviews
@@ -168,7 +167,7 @@ def _decide(context: WebContext) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _take_down(context: WebContext, asked: Asked, reviewer: str) -> int:
-    with Decisions(_journal(context), context.device, SystemClock()) as handler:
+    with Decisions(_journal(context), context.device, context.clock) as handler:
         if asked.decision == "undone":
             return handler.undo(asked.session, asked.undoes, reviewer, reader=asked.reader, request=asked.request)
         return handler.decide(

@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from fnrbc_device.errors import CommandError, ReviewError
-from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.specimen import written
 from fnrbc_device.session_state import SessionPlan
@@ -126,7 +125,7 @@ def _sign(context: WebContext) -> Work:
         path = context.journal_path
         if path is None or not path.is_file():
             raise HTTPException(404, "this device has no record")
-        with closing(SignOff(path, context.device, SystemClock())) as signing:
+        with closing(SignOff(path, context.device, context.clock)) as signing:
             try:
                 signing.sign(session, signer)
             except ReviewError as error:
@@ -142,7 +141,7 @@ def _ask(
     """Follow an order if the state allows it, once it is on record."""
     if context.journal_path is None:
         raise HTTPException(503, "this page shows a count that nobody records; nothing can be ordered here")
-    with closing(CommandLog(context.journal_path, context.device, SystemClock())) as command_log:
+    with closing(CommandLog(context.journal_path, context.device, context.clock)) as command_log:
         context.control.ask(verb, lambda: _record(command_log, who, verb, detail), plan)
 
 

@@ -1,14 +1,14 @@
 """What a browser keeps beside a login: a signed cookie that tells browsers apart, and the name of who sits there."""
 
-import base64
 import hashlib
-import hmac
 import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+from itsdangerous import BadData, Signer, URLSafeSerializer
 
 from fnrbc_device.host.atomic_file import write_whole
 
@@ -44,7 +44,8 @@ class BrowserCookies:
     """
 
     def __init__(self, key: bytes, now_s: Callable[[], float]) -> None:
-        self._key = key
+        self._cookies = URLSafeSerializer(key, salt="browser", signer_kwargs={"digest_method": hashlib.sha256})
+        self._tokens = Signer(key, salt="token", digest_method=hashlib.sha256)
         self._now_s = now_s
 
     def new(self) -> BrowserCookie:
@@ -57,27 +58,21 @@ class BrowserCookies:
 
     def write(self, browser: BrowserCookie) -> str:
         """Content of the cookie."""
-        name = base64.urlsafe_b64encode(browser.name.encode("utf-8", "replace")).decode("ascii")
-        said = f"{browser.id}.{int(browser.named_s)}.{name}"
-        return f"{said}.{self._sign('browser', said)}"
+        return str(self._cookies.dumps([browser.id, int(browser.named_s), browser.name]))
 
     def read(self, cookie: str) -> BrowserCookie | None:
         """Give the browser of a cookie; None where we did not sign it. A name that is too old is left out."""
-        said, _, signature = cookie.rpartition(".")
-        if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign("browser", said).encode()):
+        try:
+            identity, named_s, name = self._cookies.loads(cookie)
+        except BadData:
             return None
-        identity, named_s, name = said.split(".")
-        if self._now_s() - int(named_s) >= NAME_S:
+        if self._now_s() - named_s >= NAME_S:
             return BrowserCookie(identity)
-        return BrowserCookie(identity, base64.urlsafe_b64decode(name).decode("utf-8"), float(named_s))
+        return BrowserCookie(identity, name, float(named_s))
 
     def token(self, secret: str) -> str:
         """Make the token of a browser's id or a session's secret: whoever cannot read our pages cannot know it."""
-        return self._sign("token", secret)
-
-    def _sign(self, purpose: str, text: str) -> str:
-        digest = hmac.digest(self._key, f"{purpose}:{text}".encode("utf-8", "replace"), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
+        return self._tokens.get_signature(secret).decode("ascii")
 
 
 def signing_key(folder: Path | None) -> bytes:
