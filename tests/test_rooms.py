@@ -43,6 +43,11 @@ def test_every_room_and_every_loose_module_is_named_in_the_layers_and_nothing_el
     assert sorted(rooms() | loose_modules()) == sorted(layers())
 
 
+def test_the_map_of_the_house_names_every_room():
+    said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [room for room in sorted(rooms()) if f"| `{room}/` |" not in said] == []
+
+
 def test_few_modules_stand_loose():
     assert len(loose_modules()) <= 10
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.contract.payloads import Record
-from fnrbc_device.host.clock import Clock, iso_utc
+from fnrbc_device.host.clock import Clock
 from fnrbc_device.journal.audit import Kind, add_link
+from fnrbc_device.journal.envelope import Envelope
 from fnrbc_device.journal.schema import open_database, roll_back
 from fnrbc_device.journal.sqlite_errors import journal_error
 
@@ -54,15 +55,8 @@ class SideWriter:
         with self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             epoch, last_seq = self._connection.execute("SELECT epoch, last_seq FROM journal").fetchone()
-            yield {
-                "device": self._device,
-                "epoch": epoch,
-                "seq": last_seq + 1,
-                "ts": iso_utc(self._clock.utc()),
-                "ts_sync": self._clock.synchronised(),
-                "mono_ms": int(1000 * self._clock.monotonic_s()),
-                "session": self._running() if session is None else session,
-            }
+            about = self._running() if session is None else session
+            yield Envelope(self._device, self._clock).of(epoch, last_seq + 1, about)
             self._connection.execute("COMMIT")
 
     def _running(self) -> str:

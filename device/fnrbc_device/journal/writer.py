@@ -11,6 +11,7 @@ from fnrbc_device.contract.topics import LOG_CELL, LOG_SESSION
 from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.audit import Kind, add_link, sealed
 from fnrbc_device.journal.chain import PLATE_COLUMNS, ROW_COLUMNS, hash_of_plate
+from fnrbc_device.journal.envelope import Envelope
 from fnrbc_device.journal.images import as_png
 from fnrbc_device.journal.queries import JournalQueries, Kept
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_row, roll_back
@@ -132,15 +133,7 @@ class JournalWriter(JournalQueries):
         add_link(self._connection, session_id, kind, (first, self._last_seq), now, frame=frame, note=note)
 
     def _envelope(self, session_id: str) -> dict[str, Any]:
-        return {
-            "device": self._device,
-            "epoch": self.epoch,
-            "seq": self._last_seq + 1,
-            "ts": iso_utc(self._clock.utc()),
-            "ts_sync": self._clock.synchronised(),
-            "mono_ms": int(1000 * self._clock.monotonic_s()),
-            "session": session_id,
-        }
+        return Envelope(self._device, self._clock).of(self.epoch, self._last_seq + 1, session_id)
 
     def _tell(self, topic: str, record: Record) -> None:
         self._connection.execute(
