@@ -28,7 +28,10 @@ def verify(target: str, state_dir: Path) -> str:
     path, session = _found(target, state_dir)
     proof = prove(path)
     if proof.fault:
-        raise JournalError(f"the record {path} is not whole: {proof.fault}; keep this file, and restore a backup of it")
+        raise JournalError(
+            f"the record {path} is not whole: {proof.fault}; keep this file, and bring the last backup back with "
+            "`fnrbc restore BACKUP`"
+        )
     about = f"session {session} is part of it; " if session else ""
     return _in_words(path, proof, about)
 
@@ -52,4 +55,5 @@ def _in_words(path: Path, proof: Proof, about: str) -> str:
     return (
         f"{path} is whole: {proof.links} links of {proof.sessions} sessions; {about}the last link is "
         f"{proof.last_hash}. Note that hash elsewhere: it proves later that nothing before it was rewritten."
+        + (f" {proof.limits}" if proof.limits else "")
     )

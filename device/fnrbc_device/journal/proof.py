@@ -62,14 +62,14 @@ def first_fault(connection: sqlite3.Connection, session: str) -> str:
     if row is None:
         return f"session {session} has no link in the audit: it was added afterwards"
     walk = Walk(connection, row[0], _hash_before(connection, row[0]), whole=False)
-    return walk.go() or _end_fault(connection, walk) or _plate_fault(connection, walk, session)
+    return walk.go() or end_fault(connection, walk) or _plate_fault(connection, walk, session)
 
 
 def _proved(connection: sqlite3.Connection, version: int) -> Proof:
     (rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
     first, before = connection.execute("SELECT first_link, before_first FROM journal").fetchone()
     walk = Walk(connection, first, before, whole=True, numbered=version > FIRST_VERSION)
-    fault = walk.go() or _end_fault(connection, walk) or _row_fault(connection, walk)
+    fault = walk.go() or end_fault(connection, walk) or _row_fault(connection, walk)
     if version > FIRST_VERSION:
         fault = fault or _plate_fault(connection, walk) or _seal_fault(connection, walk)
     fault = fault or ("" if rows == 1 else f"the table journal has {rows} rows instead of one: one was added")
@@ -84,7 +84,7 @@ def _hash_before(connection: sqlite3.Connection, link: int) -> str:
     return str(row[0])
 
 
-def _end_fault(connection: sqlite3.Connection, walk: Walk) -> str:
+def end_fault(connection: sqlite3.Connection, walk: Walk) -> str:
     """The chain must end where the journal says, and begin where it says."""
     last_link, last_hash, last_seq, first = connection.execute(
         "SELECT last_link, last_hash, last_seq, first_link FROM journal"

@@ -8,6 +8,9 @@ from fnrbc_device.journal.chain import MESSAGE_COLUMNS, ROW_COLUMNS, SESSION_COL
 
 _NEVER: Final = float("inf")
 
+_LOWEST: Final = -(2**63)
+"""Of what SQLite takes for a whole number."""
+
 
 class _Rows:
     """Rows in the order of a number that stands first in each."""
@@ -39,11 +42,12 @@ class Tables:
     first_link
         The link to begin with.
     first_seq
-        Of that link; 0 to find rows before it as well, which no link covers.
+        Of that link; None to find rows before it as well, which no link covers.
     """
 
-    def __init__(self, connection: sqlite3.Connection, first_link: int, first_seq: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, first_link: int, first_seq: int | None) -> None:
         self._connection = connection
+        first_seq = _LOWEST if first_seq is None else first_seq
         self._told = {
             "events": self._by_seq("events", first_seq, "seq"),
             "reviews": self._by_seq("reviews", first_seq, "seq"),

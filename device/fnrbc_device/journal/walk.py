@@ -72,7 +72,7 @@ class Walk:
     def _fault_of(self, link: Row, digest: str) -> str:
         first_seq = link[4]
         if self._tables is None:
-            self._tables = Tables(self._connection, link[0], 0 if self._whole else first_seq)
+            self._tables = Tables(self._connection, link[0], None if self._whole else first_seq)
             self.last_seq = first_seq - 1
         if first_seq - 1 != self.last_seq:
             return f"its first record is {first_seq}, but the one before it is {self.last_seq}"
