@@ -64,7 +64,7 @@ class Past:
 
     @classmethod
     def of(cls, history: JournalQueries, session: str, after: int) -> "Past":
-        """Read what was recorded beyond a frame; of the plates, all."""
+        """Read what was recorded beyond a frame; of the keyframes, all."""
         return cls(
             history.frames(session, after),
             history.events_by_frame(session, after),

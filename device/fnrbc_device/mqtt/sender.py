@@ -18,7 +18,7 @@ MAX_REPLAYS: Final = 8
 """Replays that wait their turn: of as many consumers, or of one that asked for as many pieces."""
 
 MAX_REPLIES: Final = 64
-"""Replies that wait for room. The desk gives out no more than 20 a second; older ones are past use."""
+"""Replies that wait for room. The command handler gives out no more than 20 a second; older ones are past use."""
 
 PROBES: Final = 1
 """Refused records tried again at first. Mosquitto 2.0 ends the connection after each refusal, so the others wait
@@ -144,7 +144,7 @@ class Sender:
         return not self._replies
 
     def _send_log(self) -> bool:
-        """Send letters as far as there is room; True where none is left."""
+        """Send messages of the outbox as far as there is room; True where none is left."""
         room = self._connection.room
         on_their_way = {message.seq for message in self._messages.values()}
         waiting = self._outbox.pending(0, room + len(on_their_way)) if room else []

@@ -1,4 +1,4 @@
-"""All pages of the device in one application, behind one guard."""
+"""All pages of the device in one application, behind one middleware."""
 
 import logging
 from collections.abc import Awaitable, Callable

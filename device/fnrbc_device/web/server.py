@@ -119,7 +119,7 @@ class WebServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn behind our own door, told to end streams at once and to cut off who does not listen."""
+    """uvicorn behind our own connections, told to end streams at once and to cut off who does not listen."""
 
     def __init__(
         self, app: ASGIApp, viewers: Viewers, told: LongPoll, listener: socket.socket, tls: ssl.SSLContext | None

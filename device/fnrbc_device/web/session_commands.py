@@ -150,7 +150,7 @@ def _record(command_log: CommandLog, who: str, verb: str, detail: str) -> None:
 
 
 def _form_fields(body: bytes) -> dict[str, str]:
-    """Fields of a form, but the token, which the guard has read."""
+    """Fields of a form, but the token, which the middleware has read."""
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
     except ValueError as error:  # of it is a character that is none

@@ -1,4 +1,4 @@
-"""TLS at the page's door."""
+"""TLS of the page."""
 
 import ssl
 from pathlib import Path

@@ -29,7 +29,7 @@ def routes(access: Authentication) -> list[Route]:
 
 
 def form_of(request: Request) -> dict[str, str]:
-    """Fields of a form that was sent. The guard has read it already, so that a plain function can ask."""
+    """Fields of a form that was sent. The middleware has read it already, so that a plain function can ask."""
     body: bytes = request.scope.get("fnrbc.body", b"")
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None))
 

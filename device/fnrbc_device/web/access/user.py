@@ -29,7 +29,7 @@ AT_THE_MICROSCOPE: Final = User("microscope", "admin")
 
 
 def user_of(request: Request) -> User:
-    """Who asks. The guard in front of all pages has made sure of it."""
+    """Who asks. The middleware in front of all pages has made sure of it."""
     user = request.scope.get("fnrbc.user", AT_THE_MICROSCOPE)
     assert isinstance(user, User)
     return user
