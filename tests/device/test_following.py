@@ -10,12 +10,13 @@ import pytest
 
 from fnrbc_device.contract.commands import MAX_REPLAY
 from fnrbc_device.errors import PublishError
-from fnrbc_device.following.devices import FollowedDevice
+from fnrbc_device.following.devices import AGAIN_S, MAX_JOURNALS, FollowedDevice
 from fnrbc_device.following.gaps import FIRST_RETRY_S, GRACE_S, Gaps, Wanted
-from fnrbc_device.following.log_copy import HEADING, LogCopy
+from fnrbc_device.following.log_copy import HEADING, LogCopy, write_parquet
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.records import SessionMeta
+from fnrbc_device.reporting.spreadsheet import plain
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 EPOCH = "00ff"
@@ -34,11 +35,32 @@ def rows(folder, epoch=EPOCH):
         return list(csv.DictReader(file))
 
 
+class Hands:
+    """A clock that is set by hand, s."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
 @pytest.fixture
-def device(tmp_path):
-    device = FollowedDevice(tmp_path, "fnrbc")
+def hands():
+    return Hands()
+
+
+@pytest.fixture
+def device(tmp_path, hands):
+    device = FollowedDevice(tmp_path, "fnrbc", hands)
     yield device
     device.close()
+
+
+def asked(device):
+    """Id of what a device is asked for once it was waited for long enough."""
+    device.request(0.0, NOON)
+    return json.loads(device.request(GRACE_S, NOON))["id"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -87,10 +109,11 @@ def test_fields_of_newer_software_are_kept_whole(device, tmp_path):
 
 
 def test_what_the_device_no_longer_keeps_is_counted_as_lost_and_the_copy_goes_on(device, tmp_path):
+    device.hear("availability", b"online")
     device.hear("log/cell", said(record(1)))
     device.hear("log/cell", said(record(9)))
     reply = {"verb": "replay", "epoch": EPOCH, "log_seq": 9, "oldest_seq": 8, "code": "not_kept"}
-    device.hear("reply/follow", said(reply))
+    device.hear("reply/follow", said(reply | {"request": asked(device)}))
     device.hear("log/cell", said(record(8, replayed=True)))
     assert device.lost == 6
     assert [int(row["seq"]) for row in rows(tmp_path)] == [1, 8, 9]
@@ -100,9 +123,10 @@ def test_where_nothing_is_kept_any_more_it_stops_asking(device, tmp_path):
     device.hear("status", said({"epoch": EPOCH, "log_seq": 5}))
     device.hear("availability", b"online")
     assert device.request(0.0, NOON) is None  # it may still be on its way
-    assert json.loads(device.request(GRACE_S, NOON))["to_seq"] == 5
+    request = json.loads(device.request(GRACE_S, NOON))
+    assert request["to_seq"] == 5
     reply = {"verb": "replay", "epoch": EPOCH, "log_seq": 6, "oldest_seq": 7, "code": "not_kept"}
-    device.hear("reply/follow", said(reply))
+    device.hear("reply/follow", said(reply | {"request": request["id"]}))
     assert device.lost == 6
     assert device.request(1000.0, NOON) is None
 
@@ -124,7 +148,7 @@ def test_a_line_that_a_kill_cut_short_is_written_again(tmp_path):
     ("content", "words"),
     [
         (b"a,b,c\n1,2,3", "its columns are those of other software"),
-        (HEADING + b"x" * 100_000, "its last line is longer than"),
+        (HEADING + b"no,record,of,ours,x\n", "cannot be used"),
     ],
 )
 def test_a_file_of_others_is_refused_and_left_as_it_is(tmp_path, content, words):
@@ -155,3 +179,119 @@ def test_what_is_missing_is_asked_for_less_and_less_often_and_in_pieces():
     assert waits == sorted(waits)
     assert gaps.wanted(10_000, 25_000, 200.0) is None  # it grows
     assert gaps.wanted(10_000, 25_000, 200.0 + GRACE_S) == Wanted(10_001, 20_000)
+
+
+@pytest.mark.parametrize("length", [100, 50_000, 70_000, 200_000, 1_500_000])
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_a_record_of_any_length_is_found_again_at_the_next_start(tmp_path, length, cut):
+    with LogCopy(tmp_path, "fnrbc", EPOCH) as copy:
+        copy.take("log/audit", record(1, detail="short"))
+        copy.take("log/audit", record(2, schema="x" * length, detail=',"' * (length // 2), more="y" * length))
+    path = tmp_path / f"fnrbc-{EPOCH}.csv"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - cut])
+
+    with LogCopy(tmp_path, "fnrbc", EPOCH) as copy:
+        assert copy.last_seq == (2 if cut == 0 else 1)
+        copy.take("log/audit", record(copy.last_seq + 1, detail="after"))
+    assert path.read_bytes().count(b"\n") == (4 if cut == 0 else 3)
+
+
+def test_half_a_character_and_a_nul_are_copied_as_text(device, tmp_path):
+    device.hear("log/audit", said(record(1, detail="a\ud800b\0c")))
+    device.close()
+    with LogCopy(tmp_path, "fnrbc", EPOCH) as copy:
+        assert copy.last_seq == 1
+    assert rows(tmp_path)[0]["detail"] == "a\\ud800b\ufffdc"
+
+
+FORMULAS = ['=HYPERLINK("http://x","y")', "+1", "-1", "@SUM(A1)", "\tx", "'quoted", "''twice", "plain", ""]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_what_somebody_wrote_is_shown_by_a_spreadsheet_never_computed(device, tmp_path, text):
+    device.hear("log/audit", said(record(1, detail=text, times=-3)))
+
+    (row,) = rows(tmp_path)
+    assert not row["detail"].startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert plain(row["detail"]) == text
+    assert row["times"] == "-3"  # a number stays one
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_parquet_has_the_text_as_it_was_told(device, tmp_path, text):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    device.hear("log/audit", said(record(1, detail=text)))
+    device.close()
+
+    table = parquet.read_table(write_parquet(tmp_path / f"fnrbc-{EPOCH}.csv")).to_pylist()
+    assert (table[0]["detail"] or "") == text
+
+
+def test_a_flood_of_journals_fills_no_folder(device, tmp_path, caplog, hands):
+    device.hear("log/cell", said(record(1)))
+    for number in range(800):
+        device.hear("log/cell", said(record(1) | {"epoch": f"{number:x}"}))
+        device.hear("status", said({"epoch": f"a{number:x}", "log_seq": 3}))
+
+    assert len(list(tmp_path.glob("*.csv"))) == MAX_JOURNALS
+    assert "journals of fnrbc are in" in caplog.text
+    assert len(caplog.records) < 100
+    device.hear("log/cell", said(record(2)))  # the device's own goes on
+    assert [row["seq"] for row in rows(tmp_path)] == ["1", "2"]
+
+
+def test_no_reply_skips_what_was_not_asked_for_or_cannot_be(device, tmp_path):
+    device.hear("availability", b"online")
+    device.hear("log/cell", said(record(1)))
+    device.hear("log/cell", said(record(4)))
+    request = asked(device)
+    false = [
+        {"log_seq": 9, "oldest_seq": 8, "request": "another"},
+        {"log_seq": 9, "oldest_seq": 8},
+        {"log_seq": 2**53 - 1, "oldest_seq": 2**53 - 2, "request": request},
+        {"log_seq": 9, "oldest_seq": 2**53 - 2, "request": request},
+        {"log_seq": 9, "oldest_seq": 11, "request": request},
+    ]
+    for reply in false:
+        device.hear("reply/follow", said({"verb": "replay", "epoch": EPOCH, "code": "not_kept", **reply}))
+
+    assert device.lost == 0
+    device.hear("log/cell", said(record(2)))
+    device.hear("log/cell", said(record(3)))
+    assert [row["seq"] for row in rows(tmp_path)] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("seq", [2**53 - 1, 500_000_000])
+def test_numbers_that_cannot_be_of_the_log_are_left_out(device, tmp_path, seq):
+    device.hear("availability", b"online")
+    device.hear("log/cell", said(record(1)))
+    device.hear("log/cell", said(record(seq)))
+    device.hear("tally", said({"log_seq": seq}))
+
+    device.request(0.0, NOON)
+    assert device.request(1000.0, NOON) is None  # nothing is missing
+    assert [row["seq"] for row in rows(tmp_path)] == ["1"]
+
+
+def test_a_device_whose_copy_cannot_be_written_is_left_aside_and_comes_back(device, tmp_path, hands, caplog):
+    other = FollowedDevice(tmp_path, "other", hands)
+    device.hear("log/cell", said(record(1)))
+    (copy,) = [journal.copy for journal in device._journals.values()]
+    copy._file.close()
+    copy._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115, PTH123 - a disk that is full
+
+    device.hear("log/cell", said(record(2)))
+    other.hear("log/cell", said(record(1) | {"device": "other"}))
+
+    assert device.troubled
+    assert not other.troubled
+    assert "free some disk" in caplog.text
+    hands.now_s += AGAIN_S - 1
+    device.hear("log/cell", said(record(2)))
+    assert [row["seq"] for row in rows(tmp_path)] == ["1"]
+    hands.now_s += 1
+    device.hear("log/cell", said(record(2)))
+    assert not device.troubled
+    assert [row["seq"] for row in rows(tmp_path)] == ["1", "2"]
+    other.close()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from fnrbc_device.reporting.spreadsheet import guarded
 from proxy import BadNetwork
 
 
@@ -133,7 +134,9 @@ def differences(truth: list[dict[str, object]], copy: list[dict[str, str]]) -> l
 def in_csv(value: object) -> str:
     if value is None:
         return ""
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return guarded(value) if isinstance(value, str) else str(value)
 
 
 def wait_for_records(journal: Path, count: int, timeout_s: float) -> None:

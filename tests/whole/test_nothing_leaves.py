@@ -1,4 +1,4 @@
-"""No byte leaves this machine that nobody chose to send: what the C library is asked for in a child process is traced."""
+"""No byte leaves this machine that nobody chose to send: what a child process asks the C library for is traced."""
 
 import os
 import shutil

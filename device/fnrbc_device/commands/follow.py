@@ -1,13 +1,14 @@
 """The command ``fnrbc follow``."""
 
 import logging
+import sys
 import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import PublishError, UsageError
 
 
 def follow(
@@ -47,7 +48,12 @@ def follow(
     follower = Follower(settings, device, out)
     with stopped_by_signal(stop):
         paths = follower.run(stop)
+    failed = follower.lost > 0 or follower.troubled
     for path in paths:
-        print(path if not parquet else write_parquet(path))
-    if follower.lost:
+        try:
+            print(path if not parquet else write_parquet(path))
+        except PublishError as error:  # the others' tables are made all the same
+            print(f"error: {error}", file=sys.stderr)
+            failed = True
+    if failed:
         raise typer.Exit(1)

@@ -1,8 +1,12 @@
 """What a follower knows of each device: whether it is there, how far its log reaches, and the copy of it."""
 
+import contextlib
 import json
 import logging
+import re
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +19,18 @@ from fnrbc_device.host.clock import iso_utc
 
 MAX_COPIES: Final = 4
 """Journals of one device kept open at once; an older one is closed, and opened again if records of it come."""
+
+MAX_JOURNALS: Final = 32
+"""Journals of one device that have a copy in the folder: a device begins a new one with a new state folder, or where a
+backup was restored. What names more of them is no device."""
+
+FURTHEST: Final = 100_000_000
+"""Records that a device can be ahead of its copy: ten years of a busy one. A number beyond is no device's."""
+
+AGAIN_S: Final = 60.0
+"""After this a device is tried again whose copy could not be written, and a journal whose copy could not be opened."""
+
+MAX_REFUSED: Final = 64
 
 _log = logging.getLogger(__name__)
 
@@ -29,23 +45,41 @@ class _Journal:
 class FollowedDevice:
     """One device, as its messages tell. Used by one thread."""
 
-    def __init__(self, folder: Path, device: str) -> None:
+    def __init__(self, folder: Path, device: str, now_s: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._device = device
+        self._now_s = now_s
         self._online = False
         self._epoch = ""
+        self._asked = ""
+        """Id of the last request."""
         self._journals: dict[str, _Journal] = {}
+        self._refused: dict[str, float] = {}
+        """By epoch: when its copy is tried again."""
+        self._aside_until_s = float("-inf")
+        self._troubled = False
         self.lost = 0
         """Records that the device no longer keeps and that never came."""
+
+    @property
+    def troubled(self) -> bool:
+        """Whether its copy could not be written when it was tried last."""
+        return self._troubled
 
     def hear(self, suffix: str, payload: bytes) -> None:
         """Take a message of the device in. What is none of the contract is left out.
 
-        Raises
-        ------
-        PublishError
-            The copy cannot be written.
+        Where the copy cannot be written, that is said, and the device is left aside for a minute: what it tells in the
+        meantime is asked for again. Others go on.
         """
+        if self._now_s() < self._aside_until_s:
+            return
+        try:
+            self._hear(suffix, payload)
+        except (PublishError, ValueError, ArithmeticError, RecursionError) as error:
+            self._set_aside(error)
+
+    def _hear(self, suffix: str, payload: bytes) -> None:
         if suffix == "availability":
             self._be_online(payload == b"online")
             return
@@ -60,6 +94,17 @@ class FollowedDevice:
         else:
             self._learn(self._epoch, fields.get("log_seq"))
 
+    def _set_aside(self, error: Exception) -> None:
+        _log.error("%s: %s; the device is left aside for %.0f s", self._device, error, AGAIN_S)
+        self._aside_until_s, self._troubled = self._now_s() + AGAIN_S, True
+        self._close()
+
+    def _close(self) -> None:
+        for journal in self._journals.values():
+            with contextlib.suppress(PublishError):  # what is not on the disk is asked for again
+                journal.copy.close()
+        self._journals.clear()
+
     def request(self, now_s: float, now: datetime) -> str | None:
         """Payload of the ``replay`` to ask for now; None where nothing is wanted, or nobody is there to ask."""
         journal = self._journals.get(self._epoch)
@@ -70,19 +115,23 @@ class FollowedDevice:
         if wanted is None:
             return None
         _log.info("%s: asking for records %d to %d", self._device, wanted.from_seq, wanted.to_seq)
-        asked = {"id": uuid.uuid4().hex, "ts": iso_utc(now), "epoch": self._epoch}
+        self._asked = uuid.uuid4().hex
+        asked = {"id": self._asked, "ts": iso_utc(now), "epoch": self._epoch}
         return json.dumps({**asked, "from_seq": wanted.from_seq, "to_seq": wanted.to_seq})
 
     def sync(self) -> None:
         """Bring all copies to the disk."""
-        for journal in self._journals.values():
-            journal.copy.sync()
+        try:
+            for journal in self._journals.values():
+                journal.copy.sync()
+        except PublishError as error:
+            self._set_aside(error)
 
     def close(self) -> list[Path]:
         """Close the copies; returns their files."""
+        self.sync()
         paths = [journal.copy.path for journal in self._journals.values()]
-        for journal in self._journals.values():
-            journal.copy.close()
+        self._close()
         return paths
 
     def _be_online(self, online: bool) -> None:
@@ -92,12 +141,17 @@ class FollowedDevice:
 
     def _take(self, suffix: str, fields: dict[str, Any]) -> None:
         epoch, seq = fields.get("epoch"), fields.get("seq")
-        if fields.get("device") != self._device or not isinstance(epoch, str) or not _is_seq(seq):
+        if fields.get("device") != self._device or not isinstance(epoch, str) or seq is None or not _is_seq(seq):
             _log.warning("%s: a message on %s is no record; it is left out", self._device, suffix)
             return
-        if journal := self._journal(epoch):
-            journal.copy.take(suffix, fields)
-            self._epoch = epoch
+        journal = self._journal(epoch)
+        if journal is None:
+            return
+        if not _can_be(seq, journal):
+            _log.warning("%s: a record with the number %d cannot be of its log; it is left out", self._device, seq)
+            return
+        journal.copy.take(suffix, fields)
+        self._epoch, self._troubled = epoch, False
 
     def _hear_reply(self, fields: dict[str, Any]) -> None:
         if fields.get("verb") != "replay" or not _is_seq(fields.get("log_seq")):
@@ -105,11 +159,16 @@ class FollowedDevice:
         journal = self._journal(str(fields.get("epoch")))
         if journal is None:
             return
+        if not _can_be(fields["log_seq"], journal):
+            _log.warning("%s: a log of %d records cannot be; the reply is left out", self._device, fields["log_seq"])
+            return
         self._epoch = journal.copy.epoch
         # A retained state may be older than the journal; the reply is what the journal says now.
         journal.known_seq = fields["log_seq"]
         oldest = fields.get("oldest_seq", 0)
-        if fields.get("code") == "not_kept" and _is_seq(oldest) and oldest > journal.copy.last_seq + 1:
+        ours = self._asked != "" and fields.get("request") == self._asked
+        kept_from = _is_seq(oldest) and journal.copy.last_seq + 1 < oldest <= journal.known_seq + 1
+        if ours and fields.get("code") == "not_kept" and kept_from:
             self._skip(journal, oldest)
 
     def _skip(self, journal: _Journal, oldest: int) -> None:
@@ -124,19 +183,44 @@ class FollowedDevice:
         journal.gaps.soon()
 
     def _learn(self, epoch: str, log_seq: Any) -> None:
-        if epoch and _is_seq(log_seq) and (journal := self._journal(epoch)):
+        if epoch and _is_seq(log_seq) and (journal := self._journal(epoch)) and _can_be(log_seq, journal):
             journal.known_seq = max(journal.known_seq, log_seq)
 
     def _journal(self, epoch: str) -> _Journal | None:
         if epoch not in self._journals:
+            if self._now_s() < self._refused.get(epoch, float("-inf")):
+                return None
             try:
+                self._require_few(epoch)
                 self._journals[epoch] = _Journal(LogCopy(self._folder, self._device, epoch))
             except PublishError as error:
-                _log.error("%s", error)
+                self._refuse(epoch, error)
                 return None
             if len(self._journals) > MAX_COPIES:
                 self._journals.pop(next(iter(self._journals))).copy.close()
         return self._journals[epoch]
+
+    def _require_few(self, epoch: str) -> None:
+        """Refuse a journal too many."""
+        name = re.compile(rf"{re.escape(self._device)}-[0-9a-f]{{1,64}}\.csv")
+        kept = [path.name for path in self._folder.glob(f"{self._device}-*.csv") if name.fullmatch(path.name)]
+        if len(kept) >= MAX_JOURNALS and f"{self._device}-{epoch}.csv" not in kept:
+            raise PublishError(
+                f"{len(kept)} journals of {self._device} are in {self._folder}, the limit is {MAX_JOURNALS}, and "
+                f"{epoch[:64]!a} is one more; see what sends it, or move older copies away"
+            )
+
+    def _refuse(self, epoch: str, error: PublishError) -> None:
+        if len(self._refused) >= MAX_REFUSED:
+            self._refused.pop(next(iter(self._refused)))
+        else:  # of a flood the first are said
+            _log.error("%s", error)
+        self._refused[epoch] = self._now_s() + AGAIN_S
+
+
+def _can_be(seq: int, journal: _Journal) -> bool:
+    """Whether a device can have written so many records since its copy ends."""
+    return seq <= journal.copy.last_seq + FURTHEST
 
 
 def _fields(payload: bytes) -> dict[str, Any]:

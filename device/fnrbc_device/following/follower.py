@@ -71,8 +71,6 @@ class Follower:
         ------
         FolderHeldError
             Another process writes there.
-        PublishError
-            A copy cannot be written.
         ConfigError
             The folder cannot be written, or a password or certificate cannot be read.
         """
@@ -82,6 +80,11 @@ class Follower:
             finally:
                 paths = [path for device in self._devices.values() for path in device.close()]
         return paths
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the copy of some device could not be written in the end."""
+        return any(device.troubled for device in self._devices.values())
 
     @property
     def lost(self) -> int:

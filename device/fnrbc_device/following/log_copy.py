@@ -13,12 +13,19 @@ from typing import Any, Final
 from fnrbc_device.errors import PublishError, UsageError
 from fnrbc_device.following.columns import COLUMNS, OTHER, Kind
 from fnrbc_device.host.atomic_file import sync_folder
+from fnrbc_device.reporting.spreadsheet import MARK, guarded
 
 MAX_AHEAD: Final = 20_000
 """Records kept that came before their turn: two replays' worth, some 20 MB. What is above is asked for again."""
 
+MAX_AHEAD_CHARACTERS: Final = 64_000_000
+"""The same where records are long."""
+
 TAIL_BYTES: Final = 64 * 1024
-"""A line has less than 8 kB, so the last whole one is within this."""
+"""Looked at first for the last whole line, then four times as much and so on: most lines have less than 8 kB."""
+
+BLOCK_BYTES: Final = 64 * 2**20
+"""That the table is read by; no line may be longer."""
 
 HEADING: Final = (",".join(COLUMNS) + "\n").encode()
 
@@ -49,6 +56,7 @@ class LogCopy:
         self.path = folder / f"{device}-{epoch}.csv"
         self.epoch = epoch
         self._ahead: dict[int, str] = {}
+        self._ahead_characters = 0
         self._unsynced = False
         try:
             self._file, self.last_seq = _opened(self.path)
@@ -78,8 +86,10 @@ class LogCopy:
         seq = int(record["seq"])
         if seq <= self.last_seq or seq in self._ahead:
             return False
-        if seq == self.last_seq + 1 or len(self._ahead) < MAX_AHEAD:
-            self._ahead[seq] = _line(suffix, record)
+        room = len(self._ahead) < MAX_AHEAD and self._ahead_characters < MAX_AHEAD_CHARACTERS
+        if seq == self.last_seq + 1 or room:
+            self._ahead[seq] = line = _line(suffix, record)
+            self._ahead_characters += len(line)
         self._write_what_fits()
         return True
 
@@ -87,21 +97,31 @@ class LogCopy:
         """Go on at ``seq``: what lies before it is kept nowhere any more."""
         self.last_seq = max(self.last_seq, seq - 1)
         for one in [one for one in self._ahead if one <= self.last_seq]:
-            del self._ahead[one]
+            self._ahead_characters -= len(self._ahead.pop(one))
         self._write_what_fits()
 
     def sync(self) -> None:
-        """Bring what was taken to the disk."""
+        """Bring what was taken to the disk.
+
+        Raises
+        ------
+        PublishError
+            The disk refuses.
+        """
         if self._unsynced:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise self._unwritten(error) from error
             self._unsynced = False
 
     def close(self) -> None:
         """Sync and close the file. Safe to call twice."""
         if not self._file.closed:
-            self.sync()
-            self._file.close()
+            try:
+                self.sync()
+            finally:
+                self._file.close()
 
     def __enter__(self) -> "LogCopy":
         return self
@@ -118,11 +138,18 @@ class LogCopy:
             self.last_seq += 1
         if not lines:
             return
+        self._ahead_characters -= sum(map(len, lines))
+        # JSON can name half a character, which is none in UTF-8: it stays readable as such.
+        content = "".join(lines).encode(errors="backslashreplace")
         try:
-            self._file.write("".join(lines).encode())
+            while content:  # a disk that is nearly full takes a part, and refuses the rest
+                content = content[self._file.write(content) :]
         except OSError as error:
-            raise PublishError(f"the copy {self.path} cannot be written ({error}); free some disk") from error
+            raise self._unwritten(error) from error
         self._unsynced = True
+
+    def _unwritten(self, error: OSError) -> PublishError:
+        return PublishError(f"the copy {self.path} cannot be written ({error.strerror}); free some disk")
 
 
 def require_parquet() -> None:
@@ -156,11 +183,22 @@ def write_parquet(copy: Path) -> Path:
     # Without types, an epoch such as 12e4 would be read as a number.
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=True)
     try:
-        parquet.write_table(csv.read_csv(copy, convert_options=options), part)
+        table = csv.read_csv(copy, read_options=csv.ReadOptions(block_size=BLOCK_BYTES), convert_options=options)
+        parquet.write_table(_plain(table), part)
         part.replace(target)
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise PublishError(f"{target} cannot be written ({error}); free some disk, or give another --out") from error
     return target
+
+
+def _plain(table: Any) -> Any:
+    """The table with its texts as they were told, without what guards a spreadsheet."""
+    from pyarrow import compute
+
+    for index, (name, kind) in enumerate(COLUMNS.items()):
+        if kind == "string":
+            table = table.set_column(index, name, compute.replace_substring_regex(table[name], f"^{MARK}", ""))
+    return table
 
 
 def _opened(path: Path) -> tuple[io.FileIO, int]:
@@ -196,16 +234,30 @@ def _has_heading(file: io.FileIO) -> bool:
 
 def _last_seq(file: io.FileIO) -> int:
     """``seq`` of the last whole line, 0 where there is none; a line that a kill cut short is cut off."""
-    size = file.seek(0, os.SEEK_END)
-    start = max(len(HEADING), size - TAIL_BYTES)
-    file.seek(start)
-    tail = file.read()
-    whole = tail[: tail.rfind(b"\n") + 1]
-    if start > len(HEADING) and not whole:
-        raise ValueError(f"its last line is longer than {TAIL_BYTES} bytes")
-    file.truncate(start + len(whole))
-    lines = whole.decode(errors="replace").splitlines()
-    return int(next(csv.reader([lines[-1]]))[list(COLUMNS).index("seq")]) if lines else 0
+    line, end = _last_line(file)
+    seq = _seq_of(line.decode(errors="replace")) if line else 0
+    file.truncate(end)
+    return seq
+
+
+def _last_line(file: io.FileIO) -> tuple[bytes, int]:
+    """The last whole line and where it ends; empty where none follows the heading."""
+    size, length = file.seek(0, os.SEEK_END), TAIL_BYTES
+    while True:
+        start = max(len(HEADING), size - length)
+        file.seek(start)
+        tail = file.readall()
+        end = tail.rfind(b"\n")
+        before = tail.rfind(b"\n", 0, max(end, 0))
+        if before >= 0 or start == len(HEADING):
+            return tail[before + 1 : max(end, 0)], start + end + 1
+        length *= 4
+
+
+def _seq_of(line: str) -> int:
+    # Its own limit on a field's length is 128 kB.
+    csv.field_size_limit(max(csv.field_size_limit(), len(line)))
+    return int(next(csv.reader([line]))[list(COLUMNS).index("seq")])
 
 
 def _line(suffix: str, record: Mapping[str, Any]) -> str:
@@ -227,4 +279,6 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, (bool, dict, list)):
         return json.dumps(value)
-    return " ".join(str(value).splitlines()) if isinstance(value, str) else str(value)
+    if not isinstance(value, str):
+        return str(value)
+    return guarded(" ".join(value.replace("\0", "\ufffd").splitlines()))

@@ -14,6 +14,7 @@ from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.reporting.recorded_cells import REVIEW_COLUMNS, cell_table
 from fnrbc_device.reporting.report import report_html
 from fnrbc_device.reporting.session_report import provenance, report, summary, verified_summary
+from fnrbc_device.reporting.spreadsheet import guarded
 from fnrbc_device.sessions.archive import ArchivedSession, happenings
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
@@ -33,9 +34,6 @@ COLUMNS: Final = (*CELL_COLUMNS, *REVIEW_COLUMNS, *SESSION_COLUMNS)
 
 _WHOLE: Final = ("cell", "island", "views", "best_frame")
 _WORDS: Final = ("class", "review", "reviewed_class", "reviewer", "reviewed_utc", *SESSION_COLUMNS)
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes a text for a formula by (OWASP, "CSV Injection")."""
 
 
 def without_names(entry: ArchivedSession, folder: Path) -> ArchivedSession:
@@ -91,13 +89,8 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: _plain(value) for name, value in row.items()})
+        writer.writerow({name: guarded(value) if isinstance(value, str) else value for name, value in row.items()})
     return text.getvalue().encode()
-
-
-def _plain(value: Any) -> Any:
-    """Keep a spreadsheet from computing what a person wrote."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:
