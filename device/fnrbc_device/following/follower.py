@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import os
+import ssl
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +20,7 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.following.devices import FollowedDevice
 from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.mqtt.certificates import tls_context
+from fnrbc_device.mqtt.diagnosis import no_welcome, refused, unreachable, untrusted
 from fnrbc_device.mqtt.properties import expiring, kept_session
 from fnrbc_device.mqtt.settings import MqttSettings
 
@@ -37,6 +40,10 @@ CONNECT_S: Final = 5.0
 MAX_DEVICES: Final = 1000
 
 _log = logging.getLogger(__name__)
+
+
+class _NoWelcomeError(Exception):
+    """The broker did not welcome us; its words say why."""
 
 
 class Follower:
@@ -102,8 +109,8 @@ class Follower:
                 )  # fmt: skip
                 self._listen(client, stop)
                 pause_s = RECONNECT_S
-            except (OSError, ValueError) as error:
-                _log.warning("the broker cannot be reached (%s); trying again in %.0f s", error, pause_s)
+            except (OSError, ValueError, _NoWelcomeError) as error:
+                _log.warning("%s; trying again in %.0f s", _why(self._settings, error), pause_s)
                 pause_s = min(2 * pause_s, RECONNECT_LAST_S)
             finally:
                 _leave(client)
@@ -113,15 +120,29 @@ class Follower:
         self._welcomed, self._refused = False, ""
         until_s = time.monotonic() + CONNECT_S
         while not stop.is_set():
-            if client.loop(TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS or self._refused:
+            if not self._turn(client) or self._refused:
+                if not (self._welcomed or self._refused):
+                    raise self._unwelcome("hung up before its welcome", stop)
                 _log.warning("%s", self._refused or "the connection to the broker was lost; it is made anew")
                 return
             if self._welcomed:
                 self._ask(client)
             elif time.monotonic() > until_s:
-                raise TimeoutError(f"no welcome within {CONNECT_S:.0f} s")
+                raise self._unwelcome(f"has not answered within {CONNECT_S:.0f} s", stop)
             for device in self._devices.values():
                 device.sync()
+
+    def _unwelcome(self, how: str, stop: Event) -> "_NoWelcomeError":
+        return _NoWelcomeError(no_welcome(self._settings, how, stop.is_set))
+
+    def _turn(self, client: paho.Client) -> bool:
+        """Read and write what can be; False where the connection is gone."""
+        try:
+            return client.loop(TURN_S) == MQTTErrorCode.MQTT_ERR_SUCCESS
+        except Exception:
+            if self._welcomed:
+                raise
+            return False  # paho raises what it likes where the answer is no MQTT 5
 
     def _ask(self, client: paho.Client) -> None:
         """Ask devices for what is missing. Not retained, and gone soon: a late request would be refused."""
@@ -134,7 +155,7 @@ class Follower:
     def _make_client(self) -> paho.Client:
         settings = self._settings
         # One id a folder: two followers on one machine would throw each other out.
-        place = hashlib.sha256(str(self._folder.resolve()).encode()).hexdigest()[:8]
+        place = hashlib.sha256(os.fsencode(self._folder.resolve())).hexdigest()[:8]
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             f"{settings.client_id()}-{self._user}-{place}",
@@ -159,7 +180,7 @@ class Follower:
         _properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._refused = f"the broker refused us ({reason}); mend user, password, certificate or its access list"
+            self._refused = str(refused(self._settings, reason))
             return
         heard = ("availability", "status", "session", "tally", "health", "summary", "log/+", f"reply/{self._user}")
         client.subscribe([(f"{self._base}/{self._whose}/{suffix}", 1) for suffix in heard])
@@ -171,6 +192,13 @@ class Follower:
             return
         device = self._devices.setdefault(name, FollowedDevice(self._folder, name))
         device.hear(suffix, bytes(message.payload))
+
+
+def _why(settings: MqttSettings, error: Exception) -> Exception:
+    """The cause in words, as the daemon's publisher says it."""
+    if isinstance(error, _NoWelcomeError):
+        return error
+    return untrusted(settings, error) if isinstance(error, ssl.SSLError) else unreachable(settings, error)
 
 
 def _leave(client: paho.Client) -> None:

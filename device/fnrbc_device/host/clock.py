@@ -16,6 +16,9 @@ TIME_ERROR: Final = 5
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
+MADE: Final = datetime(2026, 11, 1, tzinfo=timezone.utc)
+"""This software is not older: a clock that says less is wrong, as one without a battery is that starts in 1970."""
+
 
 class Clock(Protocol):
     """Where times come from. Passed in, so that a test can step it."""
@@ -48,6 +51,16 @@ class SystemClock:
         # All zero means "only tell": it changes nothing and needs no right.
         answer = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)))
         return 0 <= answer < TIME_ERROR
+
+
+def clock_fault(now: datetime) -> str:
+    """What to say of a clock that cannot be right; empty where it can."""
+    if now >= MADE:
+        return ""
+    return (
+        f"this machine's clock says {now:%Y-%m-%d}, before this software was made ({MADE:%Y-%m}); "
+        "set it: start chrony or systemd-timesyncd, or renew its battery"
+    )
 
 
 def iso_utc(moment: datetime) -> str:

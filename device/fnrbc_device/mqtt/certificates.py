@@ -1,6 +1,8 @@
 """TLS: the context to speak to the broker, and how long certificates are still good."""
 
+import re
 import ssl
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,7 @@ _UTC_TIME: Final = 0x17
 _GENERAL_TIME: Final = 0x18
 _VERSION: Final = 0xA0
 _DAY_S: Final = 86400.0
+_PEM: Final = re.compile(f"{ssl.PEM_HEADER}.*?{ssl.PEM_FOOTER}", re.DOTALL)
 
 
 class _Socket(ssl.SSLSocket):
@@ -58,13 +61,10 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
 
 def days_left(cert_file: Path | None, now: datetime) -> int | None:
     """Whole days until a certificate of this device ends, below 0 where it has; None where there is none to read."""
-    if cert_file is None:
+    span = validity_of(cert_file) if cert_file else None
+    if span is None:
         return None
-    try:
-        ends = not_after(ssl.PEM_cert_to_DER_cert(_first_certificate(cert_file)))
-    except (OSError, ValueError):
-        return None
-    return int((ends - now).total_seconds() // _DAY_S)
+    return int((span[1] - now).total_seconds() // _DAY_S)
 
 
 def warning(cert_file: Path | None, now: datetime) -> str:
@@ -76,8 +76,53 @@ def warning(cert_file: Path | None, now: datetime) -> str:
     return f"the certificate {cert_file} {ends}, the limit is {WARN_DAYS}; have a new one made"
 
 
+def validity_of(cert_file: Path) -> tuple[datetime, datetime] | None:
+    """From when to when the first certificate of a PEM file is good; None where there is none to read."""
+    try:
+        return validity(next(certificates_in(cert_file)))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def certificates_in(path: Path) -> Iterator[bytes]:
+    """Yield the certificates of a PEM file, DER, in its order: the device's own, then those of its issuers.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, or one is none.
+    """
+    text = path.read_text("ascii", "replace")
+    for one in _PEM.findall(text):
+        yield ssl.PEM_cert_to_DER_cert(one)
+
+
+def out_of_time(span: tuple[datetime, datetime], now: datetime, whose: str) -> str:
+    """What to say of a certificate that is not good now; empty where it is."""
+    start, end = span
+    if now > end:
+        return f"{whose} ended on {end:%Y-%m-%d}, and this machine's clock says {now:%Y-%m-%d}; have a new one made"
+    if now < start:
+        return (
+            f"{whose} is good from {start:%Y-%m-%d %H:%M} UTC on, and this machine's clock says "
+            f"{now:%Y-%m-%d %H:%M}; set the clock, or wait"
+        )
+    return ""
+
+
 def not_after(der: bytes) -> datetime:
     """Read when a certificate ends.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    return validity(der)[1]
+
+
+def validity(der: bytes) -> tuple[datetime, datetime]:
+    """Read from when to when a certificate is good.
 
     Parameters
     ----------
@@ -98,17 +143,10 @@ def not_after(der: bytes) -> datetime:
         rest = _inside(_inside(der, _SEQUENCE), _SEQUENCE)
         if rest[0] == _VERSION:
             rest = _after(rest)
-        validity = _inside(_after(_after(_after(rest))), _SEQUENCE)
-        return _time(_after(validity))
+        times = _inside(_after(_after(_after(rest))), _SEQUENCE)
+        return _time(times), _time(_after(times))
     except IndexError as error:
         raise ValueError("the certificate ends too soon") from error
-
-
-def _first_certificate(path: Path) -> str:
-    """The device's own; those of its issuers may follow it."""
-    text = path.read_text("ascii")
-    start, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
-    return text[start:end]
 
 
 def _bounds(der: bytes) -> tuple[int, int]:

@@ -17,8 +17,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from fnrbc_device.contract.commands import Incoming
 from fnrbc_device.contract.topics import AVAILABILITY, PRESENCE, Delivery, Topics
-from fnrbc_device.errors import BrokerRefusedError, PublishError
+from fnrbc_device.errors import PublishError
 from fnrbc_device.mqtt.certificates import tls_context
+from fnrbc_device.mqtt.diagnosis import no_welcome, refused, unreachable, untrusted
 from fnrbc_device.mqtt.properties import expiring, limits
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.mqtt.wakeup import Wakeup
@@ -55,8 +56,10 @@ class Connection:
     that were on their way, *behind* newer ones, and an old tally would stay retained.
     """
 
-    def __init__(self, settings: MqttSettings, wake: Wakeup) -> None:
+    def __init__(self, settings: MqttSettings, wake: Wakeup, *, only_look: bool = False) -> None:
         self._settings = settings
+        self._only_look = only_look
+        """To see whether we are let in: under a name of its own, without a last will, and asking for nothing."""
         self._topics = Topics(settings.site, settings.device)
         self._wake = wake
         self._client = self._make_client()
@@ -67,6 +70,7 @@ class Connection:
         self._answers: list[Answer] = []
         self._incoming: list[Incoming] = []
         self._lost: PublishError | None = None
+        self._refusal: PublishError | None = None
         self.taken_over = False
 
     def open(self, cancelled: Callable[[], bool]) -> None:
@@ -82,42 +86,29 @@ class Connection:
         try:
             self._client.connect(host, port, self._settings.keepalive_s, properties=limits(MAX_PACKET_BYTES))
         except ssl.SSLError as error:
-            raise BrokerRefusedError(
-                f"the broker at {where} is not trusted ({error.reason or error}): its certificate has ended, is for "
-                "another name, or another authority's; mend it there, or ca_file and host here"
-            ) from error
+            raise untrusted(self._settings, error) from error
         except (OSError, ValueError) as error:
-            raise PublishError(
-                f"the broker at {where} cannot be reached ({error}); start it, or mend host and port"
-            ) from error
+            raise unreachable(self._settings, error) from error
         connected = self._client.socket()
         if connected is not None:
             self._selector.register(connected, selectors.EVENT_READ)
         deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
         while not self._window and not cancelled():
             if time.monotonic() > deadline_s:
-                raise PublishError(
-                    f"the broker at {where} has not answered within {CONNECT_TIMEOUT_S:.0f} s; "
-                    "see whether MQTT 5 is spoken there"
-                )
-            self._await_welcome(where)
-        self._client.subscribe(self._topics.commands, options=SubscribeOptions(qos=1, retainAsPublished=True))
+                raise no_welcome(self._settings, f"has not answered within {CONNECT_TIMEOUT_S:.0f} s", cancelled)
+            self._await_welcome(cancelled)
+        if not self._only_look:
+            self._client.subscribe(self._topics.commands, options=SubscribeOptions(qos=1, retainAsPublished=True))
         if cancelled():
             raise PublishError(f"connecting to {where} was given up, for the publisher stops; start it again")
 
-    def _await_welcome(self, where: str) -> None:
+    def _await_welcome(self, cancelled: Callable[[], bool]) -> None:
         try:
             self.poll(0.2)
-        except BrokerRefusedError:
-            raise
-        except PublishError as error:
-            if self._settings.cert_file is None:
-                raise
-            # With TLS 1.3 the broker looks at our certificate after the handshake, and just hangs up.
-            raise BrokerRefusedError(
-                f"the broker at {where} hung up before its welcome; see whether it accepts the certificate "
-                f"{self._settings.cert_file}, which may have ended or be another authority's"
-            ) from error
+        except Exception as error:  # paho raises what it likes where the answer is no MQTT 5
+            if self._refusal is not None:
+                raise self._refusal from error
+            raise no_welcome(self._settings, "hung up before its welcome", cancelled) from error
 
     @property
     def in_flight(self) -> int:
@@ -206,13 +197,14 @@ class Connection:
     def _make_client(self) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            self._settings.client_id(),
+            self._settings.client_id() + ("-check" if self._only_look else ""),
             protocol=paho.MQTTv5,
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(0)  # the window is kept here, where it is known what waits
-        client.will_set(self._topics.full(AVAILABILITY), "offline", PRESENCE.qos, PRESENCE.retain)
+        if not self._only_look:
+            client.will_set(self._topics.full(AVAILABILITY), "offline", PRESENCE.qos, PRESENCE.retain)
         if context := tls_context(self._settings):
             client.tls_set_context(context)
         if self._settings.username is not None:
@@ -259,10 +251,7 @@ class Connection:
         offered: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._lost = BrokerRefusedError(
-                f"the broker at {self._settings.host}:{self._settings.port} refused us ({reason}); "
-                "mend username, password or its access list"
-            )
+            self._lost = self._refusal = refused(self._settings, reason)
         else:
             self._window = min(WINDOW, getattr(offered, "ReceiveMaximum", WINDOW))
 
