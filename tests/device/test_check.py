@@ -1,12 +1,16 @@
 """``fnrbc check``: each fault is found, named and comes with its cure; none hides another."""
 
 import socket
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
+from answering import ACCEPTED, DAY, NOW, WRONG_VERSION, Authority, level, server, tls, welcome
 from fnrbc_device.commands.check import check
 from fnrbc_device.config import load_config
+from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.mqtt.settings import MqttSettings
 
 
 @pytest.fixture
@@ -14,8 +18,9 @@ def findings(tmp_path: Path):
     def look(text: str = "", state: str = "state") -> dict[str, tuple[str, str]]:
         (tmp_path / "state").mkdir(exist_ok=True)
         path = tmp_path / "fnrbc.toml"
-        replay = f'[camera]\nkind = "replay"\npath = "{picture(tmp_path)}"\n' if "[camera]" not in text else ""
-        path.write_text(f'state_dir = "{tmp_path / state}"\n{replay}{text}', encoding="utf-8")
+        replay = f'[camera]\nkind = "replay"\npath = "{picture(tmp_path)}"\npixel_size_um = 0.125\n'
+        camera = "" if "[camera]" in text else replay
+        path.write_text(f'state_dir = "{tmp_path / state}"\n{camera}{text}', encoding="utf-8")
         return {one.what: (one.state, one.words) for one in check(load_config(path))}
 
     return look
@@ -41,6 +46,7 @@ def test_everything_is_looked_at_and_what_is_well_is_said(findings, tmp_path):
         "gpu",
         "camera",
         "panel",
+        "certificate",
         "broker",
         "secret",
         "page",
@@ -56,7 +62,7 @@ def test_a_missing_state_folder_and_a_silent_broker_are_both_found(findings, fre
     assert found["disk"][0] == "fault"
     assert found["disk"][1].endswith("does not exist; make it, and give it to the daemon's user")
     assert found["broker"][0] == "warning"
-    assert "does not answer" in found["broker"][1]
+    assert found["broker"][1].endswith("start it there, or mend host and port; counting goes on without it")
 
 
 def test_too_little_room_is_a_fault(findings):
@@ -66,9 +72,92 @@ def test_too_little_room_is_a_fault(findings):
     assert "below the limit of 1000000; free some" in words
 
 
-def test_a_broker_that_answers_is_well(findings):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        assert findings(f"[mqtt]\nport = {server.getsockname()[1]}\n")["broker"][0] == "ok"
+def broker_of(findings, port, more=""):
+    return findings(f"[mqtt]\nport = {port}\n{more}")["broker"]
+
+
+def test_a_broker_that_lets_us_in_over_mqtt_5_is_well(findings, mosquitto):
+    assert broker_of(findings, mosquitto.port) == (
+        "ok", f"127.0.0.1 port {mosquitto.port} speaks MQTT 5 and let this device in"
+    )  # fmt: skip
+
+
+def test_a_port_that_only_opens_is_not_enough(findings):
+    with server(lambda said: b"") as port:
+        state, words = broker_of(findings, port)
+
+    assert state == "warning"
+    assert "hung up before its welcome" in words
+
+
+def test_a_broker_of_mqtt_3_is_a_fault(findings):
+    with server(lambda said: ACCEPTED if level(said) == 4 else WRONG_VERSION) as port:
+        state, words = broker_of(findings, port)
+
+    assert (state, "speaks MQTT 3.1.1 and no MQTT 5" in words) == ("fault", True)
+
+
+def test_a_wrong_password_is_a_fault(findings, make_mosquitto):
+    broker = make_mosquitto()
+    broker.stop()
+    config = broker._folder / "mosquitto.conf"
+    config.write_text(config.read_text().replace("allow_anonymous true", "allow_anonymous false"))
+    broker.start()
+    state, words = broker_of(findings, broker.port, 'username = "scope"\n')
+
+    assert (state, "does not let user scope in" in words) == ("fault", True)
+
+
+def test_a_check_beside_a_running_daemon_neither_throws_it_out_nor_calls_it_offline(findings, mosquitto, listen):
+    daemon = listen(mosquitto.port, client_id=MqttSettings().client_id())
+
+    assert broker_of(findings, mosquitto.port)[0] == "ok"
+
+    assert daemon._client.is_connected()
+    assert daemon.heard == []
+
+
+def certificates_of(findings, ca, port, more=""):
+    found = findings(f'[mqtt]\nport = {port}\nca_file = "{ca.path}"\n{more}')
+    return found["certificate"], found["broker"][0]
+
+
+def test_certificates_that_are_good_are_said_to_be_good_until_a_day(findings, tmp_path):
+    ca = Authority(tmp_path / "pki")
+    with server(welcome, tls(*ca.sign("broker", end=NOW + 100 * DAY))) as port:
+        found = certificates_of(findings, ca, port)
+
+    assert found == (("ok", f"all are good until {NOW + 100 * DAY:%Y-%m-%d} at least"), "ok")
+
+
+@pytest.mark.parametrize(
+    ("whose", "start", "end", "state", "says"),
+    [
+        ("broker", NOW - 9 * DAY, NOW - DAY, "fault", "the certificate of the broker at 127.0.0.1:"),
+        ("broker", NOW + DAY, NOW + 9 * DAY, "fault", "set the clock, or wait"),
+        ("broker", NOW - DAY, NOW + 9.5 * DAY, "warning", "ends in 9 days, the limit is 30"),
+        ("scope", NOW - 9 * DAY, NOW - DAY, "fault", "this device's certificate "),
+        ("scope", NOW - 9 * DAY, NOW + 5.5 * DAY, "warning", "ends in 5 days, the limit is 30"),
+    ],
+)
+def test_a_certificate_out_of_its_time_is_named_with_its_day(findings, tmp_path, whose, start, end, state, says):
+    ca = Authority(tmp_path / "pki")
+    times = {"start": NOW - 9 * DAY, "end": NOW + 90 * DAY}
+    scope, key = ca.sign("scope", **({"start": start, "end": end} if whose == "scope" else times))
+    broker = ca.sign("broker", **({"start": start, "end": end} if whose == "broker" else times))
+    with server(welcome, tls(*broker)) as port:
+        found, _ = certificates_of(findings, ca, port, f'cert_file = "{scope}"\nkey_file = "{key}"\n')
+
+    assert found[0] == state
+    assert says in found[1]
+
+
+def test_a_clock_in_1970_is_a_fault(findings, monkeypatch):
+    monkeypatch.setattr(SystemClock, "utc", lambda self: datetime(1970, 1, 1, tzinfo=timezone.utc))
+    state, words = findings("[mqtt]\nenabled = false\n")["clock"]
+
+    assert state == "fault"
+    assert "this machine's clock says 1970-01-01, before this software was made" in words
 
 
 @pytest.mark.parametrize(("mode", "state"), [(0o600, "ok"), (0o644, "fault"), (0o640, "fault")])
@@ -84,7 +173,52 @@ def test_a_camera_that_is_not_there_is_a_fault_with_its_cure(findings, monkeypat
     monkeypatch.setattr("fnrbc_device.commands.check.CAMERA_S", 0.5)
     text = '[camera]\nkind = "uvc"\ndevice = "usb-nobody"\npixel_size_um = 0.1\n[mqtt]\nenabled = false\n'
 
-    assert findings(text)["camera"] == ("fault", "uvc usb-nobody gave no picture in 0 s; check cable and power")
+    assert findings(text)["camera"] == (
+        "fault",
+        "uvc usb-nobody gave no picture in 0 s; camera /dev/v4l/by-id/usb-nobody cannot be opened; plug it in, or mend "
+        "camera.device: there is none of that name, see /dev/v4l/by-id",
+    )
+
+
+def test_recorded_frames_that_cannot_be_read_are_a_fault(findings, tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "1.png").write_bytes(b"no picture")
+    text = f'[camera]\nkind = "replay"\npath = "{frames}"\npixel_size_um = 0.1\n[mqtt]\nenabled = false\n'
+
+    state, words = findings(text)["camera"]
+
+    assert (state, "1.png" in words) == ("fault", True)
+
+
+def test_recorded_frames_of_which_nobody_knows_the_pixel_size_are_a_fault(findings, tmp_path):
+    text = f'[camera]\nkind = "replay"\npath = "{picture(tmp_path)}"\n[mqtt]\nenabled = false\n'
+
+    state, words = findings(text)["camera"]
+
+    assert (state, "give camera.pixel_size_um" in words) == ("fault", True)
+
+
+def test_a_frame_is_taken_and_its_size_said(findings):
+    assert findings("[mqtt]\nenabled = false\n")["camera"][1].endswith("gives pictures of 128x96, 0.125 um a pixel")
+
+
+def test_a_page_whose_port_is_taken_is_warned_of(findings):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        state, words = findings(f"[mqtt]\nenabled = false\n[web]\nport = {port}\n")["page"]
+
+    assert (state, f"port {port} of 127.0.0.1 is taken" in words) == ("warning", True)
+
+
+def test_the_engine_is_proved_and_one_that_fails_its_proof_is_a_fault(findings, fake_gpu, monkeypatch):
+    text = '[inference]\nruntime = "tensorrt"\n[mqtt]\nenabled = false\n'
+    state, words = findings(text)["gpu"]
+    assert (state, words.endswith("reproduces the golden crops")) == ("ok", True)
+
+    monkeypatch.setenv("FAKE_TENSORRT_FAULT", "channels")
+    state, words = findings(text)["gpu"]
+    assert (state, "until then onnxruntime counts" in words) == ("fault", True)
 
 
 def test_a_live_camera_without_its_pixel_size_is_a_fault(findings):

@@ -1,5 +1,6 @@
 """USB cameras of the video class, through OpenCV and V4L2."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +48,7 @@ class UvcDriver:
         self._capture = (capture or _open)(path)
         if not self._capture.isOpened():
             self._capture.release()
-            raise SourceError(f"camera {path} cannot be opened; plug it in, and end other programs that use it")
+            raise SourceError(f"camera {path} cannot be opened; {_cure(path)}")
         self.name = device
         self.settings = self._tuned(tuning)
 
@@ -88,6 +89,14 @@ class UvcDriver:
 def device_path(device: str) -> str:
     """Path of a camera by its lasting name; one that is a path already stays."""
     return device if device.startswith("/") else str(BY_ID / device)
+
+
+def _cure(path: str) -> str:
+    if not Path(path).exists():
+        return f"plug it in, or mend camera.device: there is none of that name, see {BY_ID}"
+    if not os.access(path, os.R_OK | os.W_OK):
+        return "this user may not use it: add the user to the group video"
+    return "end other programs that use it, and see whether it is a camera at all"
 
 
 def _open(path: str) -> Any:

@@ -123,6 +123,8 @@ class WatchedCamera:
         """By the camera's own count, or dropped because they were not taken in time."""
         self.opened = 0
         """How often the camera was opened."""
+        self.fault = ""
+        """What the driver said last, in its own words."""
         self._open_driver = open_driver
         self._silence_s = max(CERTAIN_S, 4.0 / fps)
         self._clock = clock
@@ -158,6 +160,7 @@ class WatchedCamera:
                 continue
             if isinstance(found, Picture):
                 return self._judged(found)
+            self.fault = str(found)
             _log.warning("camera %s: %s", self.name, found)
             self._name_trouble("camera_lost", self._clock())
             self._reopen()

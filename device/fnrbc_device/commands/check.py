@@ -1,19 +1,24 @@
 """``fnrbc check``: goes through all that counting needs on this machine, and says what to do about each fault."""
 
+import errno
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final
 
 from fnrbc_device.camera.opening import open_camera
+from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.commands.check_broker import look_at_broker, look_at_certificates
+from fnrbc_device.commands.finding import Finding
 from fnrbc_device.config import Config
-from fnrbc_device.daemon.active_bundle import bundle_for
-from fnrbc_device.errors import FnrbcError
-from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.daemon.active_bundle import bundle_for, engines_for
+from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
+from fnrbc_device.errors import ConfigError, FnrbcError
+from fnrbc_device.host.clock import SystemClock, clock_fault
 from fnrbc_device.host.disk_space import MB, room_bytes
 from fnrbc_device.host.vitals import hottest_c
 from fnrbc_device.inference.choose import open_classifier
@@ -25,24 +30,14 @@ from fnrbc_device.records import BadFrame, Frame
 from fnrbc_device.web.access.authentication import wants_login
 from fnrbc_device.web.tls import server_context
 
-State = Literal["ok", "warning", "fault", "not used"]
-
 CAMERA_S: Final = 10.0
-BROKER_S: Final = 3.0
+CLOSE_S: Final = 3.0
+"""For a reader to end whose camera was closed."""
+
 HOT_C: Final = 85.0
 """From here on an Orin throttles itself."""
 
 PINMUX: Final = "a pin does nothing, without an error, until its pinmux is set: see the install guide"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one look found."""
-
-    what: str
-    state: State
-    words: str
-    """What is there; or what is missing, and how to mend it."""
 
 
 def check(config: Config) -> Iterator[Finding]:
@@ -54,7 +49,8 @@ def check(config: Config) -> Iterator[Finding]:
         ("gpu", _gpu),
         ("camera", _camera),
         ("panel", _panel),
-        ("broker", _broker),
+        ("certificate", look_at_certificates),
+        ("broker", look_at_broker),
         ("secret", _secret),
         ("page", _page),
         ("temperature", _temperature),
@@ -73,6 +69,8 @@ def _disk(config: Config) -> Finding:
         return Finding("disk", "fault", f"{folder} does not exist; make it, and give it to the daemon's user")
     if not os.access(folder, os.W_OK):
         return Finding("disk", "fault", f"{folder} is read-only for this user; give it to the daemon's user")
+    if words := _another_user(folder):
+        return Finding("disk", "warning", words)
     free, least = room_bytes(folder) // MB, config.record.least_free_mb
     if free < least:
         return Finding("disk", "fault", f"{free} MB are free for {folder}, below the limit of {least}; free some")
@@ -80,7 +78,10 @@ def _disk(config: Config) -> Finding:
 
 
 def _clock(config: Config) -> Finding:
-    if SystemClock().synchronised():
+    clock = SystemClock()
+    if words := clock_fault(clock.utc()):
+        return Finding("clock", "fault", words)
+    if clock.synchronised():
         return Finding("clock", "ok", "held by a time server")
     return Finding("clock", "warning", "no time server holds it: dates may be wrong; start chrony or systemd-timesyncd")
 
@@ -92,23 +93,34 @@ def _bundle(config: Config) -> Finding:
 
 
 def _gpu(config: Config) -> Finding:
-    if config.inference.runtime == "onnxruntime":
+    """Prove the engine that the daemon would count with, building one where there is none, as its start does."""
+    chosen = bundle_for(config)
+    engines = engines_for(config, chosen)
+    if engines is None:
         return Finding("gpu", "not used", "inference.runtime is onnxruntime")
     machine = look_at_machine(*import_runtime())
-    return Finding("gpu", "ok", f"{machine}; the engine is built and proved at the start")
+    if words := _another_user(config.state_dir):
+        return Finding("gpu", "warning", f"{machine}; its engine was not tried: {words}")
+    opened = open_classifier(load_bundle(chosen, config.bundle_key), engines, lambda: True)
+    with closing(opened.classifier):
+        if opened.fault:
+            return Finding("gpu", "fault", f"{opened.fault}; until then {opened.runtime} counts")
+        return Finding("gpu", "ok", f"{machine}; {opened.runtime} reproduces the golden crops")
 
 
 def _camera(config: Config) -> Finding:
     with closing(open_camera(config.camera)) as source:
-        if config.camera.kind in ("simulated", "replay"):
-            return Finding("camera", "ok", source.name)
-        frame = _first_frame(source)
-    if frame is None:
-        return Finding("camera", "fault", f"{source.name} gave no picture in {CAMERA_S:.0f} s; check cable and power")
+        frame = _good_frame(source)
     if isinstance(frame, BadFrame):
         return Finding("camera", "fault", frame.detail)
+    if frame is None:
+        cause = getattr(source, "fault", "") or "check cable and power"
+        return Finding("camera", "fault", f"{source.name} gave no picture in {CAMERA_S:.0f} s; {cause}")
+    # Opened anew: where nobody knows the pixel size, the refusal says what its first pictures suggest.
+    with closing(open_camera(config.camera)) as source:
+        pixel_um = require_known_pixel_size(config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError)
     height, width = frame.image.shape[:2]
-    return Finding("camera", "ok", f"{source.name} gives pictures of {width}x{height}")
+    return Finding("camera", "ok", f"{source.name} gives pictures of {width}x{height}, {pixel_um:g} um a pixel")
 
 
 def _panel(config: Config) -> Finding:
@@ -116,18 +128,6 @@ def _panel(config: Config) -> Finding:
         return Finding("panel", "not used", "panel.pins is none")
     with closing(pin_factory(config.panel.pins)):
         return Finding("panel", "warning", f"the pins can be opened; {PINMUX}")
-
-
-def _broker(config: Config) -> Finding:
-    mqtt = config.mqtt
-    if not mqtt.enabled:
-        return Finding("broker", "not used", "mqtt.enabled is false")
-    try:
-        socket.create_connection((mqtt.host, mqtt.port), BROKER_S).close()
-    except OSError as error:
-        words = f"{mqtt.host} port {mqtt.port} does not answer ({error}); check host, port and network"
-        return Finding("broker", "warning", f"{words}; counting goes on without it")
-    return Finding("broker", "ok", f"{mqtt.host} port {mqtt.port} answers")
 
 
 def _secret(config: Config) -> Finding:
@@ -148,10 +148,32 @@ def _page(config: Config) -> Finding:
     server_context(web.cert_file, web.key_file)
     if web.key_file is not None and web.key_file.stat().st_mode & 0o077:
         return Finding("page", "fault", f"{web.key_file} can be read by others; chmod 600 {web.key_file}")
+    if words := _taken(web.host, web.port):
+        return Finding("page", "warning", words)
     if words := certificates.warning(web.cert_file, SystemClock().utc()):
         return Finding("page", "warning", words)
     who = "who has an account" if login else "who sits at this machine"
     return Finding("page", "ok", f"on {web.host} port {web.port}, for {who}")
+
+
+def _taken(host: str, port: int) -> str:
+    """Why the page cannot listen at a port now; empty where it can.
+
+    Raises
+    ------
+    ConfigError
+        The address is none of this machine's, or the port is not for this user.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return f"port {port} of {host} is taken; if not by a daemon that runs now, give another web.port"
+            words = f"the page cannot listen on {host} port {port} ({error.strerror}); mend web.host or web.port"
+            raise ConfigError(words) from error
+    return ""
 
 
 def _temperature(config: Config) -> Finding:
@@ -163,12 +185,39 @@ def _temperature(config: Config) -> Finding:
     return Finding("temperature", "ok", f"{hottest:.0f} C")
 
 
-def _first_frame(source: FrameSource) -> Frame | BadFrame | None:
-    """First picture of a live camera; None where none came in time."""
+def _good_frame(source: FrameSource) -> Frame | BadFrame | None:
+    """First good picture, or a bad one where only such came; None where none came in time.
+
+    Raises
+    ------
+    FnrbcError
+        The source itself says why it gives none.
+    """
     found: list[Frame | BadFrame | None] = []
-    reader = threading.Thread(target=lambda: found.append(source.read()), daemon=True)
+    faults: list[FnrbcError] = []
+    ended = threading.Event()
+
+    def take() -> None:
+        try:
+            while not ended.is_set() and (not found or isinstance(found[-1], BadFrame)):
+                found.append(source.read())
+        except FnrbcError as error:
+            faults.append(error)
+
+    reader = threading.Thread(target=take, daemon=True)
     reader.start()
     reader.join(CAMERA_S)
+    ended.set()
     source.close()
-    reader.join(BROKER_S)
-    return found[0] if found else None
+    reader.join(CLOSE_S)
+    if faults:
+        raise faults[0]
+    return next((one for one in reversed(found) if one is not None), None)
+
+
+def _another_user(folder: Path) -> str:
+    """Why what this user may do says nothing of the daemon; empty where the folder is this user's."""
+    owner = folder.stat().st_uid
+    if os.geteuid() == owner:
+        return ""
+    return f"{folder} belongs to another user than this one; run this as that user: sudo -u '#{owner}' fnrbc check"

@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fnrbc_device.config import Config
     from fnrbc_device.inference.bundle_store import BundleStore
+    from fnrbc_device.inference.choose import EngineSettings
 
 
 def bundle_for(config: "Config") -> Path | None:
     """Give the bundle that a session counts with: the configured one, else the one in use, None for the shipped one."""
     return config.bundle if config.bundle is not None else store_of(config).active()
+
+
+def engines_for(config: "Config", bundle: Path | None) -> "EngineSettings | None":
+    """Give where the engines of a bundle lie and what to do without one; None where the processor counts."""
+    from fnrbc_device.inference.choose import EngineSettings
+
+    inference = config.inference
+    if inference.runtime == "onnxruntime":
+        return None
+    return EngineSettings(bundle, config.state_dir / "engines", inference.fallback, inference.build_timeout_s)
 
 
 def store_of(config: "Config") -> "BundleStore":

@@ -8,7 +8,7 @@ from pathlib import Path
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.config import Config, PanelSettings
-from fnrbc_device.daemon.active_bundle import bundle_for
+from fnrbc_device.daemon.active_bundle import bundle_for, engines_for
 from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError
@@ -16,7 +16,6 @@ from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.host.signals import stopped_by_signal
 from fnrbc_device.host.systemd import Notifier
-from fnrbc_device.inference.choose import EngineSettings
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.board import Panel, PanelPins
@@ -70,7 +69,7 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
             live=live,
             config_hash=config.fingerprint(),
             simulated=config.camera.kind == "simulated",
-            engines=_engines(config, chosen),
+            engines=engines_for(config, chosen),
             record=config.record.settings(),
             panel=_panel(config.panel, stack),
             buzz=config.panel.buzz,
@@ -126,10 +125,3 @@ def _panel(settings: PanelSettings, stack: ExitStack) -> Panel | None:
     stack.callback(panel.stop)
     panel.start()
     return panel
-
-
-def _engines(config: Config, bundle: Path | None) -> EngineSettings | None:
-    inference = config.inference
-    if inference.runtime == "onnxruntime":
-        return None
-    return EngineSettings(bundle, config.state_dir / "engines", inference.fallback, inference.build_timeout_s)
