@@ -1,4 +1,4 @@
-"""What the publishing thread keeps while connections come and go: outbox, command handler, alarms, and an hourly round."""
+"""What the publishing thread keeps while connections come and go: outbox, commands, alarms, and an hourly round."""
 
 import contextlib
 import time
