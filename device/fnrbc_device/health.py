@@ -72,6 +72,26 @@ _TABLE: Final = (
         alarm=True,
     ),
     HealthReason(
+        "stain_out_of_domain",
+        "The count is provisional: cells are coloured unlike those that the network was measured on. Check stain, lamp "
+        "and white balance.",
+    ),
+    HealthReason(
+        "pixel_size_out_of_domain",
+        "The count is provisional: cells or pixels are of another size than those that the network was measured on. "
+        "Check objective, binning and camera.pixel_size_um.",
+    ),
+    HealthReason(
+        "focus_out_of_domain",
+        "The count is provisional: cells are less sharp, or sharper, than those that the network was measured on. Turn "
+        "the fine focus; clean objective and camera.",
+    ),
+    HealthReason(
+        "light_out_of_domain",
+        "The count is provisional: empty glass is too bright or too dark to show pale cells. Set lamp and exposure so "
+        "that glass is light grey, not white.",
+    ),
+    HealthReason(
         "engine_parity_failed",
         "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
         lamp="fault",

@@ -258,10 +258,10 @@ class Claim:
     """``above_blank``: more fNRBC than the network's own false calls explain. ``not_distinguishable`` from none.
     ``provisional``: neither can be said, since the session lies outside of what the network was measured on."""
     corrected: Interval | None
-    """FNRBC per 100 leukocytes, freed of the network's misses and false calls; the ends are 0..infinity. None where
-    the claim is provisional."""
+    """How many fNRBC per 100 leukocytes there are, freed of the network's misses and false calls; the ends are
+    0..infinity. None where the claim is provisional."""
     limit_of_blank: int | None
-    """FNRBC that a slide without any may show among so many cells, at 97.5 %. None where the claim is provisional."""
+    """How many fNRBC a slide without any may show among so many cells, at 97.5 %. None where it is provisional."""
     source: Literal["shipped", "site"]
     """Where the network's errors were measured: before it was shipped, or here."""
     targets: int

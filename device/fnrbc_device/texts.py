@@ -1,12 +1,13 @@
 """The words that people read on the page and in the report: kept together, so that both say the same."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isinf
 from typing import Final
 
 from fnrbc_device.health import REASONS
 from fnrbc_device.intervals import PLANNED_WITHIN
-from fnrbc_device.records import HealthState, Rejection, SessionState
+from fnrbc_device.records import Claim, ClaimState, HealthState, Interval, ProvisionalReason, Rejection, SessionState
 
 RESEARCH_USE_ONLY: Final = "For research use only. Not for use in diagnostic procedures."
 
@@ -37,6 +38,20 @@ REJECTIONS: Final[Mapping[Rejection, Advice]] = {
     ),
     "failed": Advice("failed", "This frame could not be analysed; the log says why."),
 }
+
+PROVISIONAL: Final[Mapping[ProvisionalReason, str]] = {
+    "stain_out_of_domain": "cells are coloured unlike those that the network was measured on",
+    "pixel_size_out_of_domain": "cells or pixels are of another size than those that the network was measured on",
+    "focus_out_of_domain": "cells are less sharp, or sharper, than those that the network was measured on",
+    "light_out_of_domain": "empty glass is too bright or too dark to show pale cells",
+}
+
+CLAIMS: Final[Mapping[ClaimState, str]] = {
+    "above_blank": "more than a blank slide shows",
+    "not_distinguishable": "not distinguishable from none",
+    "provisional": "provisional",
+}
+"""In two or three words, where there is no room for ``claim_words``."""
 
 HEALTH_STATES: Final[Mapping[HealthState, str]] = {
     "starting": "Starting",
@@ -81,6 +96,72 @@ def left_open(frames_used: int, islands: int, cells_open: int) -> list[str]:
     if cells_open:
         words.append(f"{number(cells_open)} cells were seen and not settled")
     return words
+
+
+def provisional_words(reasons: Iterable[str]) -> str:
+    """Say why a count is provisional; nothing where it is not."""
+    known = {str(code): words for code, words in PROVISIONAL.items()}
+    return "; ".join(known.get(code) or code.replace("_", " ") for code in reasons)
+
+
+def claim_words(claim: Claim | None, reasons: Iterable[str] = ()) -> str:
+    """Say what a count may claim, in a few sentences.
+
+    Parameters
+    ----------
+    claim
+        None where there is none: then nothing is said.
+    reasons
+        Why the session is provisional, where it is.
+    """
+    if claim is None:
+        return ""
+    found = claim.corrected
+    if found is None or claim.limit_of_blank is None:
+        return f"Provisional: {provisional_words(reasons)}. How often the network errs there is not known."
+    if claim.state == "above_blank":
+        taken = "misses" if claim.verified else "false calls and misses"
+        began = "Seen by a person." if claim.verified else "More than the network's false calls explain."
+        return f"{began} With its {taken} taken out: {per_100(found)}. {_known_from(claim)}"
+    most = f"if there are any, {_at_most(found.high)} per 100 leukocytes"
+    if claim.verified:
+        return f"None was confirmed; {most}. {_known_from(claim)}"
+    blank = f"a slide without any may show up to {number(claim.limit_of_blank)} among so many cells (limit of blank)"
+    return f"Not distinguishable from none: {blank}; {most}. {_known_from(claim)}"
+
+
+def claim_lines(claim: Claim | None, reasons: Iterable[str] = ()) -> tuple[str, str]:
+    """Say what a count may claim in one line to be seen at a glance, and one with the figures; empty where none is."""
+    if claim is None:
+        return "", ""
+    headline = CLAIMS[claim.state][:1].upper() + CLAIMS[claim.state][1:]
+    found = claim.corrected
+    if found is None:
+        return headline, provisional_words(reasons)
+    if claim.state == "above_blank":
+        taken = "misses" if claim.verified else "the network's errors"
+        return headline, f"{per_100(found)}, {taken} taken out"
+    blank = "" if claim.verified else f"limit of blank {number(claim.limit_of_blank or 0)} fNRBC; "
+    return headline, f"{blank}{_at_most(found.high)} per 100 leukocytes"
+
+
+def per_100(rate: Interval) -> str:
+    """Write a ratio, e.g. ``2.1 per 100 leukocytes (95 % interval 1.2 to 3.4)``; an end may be infinite."""
+    if isinf(rate.value):
+        return f"more than {rate.low:.1f} per 100 leukocytes"
+    high = "more" if isinf(rate.high) else f"{rate.high:.1f}"
+    return f"{rate.value:.1f} per 100 leukocytes (95 % interval {rate.low:.1f}\N{EN DASH}{high})"
+
+
+def _at_most(high: float) -> str:
+    return "any number" if isinf(high) else f"at most {high:.1f}" if high >= 0.05 else "fewer than 0.1"
+
+
+def _known_from(claim: Claim) -> str:
+    where = "here" if claim.source == "site" else "before it was shipped"
+    return (
+        f"The network was measured {where}, on {number(claim.targets)} fNRBC and {number(claim.leukocytes)} leukocytes."
+    )
 
 
 def to_go(leukocytes: int | None) -> str:

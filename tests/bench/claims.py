@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     rng = np.random.default_rng(asked.seed)
-    print(f"sensitivity {asked.sensitivity}, false calls {asked.false}, {asked.slides} slides a cell, seed {asked.seed}")
+    print(f"sensitivity {asked.sensitivity}, false calls {asked.false}, {asked.slides} slides, seed {asked.seed}")
     print("prevalence  leukocytes " + "".join(f"{f'known from {n}':>22}" for n in KNOWN_FROM))
     for prevalence in PREVALENCES:
         for leukocytes in LEUKOCYTES:

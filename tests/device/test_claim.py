@@ -120,8 +120,8 @@ def test_the_interval_holds_the_truth_in_nineteen_of_twenty_drawn_slides(prevale
     called = rng.binomial(targets, sensitivity) + rng.binomial(leukocytes, false, slides)
     right, wrong = rng.binomial(known, sensitivity, slides), rng.binomial(known, false, slides)
     said = [
-        claim(int(c), int(t + leukocytes - c), [ErrorCounts(int(r), int(known - r), int(known - w), int(w), "site", "")])
-        for c, t, r, w in zip(called, targets, right, wrong, strict=True)
+        claim(c, t + leukocytes - c, [ErrorCounts(r, known - r, known - w, w, "site", "drawn")])
+        for c, t, r, w in zip(called.tolist(), targets.tolist(), right.tolist(), wrong.tolist(), strict=True)
     ]
     covered = np.mean([one.corrected.low <= 100 * prevalence <= one.corrected.high for one in said])
     above = np.mean([one.state == "above_blank" for one in said])

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +14,16 @@ from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.cell_table import CELL_COLUMNS, cell_row
+from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.host.console import ESCAPE
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle
-from fnrbc_device.records import Pose, Step, Tally
-from fnrbc_device.reporting.counts import counts
+from fnrbc_device.model.error_counts import shipped_errors
+from fnrbc_device.records import ErrorCounts, Pose, Step, Tally
+from fnrbc_device.reporting.counts import COUNT_COLUMNS, count_row, counts
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.reporting.gallery import Gallery, change_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
@@ -61,7 +63,15 @@ class Counted:
         ]
 
 
-def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: bool, progress: Progress) -> Counted:
+def count(
+    source: FrameSource,
+    bundle: Bundle,
+    pixel_size_um: float,
+    *,
+    still: bool,
+    progress: Progress,
+    errors: Sequence[ErrorCounts] = (),
+) -> Counted:
     """Count all frames of a source.
 
     Parameters
@@ -76,6 +86,8 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
         The source is one picture.
     progress
         Called with the number of frames done, after each.
+    errors
+        What the network is known by here; empty for what the bundle ships.
 
     Raises
     ------
@@ -87,14 +99,18 @@ def count(source: FrameSource, bundle: Bundle, pixel_size_um: float, *, still: b
     start = time.perf_counter()
     with closing(source), closing(OnnxClassifier(bundle)) as classifier:
         prove(classifier, bundle)
-        analyser = Analyser(pixel_size_um, classifier, bundle.manifest, still=still)
+        analyser = Analyser(
+            pixel_size_um, classifier, bundle.manifest, usual_looks=bundle.appearance, still=still
+        )
         scale, poses, gallery = ScaleWatch(), Poses(), Gallery(bundle.manifest.threshold)
         for step in _steps(source, analyser, scale, progress):
             poses.add(step)
             gallery.see(step.events, analyser.counter.pictures)
         gallery.see(analyser.finish(), analyser.counter.pictures)
     seconds = time.perf_counter() - start
-    summary = _summary(analyser, scale, bundle, seconds)
+    analyser.border.note("pixel_size_out_of_domain", holds=bool(scale.doubt(pixel_size_um, "the pixel size")))
+    tally = _claimed(analyser, errors or shipped_errors(bundle.manifest))
+    summary = _summary(tally, analyser, scale, bundle, seconds)
     return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale, gallery)
 
 
@@ -124,6 +140,7 @@ def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None
         out.mkdir(parents=True, exist_ok=True)
         write_table(out / "cells.csv", CELL_COLUMNS, (row.values() for row in counted.rows))
         write_table(out / "poses.csv", POSE_COLUMNS, counted.steps)
+        write_table(out / "counts.csv", COUNT_COLUMNS, [count_row(counted.summary)])
         (out / "difference.csv").unlink(missing_ok=True)
         if counted.difference is not None:
             write_table(out / "difference.csv", DIFFERENCE_COLUMNS, counted.difference.rows())
@@ -158,8 +175,14 @@ def _steps(source: FrameSource, analyser: Analyser, scale: ScaleWatch, progress:
         progress(done)
 
 
-def _summary(analyser: Analyser, scale: ScaleWatch, bundle: Bundle, seconds: float) -> dict[str, Any]:
-    tally = analyser.tally()
+def _claimed(analyser: Analyser, errors: Sequence[ErrorCounts]) -> Tally:
+    tally, reasons = analyser.tally(), analyser.border.reasons
+    return replace(tally, claim=claim(tally.fnrbc, tally.leukocytes, errors, reasons), provisional=reasons)
+
+
+def _summary(
+    tally: Tally, analyser: Analyser, scale: ScaleWatch, bundle: Bundle, seconds: float
+) -> dict[str, Any]:
     return {
         **counts(tally),
         "unique_area_mm2": round(tally.unique_area_mm2, 6),
@@ -226,6 +249,7 @@ def in_words(counted: Counted, out: Path) -> str:
     return "\n".join(
         [
             f"{summary['fnrbc']} fNRBC, {summary['leukocytes']} leukocytes: {share}",
+            *([summary["claim"]["words"]] if summary["claim"] else []),
             to_go(summary["leukocytes_to_go"]["value"]),
             f"{summary['indeterminate']} indeterminate, {summary['other']} other, {summary['cells']} cells in all; "
             "unverified until a person has reviewed the candidates",

@@ -21,7 +21,7 @@ from fnrbc_device.contract.topics import Delivery
 from fnrbc_device.host.atomic_file import write_whole
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
-CONTRACT_VERSION: Final = "1.0.0"
+CONTRACT_VERSION: Final = "1.1.0"
 """Of the topics and payloads, ``v1`` in each topic. A field more counts up the second number."""
 
 BASE: Final = "fnrbc/v1/{site}/{device}"

@@ -4,11 +4,13 @@
 and carry ``log_seq``, the last record they include, so that anyone can check a tally against the log.
 """
 
+from dataclasses import asdict
+from math import inf
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from fnrbc_device.records import CountEvent, EventName, HealthState, Role, SessionKind, SessionState, Tally
+from fnrbc_device.records import ClaimState, CountEvent, EventName, HealthState, Role, SessionKind, SessionState, Tally
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -176,6 +178,22 @@ class Counts(State):
     ci95_high: NotNegative | None
     leukocytes_to_go: Count | None
     """How many more to count until the interval is +-20 % of its value; null until there is a ratio."""
+    claim: ClaimState | None = None
+    """What the count may claim: more than the network's false calls explain, not distinguishable from none, or nothing,
+    since the session is provisional. Null until a leukocyte was counted."""
+    claim_per_100_leukocytes: NotNegative | None = None
+    """How many fNRBC per 100 leukocytes there are, freed of the network's false calls and misses; null where the claim
+    is provisional."""
+    claim_ci95_low: NotNegative | None = None
+    claim_ci95_high: NotNegative | None = None
+    """Null also where the errors are known so badly that there is no upper end."""
+    limit_of_blank: Count | None = None
+    """How many fNRBC a slide without any may show among so many cells, at 97.5 %."""
+    claim_source: Literal["shipped", "site"] | None = None
+    """Where the network's errors were measured: before it was shipped, or at this site."""
+    provisional: Text = ""
+    """Why the session lies outside of what the network was measured on: from the closed list of reasons, separated by
+    commas; empty where it does not."""
     verified: bool
     """True when a person has reviewed the candidates."""
     frames: Count
@@ -273,6 +291,7 @@ def count_fields(tally: Tally) -> dict[str, Any]:
         "ci95_low": None if rate is None else round(rate.low, 4),
         "ci95_high": None if rate is None else round(rate.high, 4),
         "leukocytes_to_go": tally.leukocytes_to_go,
+        **_claim_fields(tally),
         "frames": tally.frames,
         "frames_used": tally.frames_used,
         "frames_rejected": sum(tally.frames_rejected.values()),
@@ -281,4 +300,20 @@ def count_fields(tally: Tally) -> dict[str, Any]:
         "area_mm2": round(tally.unique_area_mm2, 4),
         "revisit_share": round(tally.revisit_share, 4),
         "cells_open": tally.cells_open,
+    }
+
+
+def _claim_fields(tally: Tally) -> dict[str, Any]:
+    claim = tally.claim
+    found = claim.corrected if claim else None
+    ends = {"value": None, "low": None, "high": None} if found is None else asdict(found)
+    value, low, high = (None if end is None or end == inf else round(end, 4) for end in ends.values())
+    return {
+        "claim": claim.state if claim else None,
+        "claim_per_100_leukocytes": value,
+        "claim_ci95_low": low,
+        "claim_ci95_high": high,
+        "limit_of_blank": claim.limit_of_blank if claim else None,
+        "claim_source": claim.source if claim else None,
+        "provisional": ",".join(tally.provisional),
     }

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
+from fnrbc_device.counting.border import Border
 from fnrbc_device.counting.counter import Counter
 from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, wants_view
 from fnrbc_device.counting.marks import mark_of
@@ -66,6 +69,8 @@ class Analyser:
         Size of the frames' pixels on the slide, um, 0.01..1.
     classifier, manifest
         The network and its description.
+    usual_looks
+        (classes, 5, 6) how the crops looked that the network was measured on, as in the bundle; None: not known.
     still
         The session is one picture: nothing moves, so nothing is registered, and no view can be confirmed.
     clock
@@ -83,6 +88,7 @@ class Analyser:
         classifier: Classifier,
         manifest: Manifest,
         *,
+        usual_looks: NDArray[np.float64] | None = None,
         still: bool = False,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
@@ -104,6 +110,8 @@ class Analyser:
         """The cells seen so far, counted or not; read it, never change it."""
         self.counter = Counter(self.ledger, classifier, manifest, pixel_size_um, self._light)
         self._pan_speed = PanSpeed(pixel_size_um)
+        self.border = Border(manifest.class_names, usual_looks, pixel_size_um, manifest.pixel_size_um)
+        """Whether the session lies within what the network was measured on."""
         self.islands: set[int] = set()
         """Those that are open: with a used frame, and not joined to another."""
         self.slide_map: SlideMap | None = None
@@ -154,6 +162,8 @@ class Analyser:
         with watch.stage("registration"):
             joins = self._join_islands()
         events += [event for join in joins for event in self._joined(join)]
+        self.border.see_field(found.background_rgb)
+        self.border.see_cells(events, self.counter.pictures)
         return self._used(frame, pose, entry, events, joins, look.sharpness, speed, watch)
 
     def finish(self) -> list[CountEvent]:
@@ -161,6 +171,7 @@ class Analyser:
         events = self.counter.finish()
         for event in events:
             self.tally_keeper.add_event(event)
+        self.border.see_cells(events, self.counter.pictures)
         return events
 
     def cells(self) -> Iterator[Cell]:

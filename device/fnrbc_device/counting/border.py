@@ -23,9 +23,6 @@ BEYOND_SHARE: Final = 0.3
 """Share of a class' crops beyond the range of nine in ten of the bundle's own, in one figure, from which on a session
 is another. See ``DRIFTED_SHARE`` of ``learning.drift``, which tells the same after the session."""
 
-FEWEST_FIELDS: Final = 5
-"""Used frames before the light is judged, where there are several."""
-
 CLIPPED: Final = 254.0
 """Glass of this level in some colour is saturated: pale things are gone, and no later step brings them back."""
 
@@ -67,8 +64,11 @@ class Border:
         self._crops = np.zeros(len(classes), np.int64)
         self._beyond = np.zeros((len(classes), len(FEATURES)), np.int64)
         self._fields = self._badly_lit = 0
-        self.pixel_size_doubtful = False
-        """Whether red cells measure something else than the pixel size says; set by who measures them."""
+        self._noted: set[ProvisionalReason] = set()
+
+    def note(self, reason: ProvisionalReason, *, holds: bool = True) -> None:
+        """Take in what others found of the session, such as red cells of another size than the pixel size says."""
+        (self._noted.add if holds else self._noted.discard)(reason)
 
     def see_field(self, glass_rgb: tuple[float, float, float]) -> None:
         """Take in the colour of empty glass, 0..255, in a frame that was used."""
@@ -87,10 +87,10 @@ class Border:
     @property
     def reasons(self) -> tuple[ProvisionalReason, ...]:
         """Why the session lies beyond what was measured, as far as was seen; empty where it does not."""
-        found: set[ProvisionalReason] = set()
-        if self._coarse or self.pixel_size_doubtful:
+        found = set(self._noted)
+        if self._coarse:
             found.add("pixel_size_out_of_domain")
-        if self._badly_lit > self._fields / 2 and self._fields >= FEWEST_FIELDS:
+        if self._badly_lit > self._fields / 2:
             found.add("light_out_of_domain")
         judged = self._crops >= FEWEST_CROPS
         strange = self._beyond[judged] > BEYOND_SHARE * self._crops[judged, None]

@@ -44,7 +44,7 @@ Array = NDArray[np.float64]
 def corrected_per_hundred(
     called: int, leukocytes: int, errors: Sequence[ErrorCounts], *, false_calls: bool = True
 ) -> Interval:
-    """FNRBC per 100 leukocytes, freed of misses and false calls, with its 95 % interval.
+    """How many fNRBC per 100 leukocytes there are, freed of misses and false calls, with its 95 % interval.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fnrbc_device.camera.pixel_size import ScaleWatch
+from fnrbc_device.counting.claim import ClaimKeeper
 from fnrbc_device.daemon.capture import Arrival, Capture, FrameBox
 from fnrbc_device.daemon.footswitch import Footswitch
 from fnrbc_device.daemon.recorder import Opening, Recorder
@@ -14,7 +15,7 @@ from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import Clock
 from fnrbc_device.mqtt.state_reporter import StateReporter
-from fnrbc_device.records import HealthState, SessionState, Step, Tally
+from fnrbc_device.records import HealthState, ProvisionalReason, SessionState, Step, Tally
 from fnrbc_device.session_state import SessionControl
 
 TAKE_TIMEOUT_S: Final = 0.5
@@ -57,6 +58,8 @@ class CountingSession:
         self._analyser = opening.analyser
         self._scale = ScaleWatch()
         self._doubt = ""
+        self._claims = ClaimKeeper(opening.meta.errors, parts.clock.monotonic_s)
+        self._provisional: tuple[ProvisionalReason, ...] = ()
         self._last_seq = parts.recorder.last_seq
         self._waited_since_s = parts.clock.monotonic_s()
         self.full: DiskFullError | None = None
@@ -119,9 +122,11 @@ class CountingSession:
         self._waited_since_s = parts.clock.monotonic_s()
         analyser.drop(dropped)
         step = analyser.analyse(arrival.frame)
+        step = replace(step, tally=self._claimed(step.tally))
         self._last_seq = parts.recorder.write(step, analyser)
         self._tally = step.tally
         self._watch(step, arrival, dropped)
+        self._note_border(step.frame.index)
         if parts.thumbnails:
             self._show_candidates(step)
         parts.reporter.tell(step.tally, self._last_seq)
@@ -162,6 +167,19 @@ class CountingSession:
         self._doubt = doubt
         if doubt:
             parts.health.note("pixel_size_doubtful", now)
+        self._analyser.border.note("pixel_size_out_of_domain", holds=bool(doubt))
+        for reason in step.tally.provisional:
+            parts.health.note(reason, now)
+
+    def _claimed(self, tally: Tally, *, final: bool = False) -> Tally:
+        return self._claims.claimed(tally, self._analyser.border.reasons, final=final)
+
+    def _note_border(self, frame: int | None = None) -> None:
+        """Put it on record where the session crosses the border of what the network was measured on."""
+        reasons = self._tally.provisional
+        if reasons != self._provisional:
+            self._provisional = reasons
+            self._parts.recorder.note("provisional", {"reasons": list(reasons)}, frame)
 
     def _show_candidates(self, step: Step) -> None:
         """Hand the pictures of newly counted candidates to the lab."""
@@ -173,7 +191,10 @@ class CountingSession:
     def _finish(self) -> Tally:
         parts, analyser = self._parts, self._analyser
         events = analyser.finish()
-        tally = replace(analyser.tally(), cells_open=0)
+        tally = self._claimed(replace(analyser.tally(), cells_open=0), final=True)
+        if self.full is None:
+            self._tally = tally
+            self._note_border()
         ended = parts.clock.utc()
         complete = tally.islands <= 1 and tally.frames_used > 0 and self.full is None
         self._last_seq = parts.recorder.end(ended, tally, complete, events, analyser, str(self.full or ""))

@@ -32,12 +32,13 @@ from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import Bundle
+from fnrbc_device.model.error_counts import shipped_errors
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.mqtt.silent import AnyPublisher, SilentPublisher
 from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.panel.board import Panel
-from fnrbc_device.records import SessionKind, SessionMeta, Tally
+from fnrbc_device.records import ErrorCounts, SessionKind, SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
 from fnrbc_device.web.snapshot import LiveView
 
@@ -78,6 +79,8 @@ class Setup:
     """Shared with all who may start, hold and end a session."""
     page_cert: Path | None = None
     """The page's certificate: its end is said."""
+    errors: tuple[ErrorCounts, ...] = ()
+    """What the network is known by here; empty for what the bundle ships."""
     folder_held: bool = False
     """Whether whoever put this together holds the state folder already; else the daemon does."""
 
@@ -220,7 +223,10 @@ class Daemon:
         return tally
 
     def _analysers(self, classifier: Classifier) -> Callable[[float], Analyser]:
-        return lambda pixel_size_um: Analyser(pixel_size_um, classifier, self._setup.bundle.manifest)
+        bundle = self._setup.bundle
+        # Simulated cells are no evidence of anything, and the page says in large letters that they are simulated.
+        looks = None if self._setup.simulated else bundle.appearance
+        return lambda pixel_size_um: Analyser(pixel_size_um, classifier, bundle.manifest, usual_looks=looks)
 
     def _building(self, stop: threading.Event) -> bool:
         """Show that an engine is built; says whether to go on."""
@@ -257,4 +263,5 @@ class Daemon:
             kind=plan.kind or setup.kind,
             classes={entry.name: entry.role for entry in setup.bundle.manifest.classes},
             threshold=setup.bundle.manifest.threshold,
+            errors=setup.errors or shipped_errors(setup.bundle.manifest),
         )

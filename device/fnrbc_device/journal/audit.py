@@ -26,6 +26,7 @@ from fnrbc_device.journal.chain import (
     select,
 )
 from fnrbc_device.journal.spans import Spans
+from fnrbc_device.records import ProvisionalReason
 
 Kind = Literal[
     "made",
@@ -42,6 +43,7 @@ Kind = Literal[
     "command",
     "alarm",
     "review",
+    "provisional",
     "ended",
     "signed",
     "let_go",
@@ -49,13 +51,25 @@ Kind = Literal[
 ]
 """What a link is about: the journal's making, its being carried over from an older version, a new epoch after a backup
 was restored; a session's begin, its going on after a crash, its end; one frame; a time without camera; what a person
-did at the microscope or asked for from elsewhere; an alarm; a decision on a cell; a session's sign-off; an old session,
-or old messages, that were let go of."""
+did at the microscope or asked for from elsewhere; an alarm; a decision on a cell; where a session crosses the border of
+what the network was measured on; a session's sign-off; an old session, or old messages, that were let go of."""
 
 SEALED_COLUMNS: Final = ("epoch", "epoch_before", "first_seq", "oldest_seq", "first_link", "before_first")
 """Of the table ``journal``; ``last_seq``, ``last_link`` and ``last_hash`` are those of the last link."""
 
 _BY_SEQ: Final = (("events", "seq"), ("reviews", "seq"), ("crops", "seq, view"))
+
+
+def provisional(connection: sqlite3.Connection, session: str) -> tuple[ProvisionalReason, ...]:
+    """Why a session lies outside of what the network was measured on, as it was put on record last.
+
+    The end of a session repeats it: so that of a long session one link is read and not every frame's.
+    """
+    row = connection.execute(
+        "SELECT note FROM audit WHERE session = ? AND kind IN ('provisional', 'ended') ORDER BY link DESC LIMIT 1",
+        (session,),
+    ).fetchone()
+    return tuple(json.loads(row[0]).get("reasons", ())) if row else ()
 
 
 def add_link(

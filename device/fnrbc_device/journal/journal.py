@@ -13,7 +13,7 @@ from typing import Any
 from fnrbc_device.contract.names import require_segment
 from fnrbc_device.errors import JournalError
 from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
-from fnrbc_device.journal.audit import Kind
+from fnrbc_device.journal.audit import Kind, provisional
 from fnrbc_device.journal.proof import first_fault
 from fnrbc_device.journal.queries import NOTHING_KEPT, Kept
 from fnrbc_device.journal.schema import open_database
@@ -197,7 +197,8 @@ class Journal(JournalWriter):
             )
             self._connection.execute("DELETE FROM plates WHERE session = ?", (session_id,))
             self._tell_session("finished", session_id, meta, counts | {"complete": complete})
-            self._link(session_id, "ended", first)
+            reasons = provisional(self._connection, session_id)
+            self._link(session_id, "ended", first, note={"reasons": reasons} if reasons else None)
         self._running = None
         return self._last_seq
 

@@ -1,10 +1,32 @@
 """What was counted, under the names that ``summary.json`` has: of recorded frames and of a session alike."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from fnrbc_device.intervals import PLANNED_WITHIN
-from fnrbc_device.records import Interval, Tally
+from fnrbc_device.records import Claim, Interval, Tally
+from fnrbc_device.texts import RESEARCH_USE_ONLY, claim_words, provisional_words
+
+_PLAIN: Final = ("fnrbc", "leukocytes", "other", "indeterminate", "cells", "complete", "bundle", "version")
+
+COUNT_COLUMNS: Final = (
+    *_PLAIN,
+    "fnrbc_per_100_leukocytes",
+    "ci95_low",
+    "ci95_high",
+    "claim",
+    "claim_per_100_leukocytes",
+    "claim_ci95_low",
+    "claim_ci95_high",
+    "limit_of_blank",
+    "claim_source",
+    "provisional",
+    "claim_words",
+    "research_use",
+)
+"""Of ``counts.csv``; the names are those of the messages to the lab."""
 
 
 def counts(tally: Tally) -> dict[str, Any]:
@@ -21,9 +43,43 @@ def counts(tally: Tally) -> dict[str, Any]:
         "indeterminate": tally.indeterminate,
         "fnrbc_per_100_leukocytes": interval(tally.fnrbc_per_100_leukocytes),
         "leukocytes_to_go": {"value": tally.leukocytes_to_go, "within_percent": round(100 * PLANNED_WITHIN)},
+        "claim": claim_fields(tally.claim, tally.provisional),
+        "provisional": [{"code": code, "words": provisional_words([code])} for code in tally.provisional],
+    }
+
+
+def claim_fields(claim: Claim | None, reasons: Iterable[str] = ()) -> dict[str, Any] | None:
+    """What a count may claim, beside the plain ratio; null where there is nothing to claim."""
+    if claim is None:
+        return None
+    return {
+        "state": claim.state,
+        "words": claim_words(claim, reasons),
+        "fnrbc_per_100_leukocytes": interval(claim.corrected),
+        "limit_of_blank": claim.limit_of_blank,
+        "source": claim.source,
+        "known_from": {"fnrbc": claim.targets, "leukocytes": claim.leukocytes},
     }
 
 
 def interval(rate: Interval | None) -> dict[str, float | None]:
-    """A rate with its 95 % interval; null where there is nothing to say it by."""
-    return asdict(rate) if rate else {"value": None, "low": None, "high": None}
+    """A rate with its 95 % interval; null where there is nothing to say it by, or no upper end."""
+    ends = asdict(rate) if rate else {"value": None, "low": None, "high": None}
+    return {name: None if end == inf else end for name, end in ends.items()}
+
+
+def count_row(summary: Mapping[str, Any]) -> list[Any]:
+    """The row of ``counts.csv``: one slide, its plain count and beside it what that may claim."""
+    claimed = summary["claim"] or {"state": None, "words": None, "limit_of_blank": None, "source": None}
+    plain, corrected = summary["fnrbc_per_100_leukocytes"], claimed.get("fnrbc_per_100_leukocytes") or interval(None)
+    return [
+        *(summary[name] for name in _PLAIN),
+        *plain.values(),
+        claimed["state"],
+        *corrected.values(),
+        claimed["limit_of_blank"],
+        claimed["source"],
+        " ".join(reason["code"] for reason in summary["provisional"]),
+        claimed["words"],
+        RESEARCH_USE_ONLY,
+    ]

@@ -102,7 +102,7 @@ def report_html(report: Report) -> str:
         f"<title>fnrbc report: {escape(report.title)}</title><style>{style}</style></head><body>",
         f"<header>{research}<h1>Count of fetal nucleated red blood cells</h1>",
         f'<p class="soft">{escape(report.title)}</p></header>',
-        f"<main>{_counts(report.summary)}{_open(report)}",
+        f"<main>{_counts(report.summary)}{_claim(report.summary)}{_open(report)}",
         "".join(f"<h2>{escape(heading)}</h2>{_table(rows)}" for heading, rows in report.sections),
         _changed(report.changed),
         _basis(report.summary),
@@ -124,6 +124,15 @@ def _counts(summary: Row) -> str:
     ]
     cards = (f'<div class="{kind}"><strong>{value}</strong><span>{name}</span></div>' for kind, value, name in boxes)
     return f'<p class="note">{escape(UNVERIFIED)}</p><section class="counts">{"".join(cards)}</section>'
+
+
+def _claim(summary: Row) -> str:
+    """Say what the count may claim, beside the plain figures."""
+    claim = summary.get("claim")
+    if not claim:
+        return ""
+    kind = {"above_blank": "above", "not_distinguishable": "none"}.get(claim["state"], "note")
+    return f'<p class="claim {kind}"><b>What the count may claim.</b> {escape(claim["words"])}</p>'
 
 
 def _rate(summary: Row) -> tuple[str, str]:

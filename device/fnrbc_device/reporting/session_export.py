@@ -27,7 +27,7 @@ MEDIA_TYPES: Final[dict[FormatName, str]] = {
     "html": "text/html; charset=utf-8",
 }
 
-SESSION_COLUMNS: Final = ("session", "specimen", "research_use")
+SESSION_COLUMNS: Final = ("session", "specimen", "research_use", "claim", "provisional")
 """On each row: a table of several sessions can be put together, and none is without the research-use sentence."""
 
 COLUMNS: Final = (*CELL_COLUMNS, *REVIEW_COLUMNS, *SESSION_COLUMNS)
@@ -80,8 +80,13 @@ def export(form: FormatName, connection: sqlite3.Connection, path: Path, entry: 
 
 
 def _rows(connection: sqlite3.Connection, entry: ArchivedSession) -> list[dict[str, Any]]:
-    about = dict(zip(SESSION_COLUMNS, (entry.session, entry.meta.specimen, RESEARCH_USE_ONLY), strict=True))
+    about = dict(zip(SESSION_COLUMNS, _about(entry), strict=True))
     return [row | about for row in cell_table(connection, entry.session)]
+
+
+def _about(entry: ArchivedSession) -> tuple[str, ...]:
+    claim, reasons = entry.tally.claim, entry.tally.provisional
+    return entry.session, entry.meta.specimen, RESEARCH_USE_ONLY, claim.state if claim else "", " ".join(reasons)
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
@@ -125,7 +130,7 @@ def _json(connection: sqlite3.Connection, entry: ArchivedSession) -> bytes:
         "ending": entry.ending,
         "signed": {"utc": entry.signed_utc, "by": entry.signed_by} if entry.signed_utc else None,
         "machine": summary(entry),
-        "verified": verified_summary(entry.verified),
+        "verified": verified_summary(entry.verified, entry.tally.provisional),
         "left_open": entry.left_open,
         "wanted": {"leukocytes": meta.wanted_leukocytes, "area_mm2": meta.wanted_area_mm2},
         "provenance": {name.lower().replace(" ", "_"): value for name, value in provenance(entry).items()},

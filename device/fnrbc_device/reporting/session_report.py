@@ -1,7 +1,7 @@
 """A recorded session as a report: the same page as after ``fnrbc count``, with what people decided beside the count."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +9,13 @@ from typing import Any, Final
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.queries import JournalQueries
 from fnrbc_device.records import INDETERMINATE, is_near
-from fnrbc_device.reporting.counts import counts, interval
+from fnrbc_device.reporting.counts import claim_fields, counts, interval
 from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.recorded_map import frame_shape, maps
 from fnrbc_device.reporting.report import GalleryItem, Report
 from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
 from fnrbc_device.sessions.verified_count import VerifiedTally
+from fnrbc_device.texts import claim_words, provisional_words
 
 MAX_GALLERY: Final = 400
 """Candidates and near misses in a report, those nearest to the threshold: 12 kB each."""
@@ -53,10 +54,13 @@ def summary(entry: ArchivedSession) -> dict[str, Any]:
     }
 
 
-def verified_summary(verified: VerifiedTally) -> dict[str, Any]:
+def verified_summary(verified: VerifiedTally, provisional: Sequence[str] = ()) -> dict[str, Any]:
     """The count after review, with its own interval."""
     fields = asdict(verified) | {"complete": verified.complete}
-    return fields | {"fnrbc_per_100_leukocytes": interval(verified.fnrbc_per_100_leukocytes)}
+    return fields | {
+        "fnrbc_per_100_leukocytes": interval(verified.fnrbc_per_100_leukocytes),
+        "claim": claim_fields(verified.claim, provisional),
+    }
 
 
 def provenance(entry: ArchivedSession) -> dict[str, str]:
@@ -172,6 +176,7 @@ def verified_rows(entry: ArchivedSession) -> list[tuple[str, str]]:
         ("fNRBC by a person", str(verified.fnrbc)),
         ("Leukocytes", f"{verified.leukocytes}, of which {verified.leukocytes_by_machine} by the machine alone"),
         ("fNRBC per 100 leukocytes", ratio),
+        ("What that may claim", claim_words(verified.claim, entry.tally.provisional) or waits),
         ("Signed off", signed),
     ]
 
@@ -186,6 +191,9 @@ def told(one: Happening) -> str:
     words = _WORDS.get(one.kind, one.kind)
     if one.kind == "gap":
         return f"{words} for {fields.get('seconds', 0):.1f} s ({fields.get('reason', '')})"
+    if one.kind == "provisional":
+        because = provisional_words(fields["reasons"])
+        return f"count provisional: {because}" if because else "count no longer provisional"
     if one.kind == "signed":
         share = f"{fields.get('reviewed')} of {fields.get('candidates')} candidates reviewed"
         return f"{words} by {fields.get('signed_by', '')}, {share}"

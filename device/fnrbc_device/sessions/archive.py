@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.recount import column, tally_of
+from fnrbc_device.journal.audit import provisional
 from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.sessions.reviews import groups
 from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally
@@ -152,17 +154,20 @@ def _condition(search: Search) -> tuple[str, tuple[str, ...]]:
 
 def _session(connection: sqlite3.Connection, row: Sequence[Any]) -> ArchivedSession:
     session, started, ended, ending, meta, signed_utc, signed_by, area_mm2, revisit_share = row
+    known = SessionMeta(**json.loads(meta))
     tally = replace(_tally(connection, session), unique_area_mm2=area_mm2 or 0.0, revisit_share=revisit_share or 0.0)
+    reasons = provisional(connection, session)
+    claimed = claim(tally.fnrbc, tally.leukocytes, known.errors, reasons)
     return ArchivedSession(
         session=session,
         started_utc=started,
         ended_utc=ended,
         ending=ending,
-        meta=SessionMeta(**json.loads(meta)),
+        meta=known,
         signed_utc=signed_utc,
         signed_by=signed_by,
         area_known=area_mm2 is not None,
-        tally=tally,
+        tally=replace(tally, claim=claimed, provisional=reasons),
         verified=verified_tally(connection, session),
     )
 

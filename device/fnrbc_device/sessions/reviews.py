@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 from fnrbc_device.contract.payloads import Judgement
 from fnrbc_device.counting.recount import ENTERING, Column, column
 from fnrbc_device.errors import ReviewError
-from fnrbc_device.records import Join, Pose, Role, Verdict, final_pose
+from fnrbc_device.journal.audit import provisional
+from fnrbc_device.records import ErrorCounts, Join, Pose, ProvisionalReason, Role, SessionMeta, Verdict, final_pose
 
 Reader = Literal[1, 2]
 """The first reader's decisions make the verified count; the second, blind to the first, shows how far people agree."""
@@ -76,6 +77,10 @@ class Basis:
     threshold: float
     bundle: str
     pixel_size_um: float
+    errors: tuple[ErrorCounts, ...] = ()
+    """What the network was known by; empty in sessions of fnrbc 0.1."""
+    provisional: tuple[ProvisionalReason, ...] = ()
+    """Why the session lies outside of what the network was measured on; empty where it does not."""
 
     @property
     def target(self) -> str:
@@ -94,8 +99,9 @@ def basis(connection: sqlite3.Connection, session: str) -> Basis:
     row = connection.execute("SELECT meta FROM sessions WHERE session = ?", (session,)).fetchone()
     if row is None:
         raise _unknown(session)
-    meta = json.loads(row[0])
-    return Basis(meta["classes"], meta["threshold"], meta["bundle"], meta["pixel_size_um"])
+    meta = SessionMeta(**json.loads(row[0]))
+    reasons = provisional(connection, session)
+    return Basis(meta.classes, meta.threshold, meta.bundle, meta.pixel_size_um, meta.errors, reasons)
 
 
 def require_open(connection: sqlite3.Connection, session: str) -> None:

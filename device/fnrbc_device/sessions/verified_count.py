@@ -2,13 +2,24 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.recount import Column, column
 from fnrbc_device.intervals import per_hundred
-from fnrbc_device.records import Interval, Role
-from fnrbc_device.sessions.reviews import Group, Reader, basis, candidates, column_by, groups, reviews, standing_reviews
+from fnrbc_device.records import Claim, Interval
+from fnrbc_device.sessions.reviews import (
+    Basis,
+    Group,
+    Reader,
+    basis,
+    candidates,
+    column_by,
+    groups,
+    reviews,
+    standing_reviews,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,8 @@ class VerifiedTally:
     """Cells that a person calls otherwise."""
     fnrbc_per_100_leukocytes: Interval | None
     """With its exact 95 % interval; None until every candidate is decided on, since a part of them says too little."""
+    claim: Claim | None = None
+    """With the misses of the network taken out; None as above, and where nothing is known of the network."""
 
     @property
     def complete(self) -> bool:
@@ -70,16 +83,16 @@ def verified_tally(connection: sqlite3.Connection, session: str, reader: Reader 
     ReviewError
         There is no such session.
     """
-    return tally_of(groups(connection, session, reader), basis(connection, session).classes)
+    return tally_of(groups(connection, session, reader), basis(connection, session))
 
 
-def tally_of(stand: Iterable[Group], classes: Mapping[str, Role]) -> VerifiedTally:
+def tally_of(stand: Iterable[Group], judged_by: Basis) -> VerifiedTally:
     """Count what stands after review in all groups of a session.
 
     Parameters
     ----------
-    classes
-        Of the session's bundle.
+    judged_by
+        The session's classes, and what is known of its network.
     """
     people: Counter[Column] = Counter()
     decisions: Counter[str] = Counter()
@@ -92,7 +105,7 @@ def tally_of(stand: Iterable[Group], classes: Mapping[str, Role]) -> VerifiedTal
         reviewed += group.cells * group.verdict.is_candidate
         decisions[group.decision] += group.cells
         if group.class_name:
-            people[column_by(classes, group.class_name)] += group.cells
+            people[column_by(judged_by.classes, group.class_name)] += group.cells
     leukocytes = machine + people["leukocytes"]
     settled = asked == reviewed and leukocytes > 0
     return VerifiedTally(
@@ -106,7 +119,12 @@ def tally_of(stand: Iterable[Group], classes: Mapping[str, Role]) -> VerifiedTal
         leukocytes_by_machine=machine,
         other=people["other"],
         fnrbc_per_100_leukocytes=per_hundred(people["fnrbc"], leukocytes) if settled else None,
+        claim=_claim(people["fnrbc"], leukocytes, judged_by) if settled else None,
     )
+
+
+def _claim(fnrbc: int, leukocytes: int, judged_by: Basis) -> Claim | None:
+    return claim(fnrbc, leukocytes, judged_by.errors, judged_by.provisional, verified=True)
 
 
 def agreement(connection: sqlite3.Connection, session: str) -> Agreement | None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from fnrbc_device.records import Interval
 from fnrbc_device.sessions.archive import ArchivedSession
-from fnrbc_device.texts import number, rejection
+from fnrbc_device.texts import claim_words, number, rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,13 @@ _COUNTS: Final[dict[str, Callable[[ArchivedSession], str]]] = {
     "Indeterminate": lambda one: number(one.tally.indeterminate),
     "Other": lambda one: number(one.tally.other),
     "fNRBC per 100 leukocytes, machine": lambda one: in_words(one.tally.fnrbc_per_100_leukocytes),
+    "What that may claim, machine": lambda one: claim_words(one.tally.claim, one.tally.provisional) or "nothing",
     "fNRBC, verified": lambda one: number(one.verified.fnrbc),
     "Candidates reviewed": lambda one: f"{number(one.verified.reviewed)} of {number(one.verified.candidates)}",
     "fNRBC per 100 leukocytes, verified": lambda one: in_words(one.verified.fnrbc_per_100_leukocytes),
+    "What that may claim, verified": lambda one: (
+        claim_words(one.verified.claim, one.tally.provisional) or "nothing before all candidates are reviewed"
+    ),
     "Area seen": lambda one: _area(one),
     "Frames used": lambda one: f"{number(one.tally.frames_used)} of {number(one.tally.frames)}",
     "Frames not used": lambda one: _rejected(one),

@@ -13,7 +13,16 @@ from fnrbc_device import __version__
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import HARMLESS, Health
 from fnrbc_device.records import BadFrame, Image, Mark, SessionMeta, Step, Tally
-from fnrbc_device.texts import HEALTH_STATES, SESSION_STATES, health_reason, rejection, to_go
+from fnrbc_device.reporting.counts import claim_fields
+from fnrbc_device.texts import (
+    HEALTH_STATES,
+    SESSION_STATES,
+    claim_lines,
+    health_reason,
+    provisional_words,
+    rejection,
+    to_go,
+)
 from fnrbc_device.web.snapshot import Shown
 
 LIVE_WIDTH_PX: Final = 960
@@ -83,6 +92,8 @@ def _health(health: Health) -> dict[str, Any]:
 
 def _tally(tally: Tally) -> dict[str, Any]:
     fields = asdict(tally)
+    fields["claim"] = _claim(tally)
+    fields["provisional"] = [{"code": code, "words": provisional_words([code])} for code in tally.provisional]
     fields["to_go"] = to_go(tally.leukocytes_to_go)
     worst_first = sorted(tally.frames_rejected.items(), key=lambda item: -item[1])
     fields["frames_rejected"] = [
@@ -91,6 +102,14 @@ def _tally(tally: Tally) -> dict[str, Any]:
         if frames
     ]
     return fields
+
+
+def _claim(tally: Tally) -> dict[str, Any] | None:
+    fields = claim_fields(tally.claim, tally.provisional)
+    if fields is None:
+        return None
+    headline, figures = claim_lines(tally.claim, tally.provisional)
+    return {**fields, "headline": headline, "figures": figures}
 
 
 def _wanted(meta: SessionMeta | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from fnrbc_device import __version__
-from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED
+from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, claim_lines, claim_words
 from fnrbc_device.web.access.user import user_of
 
 _TEMPLATES: Final = Environment(
@@ -18,6 +18,7 @@ _TEMPLATES: Final = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.globals.update(version=__version__, research_use_only=RESEARCH_USE_ONLY, unverified=UNVERIFIED)
+_TEMPLATES.globals.update(claim_words=claim_words, claim_lines=claim_lines)
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:

@@ -23,6 +23,7 @@ from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.lookup import newest
 from fnrbc_device.sessions.reviews import Candidate, Group, Reader, Review
 from fnrbc_device.sessions.verified_count import agreement, tally_of
+from fnrbc_device.texts import claim_words
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.long_poll import LongPoll
@@ -103,7 +104,8 @@ def _cells(context: WebContext) -> Callable[[Request], Response]:
             found = reviews.shown(connection, session, since)
             told = reviews.reviews(connection, session, reader, since)
             stand = reviews.groups(connection, session, reader)
-            tally = tally_of(stand, reviews.basis(connection, session).classes)
+            judged_by = reviews.basis(connection, session)
+            tally = tally_of(stand, judged_by)
             agreed = agreement(connection, session) if tally.complete else None
             signed = reviews.signed(connection, session)
         return JSONResponse(
@@ -111,7 +113,7 @@ def _cells(context: WebContext) -> Callable[[Request], Response]:
                 "seq": newest,
                 "cells": [_cell(one) for one in found],
                 "decisions": [_decision(one) for one in told],
-                "tally": asdict(tally),
+                "tally": {**asdict(tally), "claim": claim_words(tally.claim, judged_by.provisional)},
                 "machine": _machine(stand),
                 "agreement": asdict(agreed) if agreed else None,
                 "signed": signed,

@@ -143,11 +143,22 @@ function drawTally(tally, any) {
   const rate = tally.fnrbc_per_100_leukocytes;
   drawRate(rate);
   if (!any) say("interval", "");
+  drawClaim(any ? tally.claim : null);
   say("to-go", rate ? tally.to_go : "");
   for (const name of ["fnrbc", "rate", "leukocytes", "interval", "to-go"]) say(`big-${name}`, at(name).textContent);
   // All large figures have one size, which the longest sets.
   const digits = ["fnrbc", "rate", "leukocytes"].map((name) => at(name).textContent.replace(/\D/g, "").length + 0.4);
   at("big").style.setProperty("--digits", Math.max(...digits));
+}
+
+// What the count may claim stands beside it and never in its place.
+function drawClaim(claim) {
+  show("claim", Boolean(claim));
+  say("claim-headline", claim ? claim.headline : "");
+  say("claim-figures", claim ? claim.figures : "");
+  say("big-claim", claim ? claim.headline : "");
+  at("claim").dataset.state = at("big-claim").dataset.state = claim ? claim.state : "";
+  at("claim").title = claim ? claim.words : "";
 }
 
 // How far the session is from what was asked of it at its start.
@@ -209,7 +220,8 @@ function speak(tally) {
   spokenAt = now;
   const rate = tally.fnrbc_per_100_leukocytes;
   const per = rate ? `, ${rate.value.toFixed(1)} per 100 leukocytes` : "";
-  say("spoken", `${tally.fnrbc} fNRBC, ${tally.leukocytes} leukocytes${per}, ${tally.indeterminate} indeterminate`);
+  const claim = tally.claim ? `. ${tally.claim.headline}` : "";
+  say("spoken", `${tally.fnrbc} fNRBC, ${tally.leukocytes} leukocytes${per}, ${tally.indeterminate} indeterminate${claim}`);
 }
 
 // --- the connection -------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ export function drawTally(tally, machine, agreement) {
   say("ratio-verified", rate
     ? `${rate.value.toFixed(1)} per 100 leukocytes (${rate.low.toFixed(1)}\u2013${rate.high.toFixed(1)}), ${tally.leukocytes_by_machine} of ${tally.leukocytes} leukocytes by machine`
     : `no ratio before all are decided on: ${tally.candidates - tally.reviewed} open`);
+  say("claim-verified", tally.claim);
   say("machine", String(machine.fnrbc));
   say("machine-split", `${machine.indeterminate} indeterminate, ${machine.leukocytes} leukocytes`);
   at("kappa").hidden = !agreement;
