@@ -13,6 +13,7 @@ import fnrbc_device
 from fnrbc_device.commands import bundle as bundle_command
 from fnrbc_device.commands import exit_codes as command
 from fnrbc_device.commands import user as user_command
+from fnrbc_device.commands.backup import backup, restore
 from fnrbc_device.commands.follow import follow
 from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
@@ -179,6 +180,8 @@ def drift(
 app.add_typer(bundle_command.app, name="bundle")
 app.add_typer(user_command.app, name="user")
 app.command()(follow)
+app.command()(backup)
+app.command()(restore)
 
 
 @app.command()

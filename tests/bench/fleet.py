@@ -54,7 +54,7 @@ class FleetDevice:
         now, clock = datetime.now(timezone.utc), SystemClock()
         self._journal.begin("s1", now, SessionMeta("fleet", "none", "simulated", 0.1))
         self._reporter = StateReporter(self._publisher, name, "none", "simulated", clock)
-        self._reporter.introduce(self._journal.epoch, self._journal.last_seq)
+        self._reporter.introduce(self._journal.log_state)
         self._reporter.begin("s1", now, self._journal.last_seq)
         self._publisher.start()
         self._cells = 0

@@ -178,7 +178,8 @@ def test_all_of_the_record_but_its_last_link_cannot_be_removed_unseen(whole):
         "DELETE FROM audit WHERE link < (SELECT last_link FROM journal)",
     )
 
-    assert "its beginning was moved" in fault or "no link says where the record begins" in fault or "links seal" in fault
+    said = ("its beginning was moved", "no link says where the record begins", "links seal")
+    assert any(words in fault for words in said)
 
 
 def test_the_docs_list_what_is_not_covered_and_why():

@@ -17,6 +17,7 @@ import pytest
 from fnrbc_device.contract.payloads import AlarmNow
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import SystemClock, iso_utc
+from fnrbc_device.journal.epochs import LogState
 from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.records import Interval, Tally
 from mosquitto import free_port
@@ -100,7 +101,7 @@ def a_session():
     """All the states of a short session, and an alarm."""
     said = Said()
     reporter = StateReporter(said, "scope-1", "b", "simulated", SystemClock())
-    reporter.introduce("00ff", 0)
+    reporter.introduce(LogState("00ff", 1, "", 0))
     reporter.begin("s1", datetime.now(timezone.utc), 1)
     health = Health("counting", ("focus_lost",), 30.0, 100.0, 0.9, 12.5, 20.0)
     tally = Tally(5, 2, 3, fnrbc_per_100_leukocytes=Interval(66.7, 20.0, 150.0), leukocytes_to_go=90, frames=10)

@@ -112,6 +112,10 @@ class SessionRecord(Record):
     frames: Count | None = None
     frames_used: Count | None = None
     complete: bool | None = None
+    chain_link: Count = 0
+    """Last link of the device's audit before this record."""
+    chain_hash: Text = ""
+    """Its hash: with it, who keeps this record can prove the device's record up to that link."""
 
 
 class AlarmRecord(Record):
@@ -143,6 +147,10 @@ class StatusNow(State):
     camera: Text
     boot_id: Text
     epoch: Text
+    epoch_first_seq: Annotated[int, Field(ge=1)] = 1
+    """Number of this epoch's first record: above 1 where a backup was restored and the count of ``seq`` went on."""
+    epoch_before: Text = ""
+    """The epoch of the records before that one; empty where there are none."""
     backlog: Count
     clock_sync: bool
     cert_days_left: int | None = None

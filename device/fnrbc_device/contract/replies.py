@@ -39,6 +39,10 @@ class AuditRecord(Record):
     """Of a mark its note, of a replay its range, of a refusal the reason in words."""
     times: Annotated[int, Field(ge=1)] = 1
     """How many this record stands for: of a flood, only the first refusals have a record each."""
+    chain_link: Count = 0
+    """Of a sign-off and of a restored backup: last link of the device's audit before this record; else 0."""
+    chain_hash: Text = ""
+    """Its hash; empty for other commands."""
 
 
 class Reply(Payload):
@@ -57,6 +61,8 @@ class Reply(Payload):
     state: SessionState
     """Of the session, after the command."""
     epoch: Text
+    epoch_first_seq: Annotated[int, Field(ge=1)] = 1
+    """Number of this epoch's first record."""
     log_seq: Count
     oldest_seq: Count
     """From this record on all can be replayed; above ``log_seq`` where none can any more."""

@@ -154,7 +154,7 @@ class Daemon:
             capture = Capture(setup.source, self._box, self._clock.monotonic_s, opening.first_frame if opening else 0)
             stack.callback(capture.end)
             parts = self._parts(capture, recorder, publisher, stop)
-            parts.reporter.introduce(journal.epoch, journal.last_seq)
+            parts.reporter.introduce(journal.log_state)
             if opening is not None:
                 about = (opening.specimen, opening.state, opening.meta.kind)
                 parts.reporter.begin(opening.session, opening.began, journal.last_seq, *about)

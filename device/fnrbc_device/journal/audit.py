@@ -107,6 +107,12 @@ def add_link(
     connection.execute("UPDATE journal SET last_link = ?, last_hash = ?", (number, digest))
 
 
+def anchor(connection: sqlite3.Connection) -> dict[str, Any]:
+    """The last link and its hash, for a message that takes them out of this machine."""
+    link, digest = connection.execute("SELECT last_link, last_hash FROM journal").fetchone()
+    return {"chain_link": link, "chain_hash": digest}
+
+
 def sealed(connection: sqlite3.Connection) -> dict[str, Any]:
     """What a link is to seal where it changes any of it: for the note of that link."""
     row = connection.execute(select("journal", SEALED_COLUMNS)).fetchone()

@@ -8,6 +8,7 @@ from fnrbc_device.contract.replies import AuditRecord, RefusalCode
 from fnrbc_device.contract.topics import LOG_ALARM, LOG_AUDIT
 from fnrbc_device.host.clock import iso_utc
 from fnrbc_device.journal.audit import standing_alarms
+from fnrbc_device.journal.epochs import LogState, log_state
 from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
 
 LOOK_BACK: Final = 1000
@@ -76,9 +77,7 @@ class CommandLog(SideWriter):
         records = [AuditRecord.model_validate_json(payload) for (payload,) in reversed(rows)]
         return [one for one in records if one.request and one.ts >= iso_utc(since)]
 
-    def log_state(self) -> tuple[str, int]:
-        """The journal's epoch, and ``seq`` of its last record."""
+    def log_state(self) -> LogState:
+        """How far the journal's log reaches, and under which epoch."""
         with self._errors():
-            epoch, last_seq = self._connection.execute("SELECT epoch, last_seq FROM journal").fetchone()
-        return str(epoch), int(last_seq)
-
+            return log_state(self._connection)

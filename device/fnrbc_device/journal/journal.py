@@ -14,6 +14,7 @@ from fnrbc_device.contract.names import require_segment
 from fnrbc_device.errors import JournalError
 from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
 from fnrbc_device.journal.audit import Kind, provisional
+from fnrbc_device.journal.epochs import LogState, log_state, require_own_numbers
 from fnrbc_device.journal.proof import first_fault
 from fnrbc_device.journal.queries import NOTHING_KEPT, Kept
 from fnrbc_device.journal.schema import open_database
@@ -35,7 +36,7 @@ class Journal(JournalWriter):
 
     @classmethod
     def open(cls, path: Path, device: str = "fnrbc", clock: Clock | None = None) -> "Journal":
-        """Open the journal, making it where there is none.
+        """Open the journal, making it where there is none. One that is older than what was told begins a new epoch.
 
         Parameters
         ----------
@@ -51,12 +52,19 @@ class Journal(JournalWriter):
         """
         require_segment(device, "device")
         clock = clock or SystemClock()
+        require_own_numbers(path, device, clock)
         return cls(open_database(path, clock), path, device, clock)
 
     @property
     def last_seq(self) -> int:
         """``seq`` of the last record of the log, 0 before the first."""
         return self._last_seq
+
+    @property
+    def log_state(self) -> LogState:
+        """How far the log reaches, and under which epoch."""
+        with self._reading():
+            return log_state(self._connection)
 
     def begin(self, session_id: str, started_utc: datetime, meta: SessionMeta) -> int:
         """Start a session and tell the log; returns ``last_seq``.

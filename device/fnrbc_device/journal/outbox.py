@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
 from fnrbc_device.journal.audit import add_link, sealed
+from fnrbc_device.journal.epochs import last_told, log_state, note_told
 from fnrbc_device.journal.schema import open_database, roll_back
 from fnrbc_device.journal.spans import Spans
 from fnrbc_device.journal.sqlite_errors import journal_error
@@ -46,6 +47,7 @@ class Outbox:
         self._path = path
         self._clock = clock or SystemClock()
         self._connection = open_database(path, self._clock)
+        self._told_seq = last_told(path, log_state(self._connection).epoch)
         # An acknowledgement lost in a power cut costs a message sent twice, which its number gives away. So
         # this side does not wait for the disk, and leaves the disk to the side that counts.
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -89,7 +91,11 @@ class Outbox:
                 " WHERE seq = ? AND state = 'pending'",
                 rows,
             )
+            (epoch,) = self._connection.execute("SELECT epoch FROM journal").fetchone()
             self._connection.execute("COMMIT")
+        if told := [one.seq for one in acknowledgements if one.state == "acked"]:
+            self._told_seq = max(self._told_seq, *told)
+            note_told(self._path, epoch, self._told_seq)
 
     def backlog(self) -> int:
         """Return how many letters wait."""

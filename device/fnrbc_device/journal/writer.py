@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from fnrbc_device.contract.payloads import CellRecord, Record, SessionRecord, cell_fields
 from fnrbc_device.contract.topics import LOG_CELL, LOG_SESSION
 from fnrbc_device.host.clock import Clock, iso_utc
-from fnrbc_device.journal.audit import Kind, add_link, sealed
+from fnrbc_device.journal.audit import Kind, add_link, anchor, sealed
 from fnrbc_device.journal.chain import PLATE_COLUMNS, ROW_COLUMNS, hash_of_plate
 from fnrbc_device.journal.envelope import Envelope
 from fnrbc_device.journal.images import as_png
@@ -122,6 +122,7 @@ class JournalWriter(JournalQueries):
             "kind": meta.kind,
         }
         source = meta.source[:MAX_REASON]
+        about |= anchor(self._connection)
         envelope = self._envelope(session_id)
         self._tell(LOG_SESSION, SessionRecord(**envelope, event=event, source=source, **about, **counts))
         return self._last_seq

@@ -25,7 +25,7 @@ class Alarms:
         self._clock = clock
         self._standing = command_log.standing_alarms()
         for code, detail in self._standing.items():
-            self._say(code, detail, command_log.log_state()[1])
+            self._say(code, detail, command_log.log_state().last_seq)
 
     def set(self, code: str, detail: str) -> None:
         """Raise an alarm, or clear it where ``detail`` is empty. Said and written only where that is news.

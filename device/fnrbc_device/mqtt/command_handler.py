@@ -160,12 +160,17 @@ class CommandHandler:
     def _replay(self, user: str, request: ReplayRequest, may_replay: bool) -> Range:
         if not may_replay:
             raise CommandError("busy", "other replays are waiting already; ask again in ten seconds")
-        epoch, last_seq = self._command_log.log_state()
-        if request.epoch != epoch:
+        log = self._command_log.log_state()
+        if request.epoch == log.epoch:
+            first, last_seq = log.first_seq, log.last_seq
+        elif request.epoch == log.epoch_before:
+            first, last_seq = 1, log.first_seq - 1
+        else:
             raise CommandError(
-                "not_kept", f"this journal has epoch {epoch}, not {request.epoch[:64]!a}; ask for records of this one"
+                "not_kept",
+                f"this journal has epoch {log.epoch}, not {request.epoch[:64]!a}; ask for records of this one",
             )
-        oldest = self._outbox.oldest_seq()
+        oldest = max(first, self._outbox.oldest_seq())
         if not oldest <= request.from_seq <= last_seq:
             raise CommandError(
                 "not_kept",
@@ -194,7 +199,7 @@ class CommandHandler:
             self._untold += 1
 
     def _reply(self, verb: str, request_id: str, code: RefusalCode = "", words: str = "") -> Reply:
-        epoch, last_seq = self._command_log.log_state()
+        log = self._command_log.log_state()
         return Reply(
             device=self._topics.device,
             ts=iso_utc(self._clock.utc()),
@@ -204,8 +209,9 @@ class CommandHandler:
             code=code,
             reason=words[:256],
             state=self._control.state,
-            epoch=epoch,
-            log_seq=last_seq,
+            epoch=log.epoch,
+            epoch_first_seq=log.first_seq,
+            log_seq=log.last_seq,
             oldest_seq=self._outbox.oldest_seq(),
         )
 

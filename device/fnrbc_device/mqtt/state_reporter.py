@@ -10,6 +10,7 @@ from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, SUMMARY, TALLY
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import Clock, boot_id, iso_utc
 from fnrbc_device.host.vitals import Vitals
+from fnrbc_device.journal.epochs import LogState
 from fnrbc_device.mqtt.silent import AnyPublisher
 from fnrbc_device.records import SessionKind, SessionState, Tally
 
@@ -52,21 +53,23 @@ class StateReporter:
         self._health_s = float("-inf")
         self._state: SessionState = "idle"
 
-    def introduce(self, epoch: str, log_seq: int) -> None:
+    def introduce(self, log: LogState) -> None:
         """Say who speaks, and that no session runs yet."""
         status = StatusNow(
-            **self._common(log_seq),
+            **self._common(log.last_seq),
             software=f"fnrbc {fnrbc_device.__version__}",
             bundle=self._bundle,
             camera=self._camera,
             boot_id=boot_id(),
-            epoch=epoch,
+            epoch=log.epoch,
+            epoch_first_seq=log.first_seq,
+            epoch_before=log.epoch_before,
             backlog=self._publisher.status.backlog,
             clock_sync=self._clock.synchronised(),
             cert_days_left=self._publisher.cert_days_left(),
         )
         self._publisher.set_state(STATUS, status)
-        self._say_session("idle", log_seq)
+        self._say_session("idle", log.last_seq)
 
     def begin(
         self,

@@ -5,6 +5,7 @@ from types import TracebackType
 from fnrbc_device.contract.replies import AuditRecord
 from fnrbc_device.contract.topics import LOG_AUDIT
 from fnrbc_device.errors import ReviewError
+from fnrbc_device.journal.audit import anchor
 from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
 from fnrbc_device.sessions.reviews import require_open
 from fnrbc_device.sessions.verified_count import verified_tally
@@ -40,7 +41,8 @@ class SignOff(SideWriter):
                 "UPDATE sessions SET signed_utc = ?, signed_by = ? WHERE session = ?", (envelope["ts"], name, session)
             )
             record = AuditRecord(
-                **envelope, user=name, verb="sign", request="", outcome="accepted", code="", detail=open_words
+                **envelope, user=name, verb="sign", request="", outcome="accepted", code="", detail=open_words,
+                **anchor(self._connection),
             )
             # The link itself says who: it may outlive the session's row, and what it covers must not.
             note = {"signed_by": name, "candidates": verified.candidates, "reviewed": verified.reviewed}
