@@ -96,7 +96,7 @@ def test_a_broken_record_is_not_called_a_backup(state, tmp_path):
     with closing(sqlite3.connect(state / "journal.sqlite")) as database, database:
         database.execute("DELETE FROM frames WHERE frame = 2")
 
-    with pytest.raises(JournalError, match="the copy of .* is not whole: link"):
+    with pytest.raises(JournalError, match=r"the copy of .* is not whole: link"):
         back_up(state, tmp_path / "copy")
     assert not (tmp_path / "copy" / "journal.sqlite").exists()
 
@@ -146,10 +146,13 @@ def test_a_broken_backup_is_refused_and_the_record_stays(state, tmp_path):
         database.execute("UPDATE frames SET used = 0 WHERE frame = 2")
     before = prove(state / "journal.sqlite").last_hash
 
-    with pytest.raises(JournalError, match="the backup .* is not whole: link .*; take an earlier one"):
+    with pytest.raises(JournalError, match=r"the backup .* is not whole: link .*; take an earlier one"):
         brought_back(tmp_path / "copy", state)
     assert prove(state / "journal.sqlite").last_hash == before
-    assert sorted(one.name for one in state.iterdir()) == ["journal.sqlite", KEY_NAME]
+    assert {one.name for one in state.iterdir()} - {"journal.sqlite-shm", "journal.sqlite-wal"} == {
+        "journal.sqlite",
+        KEY_NAME,
+    }
 
 
 def test_the_write_ahead_file_of_what_was_there_is_not_read_into_what_was_restored(state, tmp_path, make_step):
@@ -194,7 +197,8 @@ def test_a_journal_that_was_put_back_by_hand_begins_a_new_epoch_at_the_next_star
 
     shutil.copy(tmp_path / "old.sqlite", journal_file)
     with Journal.open(journal_file) as journal:
-        assert (journal.epoch == epoch, journal.log_state.first_seq, journal.log_state.epoch_before) == (False, 7, epoch)
+        assert journal.epoch != epoch
+        assert (journal.log_state.first_seq, journal.log_state.epoch_before) == (7, epoch)
     with Journal.open(journal_file) as journal:
         assert journal.log_state.first_seq == 7  # once
     assert prove(journal_file).fault == ""

@@ -12,7 +12,8 @@ from fnrbc_device.contract.commands import MAX_REPLAY
 from fnrbc_device.errors import PublishError
 from fnrbc_device.following.devices import AGAIN_S, MAX_JOURNALS, FollowedDevice
 from fnrbc_device.following.gaps import FIRST_RETRY_S, GRACE_S, Gaps, Wanted
-from fnrbc_device.following.log_copy import HEADING, LogCopy, write_parquet
+from fnrbc_device.following.lines import HEADING
+from fnrbc_device.following.log_copy import LogCopy, write_parquet
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.records import SessionMeta
@@ -295,3 +296,71 @@ def test_a_device_whose_copy_cannot_be_written_is_left_aside_and_comes_back(devi
     assert not device.troubled
     assert [row["seq"] for row in rows(tmp_path)] == ["1", "2"]
     other.close()
+
+
+def test_a_record_that_differs_from_the_one_that_is_held_is_refused_and_said_once(device, tmp_path, caplog):
+    for seq in range(1, 4001):
+        device.hear("log/cell", said(record(seq, reason="x" * (seq % 50))))
+    device.hear("log/cell", said(record(9, ahead=True) | {"seq": 4009}))
+    before = (tmp_path / f"fnrbc-{EPOCH}.csv").read_bytes()
+
+    for seq in (1, 2, 1999, 2000, 4000):
+        device.hear("log/cell", said(record(seq, reason="x" * (seq % 50), replayed=True)))
+    assert (device.differing, caplog.messages) == (0, [])
+
+    for seq in (1, 77, 1999, 4000, 4009):
+        device.hear("log/cell", said(record(seq, reason="another")))
+    assert device.differing == 5
+    assert [words for words in caplog.messages if "is not the one that" in words] == [
+        f"fnrbc: its record 1 is not the one that {tmp_path / f'fnrbc-{EPOCH}.csv'} holds under that number, and is "
+        "refused; was an older journal put back there? hold the two together: fnrbc verify STATE_FOLDER --against "
+        f"{tmp_path / f'fnrbc-{EPOCH}.csv'}"
+    ]
+    assert (tmp_path / f"fnrbc-{EPOCH}.csv").read_bytes() == before
+
+
+def test_after_a_restore_a_new_file_goes_on_and_what_is_missing_before_is_asked_for(device, tmp_path):
+    for seq in range(1, 6):
+        device.hear("log/cell", said(record(seq)))
+    device.hear("availability", b"online")
+    status = {"epoch": "00ee", "epoch_first_seq": 8, "epoch_before": EPOCH, "log_seq": 9}
+    device.hear("status", said(status))
+    device.hear("log/audit", said(record(8) | {"epoch": "00ee"}))
+    device.hear("log/cell", said(record(9) | {"epoch": "00ee"}))
+    assert [row["seq"] for row in rows(tmp_path, "00ee")] == ["8", "9"]
+
+    device.request(0.0, NOON)
+    asked = json.loads(device.request(GRACE_S, NOON))
+    assert (asked["epoch"], asked["from_seq"], asked["to_seq"]) == (EPOCH, 6, 7)
+    for seq in (6, 7):
+        device.hear("log/cell", said(record(seq, replayed=True)))
+    device.hear("tally", said({"log_seq": 9}))
+    assert [row["seq"] for row in rows(tmp_path)] == ["1", "2", "3", "4", "5", "6", "7"]
+    assert device.request(1000.0, NOON) is None
+    assert (device.lost, device.differing) == (0, 0)
+
+
+def test_what_was_told_and_then_lost_stays_in_the_copy_and_is_not_asked_for(device, tmp_path):
+    for seq in range(1, 21):
+        device.hear("log/cell", said(record(seq)))
+    device.hear("availability", b"online")
+    device.hear("status", said({"epoch": "00ee", "epoch_first_seq": 8, "epoch_before": EPOCH, "log_seq": 8}))
+    device.hear("log/audit", said(record(8) | {"epoch": "00ee"}))
+
+    assert len(rows(tmp_path)) == 20
+    assert [device.request(now_s, NOON) for now_s in (0.0, GRACE_S, 1000.0)] == [None, None, None]
+
+
+def test_a_copy_that_an_earlier_version_began_goes_on_with_its_own_columns(tmp_path):
+    columns = [name for name in HEADING.decode().strip().split(",") if not name.startswith("chain_")]
+    path = tmp_path / f"fnrbc-{EPOCH}.csv"
+    path.write_text(",".join(columns) + "\n")
+    with LogCopy(tmp_path, "fnrbc", EPOCH) as copy:
+        copy.take("log/session", record(1, chain_link=7, chain_hash="ab"))
+        assert not copy.differs("log/session", record(1, chain_link=7, chain_hash="ab", replayed=True))
+        assert copy.differs("log/session", record(1, chain_link=7, chain_hash="cd"))
+    (row,) = rows(tmp_path)
+    assert list(row) == columns
+    assert json.loads(row["other_fields"]) == {"chain_link": 7, "chain_hash": "ab"}
+    with LogCopy(tmp_path, "fnrbc", EPOCH) as copy:
+        assert copy.last_seq == 1

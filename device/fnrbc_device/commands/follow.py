@@ -48,7 +48,7 @@ def follow(
     follower = Follower(settings, device, out)
     with stopped_by_signal(stop):
         paths = follower.run(stop)
-    failed = follower.lost > 0 or follower.troubled
+    failed = follower.lost > 0 or follower.differing > 0 or follower.troubled
     for path in paths:
         try:
             print(path if not parquet else write_parquet(path))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.errors import PublishError
-from fnrbc_device.following.gaps import Gaps
+from fnrbc_device.following.gaps import Gaps, Wanted
 from fnrbc_device.following.log_copy import LogCopy
 from fnrbc_device.host.clock import iso_utc
 
@@ -40,6 +40,7 @@ class _Journal:
     copy: LogCopy
     gaps: Gaps = field(default_factory=Gaps)
     known_seq: int = 0
+    differing: int = 0
 
 
 class FollowedDevice:
@@ -53,11 +54,17 @@ class FollowedDevice:
         self._epoch = ""
         self._asked = ""
         """Id of the last request."""
+        self._asked_of = ""
+        """The epoch that it was about."""
         self._journals: dict[str, _Journal] = {}
         self._refused: dict[str, float] = {}
         """By epoch: when its copy is tried again."""
         self._aside_until_s = float("-inf")
         self._troubled = False
+        self._before = ""
+        """The device's epoch before this one, whose last records it may still hold."""
+        self.differing = 0
+        """Records that were refused: another is held under their number."""
         self.lost = 0
         """Records that the device no longer keeps and that never came."""
 
@@ -89,10 +96,24 @@ class FollowedDevice:
         elif suffix.startswith("reply/"):
             self._hear_reply(fields)
         elif suffix == "status" and isinstance(fields.get("epoch"), str):
-            self._epoch = fields["epoch"]
-            self._learn(self._epoch, fields.get("log_seq"))
+            self._hear_status(fields)
         else:
             self._learn(self._epoch, fields.get("log_seq"))
+
+    def _hear_status(self, fields: dict[str, Any]) -> None:
+        self._epoch = fields["epoch"]
+        first, before = fields.get("epoch_first_seq", 1), fields.get("epoch_before", "")
+        self._begin_at(self._journal(self._epoch), first)
+        self._learn(self._epoch, fields.get("log_seq"))
+        if isinstance(before, str) and _is_seq(first) and first > 1:
+            self._before = before
+            if journal := self._journal(before):
+                journal.known_seq = first - 1  # what was told beyond that was lost, and a backup took its place
+
+    def _begin_at(self, journal: _Journal | None, first: Any) -> None:
+        """Let a new copy begin where its epoch begins: nothing lies before that."""
+        if journal and _is_seq(first) and journal.copy.last_seq == 0 and 1 < first <= FURTHEST:
+            journal.copy.skip_to(first)
 
     def _set_aside(self, error: Exception) -> None:
         _log.error("%s: %s; the device is left aside for %.0f s", self._device, error, AGAIN_S)
@@ -107,16 +128,22 @@ class FollowedDevice:
 
     def request(self, now_s: float, now: datetime) -> str | None:
         """Payload of the ``replay`` to ask for now; None where nothing is wanted, or nobody is there to ask."""
-        journal = self._journals.get(self._epoch)
-        if journal is None or not self._online:
+        if not self._online:
             return None
-        known = max(journal.known_seq, journal.copy.newest_seen)
-        wanted = journal.gaps.wanted(journal.copy.last_seq, known, now_s)
-        if wanted is None:
-            return None
+        for epoch in (self._epoch, self._before):
+            journal = self._journals.get(epoch)
+            if journal is None:
+                continue
+            known = max(journal.known_seq, journal.copy.newest_seen) if epoch == self._epoch else journal.known_seq
+            wanted = journal.gaps.wanted(journal.copy.last_seq, known, now_s)
+            if wanted is not None:
+                return self._request(epoch, wanted, now)
+        return None
+
+    def _request(self, epoch: str, wanted: Wanted, now: datetime) -> str:
         _log.info("%s: asking for records %d to %d", self._device, wanted.from_seq, wanted.to_seq)
-        self._asked = uuid.uuid4().hex
-        asked = {"id": self._asked, "ts": iso_utc(now), "epoch": self._epoch}
+        self._asked, self._asked_of = uuid.uuid4().hex, epoch
+        asked = {"id": self._asked, "ts": iso_utc(now), "epoch": epoch}
         return json.dumps({**asked, "from_seq": wanted.from_seq, "to_seq": wanted.to_seq})
 
     def sync(self) -> None:
@@ -150,8 +177,21 @@ class FollowedDevice:
         if not _can_be(seq, journal):
             _log.warning("%s: a record with the number %d cannot be of its log; it is left out", self._device, seq)
             return
-        journal.copy.take(suffix, fields)
-        self._epoch, self._troubled = epoch, False
+        if not journal.copy.take(suffix, fields) and journal.copy.differs(suffix, fields):
+            self._refuse_differing(journal, seq)
+        self._troubled = False
+        if epoch != self._before:
+            self._epoch = epoch
+
+    def _refuse_differing(self, journal: _Journal, seq: int) -> None:
+        self.differing += 1
+        if not journal.differing:  # of many, the first is said
+            _log.error(
+                "%s: its record %d is not the one that %s holds under that number, and is refused; was an older "
+                "journal put back there? hold the two together: fnrbc verify STATE_FOLDER --against %s",
+                self._device, seq, journal.copy.path, journal.copy.path,
+            )  # fmt: skip
+        journal.differing += 1
 
     def _hear_reply(self, fields: dict[str, Any]) -> None:
         if fields.get("verb") != "replay" or not _is_seq(fields.get("log_seq")):
@@ -163,12 +203,16 @@ class FollowedDevice:
             _log.warning("%s: a log of %d records cannot be; the reply is left out", self._device, fields["log_seq"])
             return
         self._epoch = journal.copy.epoch
+        self._begin_at(journal, fields.get("epoch_first_seq", 1))
         # A retained state may be older than the journal; the reply is what the journal says now.
         journal.known_seq = fields["log_seq"]
         oldest = fields.get("oldest_seq", 0)
         ours = self._asked != "" and fields.get("request") == self._asked
-        kept_from = _is_seq(oldest) and journal.copy.last_seq + 1 < oldest <= journal.known_seq + 1
-        if ours and fields.get("code") == "not_kept" and kept_from:
+        if not ours or fields.get("code") != "not_kept" or not _is_seq(oldest):
+            return
+        if self._asked_of == self._before and (before := self._journals.get(self._before)):
+            journal, oldest = before, min(oldest, before.known_seq + 1)
+        if journal.copy.last_seq + 1 < oldest <= journal.known_seq + 1:
             self._skip(journal, oldest)
 
     def _skip(self, journal: _Journal, oldest: int) -> None:

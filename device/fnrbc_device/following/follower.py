@@ -94,6 +94,11 @@ class Follower:
         return any(device.troubled for device in self._devices.values())
 
     @property
+    def differing(self) -> int:
+        """Records that were refused: another is held under their number."""
+        return sum(device.differing for device in self._devices.values())
+
+    @property
     def lost(self) -> int:
         """Records that are missing in the copies for good."""
         return sum(device.lost for device in self._devices.values())

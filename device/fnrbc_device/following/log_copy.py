@@ -1,8 +1,5 @@
 """The copy of one device's log: one CSV file an epoch, every record once, in order, without a gap; or as Parquet."""
 
-import csv
-import io
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,9 +8,9 @@ from types import TracebackType
 from typing import Any, Final
 
 from fnrbc_device.errors import PublishError, UsageError
-from fnrbc_device.following.columns import COLUMNS, OTHER, Kind
-from fnrbc_device.host.atomic_file import sync_folder
-from fnrbc_device.reporting.spreadsheet import MARK, guarded
+from fnrbc_device.following.columns import COLUMNS, Kind
+from fnrbc_device.following.lines import cells, line, line_of, open_copy
+from fnrbc_device.reporting.spreadsheet import MARK
 
 MAX_AHEAD: Final = 20_000
 """Records kept that came before their turn: two replays' worth, some 20 MB. What is above is asked for again."""
@@ -21,13 +18,8 @@ MAX_AHEAD: Final = 20_000
 MAX_AHEAD_CHARACTERS: Final = 64_000_000
 """The same where records are long."""
 
-TAIL_BYTES: Final = 64 * 1024
-"""Looked at first for the last whole line, then four times as much and so on: most lines have less than 8 kB."""
-
 BLOCK_BYTES: Final = 64 * 2**20
 """That the table is read by; no line may be longer."""
-
-HEADING: Final = (",".join(COLUMNS) + "\n").encode()
 
 _TYPES: Final[dict[Kind, str]] = {"integer": "int64", "number": "float64", "boolean": "bool", "string": "string"}
 
@@ -59,7 +51,7 @@ class LogCopy:
         self._ahead_characters = 0
         self._unsynced = False
         try:
-            self._file, self.last_seq = _opened(self.path)
+            self._file, self._columns, self.last_seq = open_copy(self.path)
         except (OSError, ValueError) as error:
             raise PublishError(f"the copy {self.path} cannot be used ({error}); give another --out") from error
 
@@ -88,10 +80,29 @@ class LogCopy:
             return False
         room = len(self._ahead) < MAX_AHEAD and self._ahead_characters < MAX_AHEAD_CHARACTERS
         if seq == self.last_seq + 1 or room:
-            self._ahead[seq] = line = _line(suffix, record)
-            self._ahead_characters += len(line)
+            self._ahead[seq] = text = line(suffix, record, self._columns)
+            self._ahead_characters += len(text)
         self._write_what_fits()
         return True
+
+    def differs(self, suffix: str, record: Mapping[str, Any]) -> bool:
+        """Whether another record is held under this number; the mark of a replay aside.
+
+        Raises
+        ------
+        PublishError
+            The copy cannot be read.
+        """
+        seq = int(record["seq"])
+        try:
+            held = self._ahead.get(seq) or line_of(self.path, seq)
+        except (OSError, ValueError) as error:
+            raise PublishError(f"the copy {self.path} cannot be read ({error}); give another --out") from error
+        if held is None:
+            return False
+        replayed = self._columns.index("replayed")
+        there, come = cells(held), cells(line(suffix, record, self._columns))
+        return there[:replayed] + there[replayed + 1 :] != come[:replayed] + come[replayed + 1 :]
 
     def skip_to(self, seq: int) -> None:
         """Go on at ``seq``: what lies before it is kept nowhere any more."""
@@ -133,8 +144,8 @@ class LogCopy:
 
     def _write_what_fits(self) -> None:
         lines = []
-        while line := self._ahead.pop(self.last_seq + 1, None):
-            lines.append(line)
+        while text := self._ahead.pop(self.last_seq + 1, None):
+            lines.append(text)
             self.last_seq += 1
         if not lines:
             return
@@ -195,90 +206,9 @@ def _plain(table: Any) -> Any:
     """The table with its texts as they were told, without what guards a spreadsheet."""
     from pyarrow import compute
 
-    for index, (name, kind) in enumerate(COLUMNS.items()):
-        if kind == "string":
+    for index, name in enumerate(table.column_names):
+        if COLUMNS.get(name) == "string":
             table = table.set_column(index, name, compute.replace_substring_regex(table[name], f"^{MARK}", ""))
     return table
 
 
-def _opened(path: Path) -> tuple[io.FileIO, int]:
-    """Open for appending; gives the file and the ``seq`` of its last line, 0 where there is none.
-
-    Raises
-    ------
-    ValueError
-        The heading is not ours; the file is left as it is.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = io.FileIO(path, "a+")
-    try:
-        if not _has_heading(file):
-            file.truncate(0)
-            file.write(HEADING)
-            os.fsync(file.fileno())
-            sync_folder(path.parent)
-        return file, _last_seq(file)
-    except BaseException:
-        file.close()
-        raise
-
-
-def _has_heading(file: io.FileIO) -> bool:
-    """Whether lines may follow; False for a new file, and for one that a kill left with half a heading."""
-    file.seek(0)
-    found = file.read(len(HEADING))
-    if found != HEADING and not HEADING.startswith(found):
-        raise ValueError("its columns are those of other software")
-    return found == HEADING
-
-
-def _last_seq(file: io.FileIO) -> int:
-    """``seq`` of the last whole line, 0 where there is none; a line that a kill cut short is cut off."""
-    line, end = _last_line(file)
-    seq = _seq_of(line.decode(errors="replace")) if line else 0
-    file.truncate(end)
-    return seq
-
-
-def _last_line(file: io.FileIO) -> tuple[bytes, int]:
-    """The last whole line and where it ends; empty where none follows the heading."""
-    size, length = file.seek(0, os.SEEK_END), TAIL_BYTES
-    while True:
-        start = max(len(HEADING), size - length)
-        file.seek(start)
-        tail = file.readall()
-        end = tail.rfind(b"\n")
-        before = tail.rfind(b"\n", 0, max(end, 0))
-        if before >= 0 or start == len(HEADING):
-            return tail[before + 1 : max(end, 0)], start + end + 1
-        length *= 4
-
-
-def _seq_of(line: str) -> int:
-    # Its own limit on a field's length is 128 kB.
-    csv.field_size_limit(max(csv.field_size_limit(), len(line)))
-    return int(next(csv.reader([line]))[list(COLUMNS).index("seq")])
-
-
-def _line(suffix: str, record: Mapping[str, Any]) -> str:
-    fields = {"topic": suffix, **record}
-    unknown = {name: value for name, value in fields.items() if name not in COLUMNS}
-    fields[OTHER] = json.dumps(unknown) if unknown else None
-    return _written(_cell(fields.get(name)) for name in COLUMNS)
-
-
-def _written(values: Any) -> str:
-    """One line of CSV: a line break within a text would end the line for whoever looks for the last one."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (bool, dict, list)):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        return str(value)
-    return guarded(" ".join(value.replace("\0", "\ufffd").splitlines()))

@@ -119,19 +119,16 @@ def _copy_database(source: Path, target: Path) -> None:
 
 
 def _fold(path: Path) -> None:
-    """Bring a write-ahead file's content into a database that nobody else uses; the file beside it goes."""
+    """Make a database that nobody else uses one file, which can be read without files beside it."""
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    for end in ("-wal", "-shm"):
-        path.with_name(path.name + end).unlink(missing_ok=True)
+        database.execute("PRAGMA journal_mode = DELETE").fetchall()
 
 
 def _set_aside(state_dir: Path, journal: Path, now: datetime) -> list[Path]:
     """Give what is there a second name, and take its write-ahead file away, which would be read into the new one."""
-    stamp = f"before-{now:%Y%m%dT%H%M%SZ}"
     if not journal.exists():
         return []
-    aside = journal.with_name(f"{JOURNAL_NAME}.{stamp}")
+    aside = _aside_name(journal, now)
     os.link(journal, aside)
     for end in ("-wal", "-shm"):
         beside = journal.with_name(JOURNAL_NAME + end)
@@ -146,9 +143,13 @@ def _bring_key(source: Path, state_dir: Path, now: datetime) -> list[Path]:
     brought, here = source / KEY_NAME, state_dir / KEY_NAME
     if not brought.exists() or (here.exists() and here.read_bytes() == brought.read_bytes()):
         return []
-    aside = [here.rename(here.with_name(f"{KEY_NAME}.before-{now:%Y%m%dT%H%M%SZ}"))] if here.exists() else []
+    aside = [here.rename(_aside_name(here, now))] if here.exists() else []
     _copy_file(brought, here)
     return aside
+
+
+def _aside_name(path: Path, now: datetime) -> Path:
+    return path.with_name(f"{path.name}.before-{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z")
 
 
 def _copy_file(source: Path, target: Path) -> None:

@@ -47,7 +47,7 @@ def log_state(connection: sqlite3.Connection) -> LogState:
 
 
 def note_told(journal: Path, epoch: str, seq: int) -> None:
-    """Remember beside the journal that a record was acknowledged; where it cannot be written, one witness is missing."""
+    """Remember beside the journal that a record was acknowledged; else one witness is missing."""
     with suppress(OSError):
         descriptor = os.open(journal.with_name(TOLD_NAME), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
