@@ -46,6 +46,14 @@ PROVISIONAL: Final[Mapping[ProvisionalReason, str]] = {
     "light_out_of_domain": "empty glass is too bright or too dark to show pale cells",
 }
 
+UNLIKE: Final[Mapping[str, str]] = {
+    "stain_out_of_domain": "stain",
+    "pixel_size_out_of_domain": "size",
+    "focus_out_of_domain": "focus",
+    "light_out_of_domain": "light",
+}
+"""What is unlike that which the network was measured on, in a word, where there is no room for ``PROVISIONAL``."""
+
 CLAIMS: Final[Mapping[ClaimState, str]] = {
     "above_blank": "more than a blank slide shows",
     "not_distinguishable": "not distinguishable from none",
@@ -137,7 +145,8 @@ def claim_lines(claim: Claim | None, reasons: Iterable[str] = ()) -> tuple[str, 
     headline = CLAIMS[claim.state][:1].upper() + CLAIMS[claim.state][1:]
     found = claim.corrected
     if found is None:
-        return headline, provisional_words(reasons)
+        unlike = ", ".join(UNLIKE.get(code, "colours") for code in reasons)
+        return headline, f"{unlike} unlike what the network was measured on"
     if claim.state == "above_blank":
         taken = "misses" if claim.verified else "the network's errors"
         return headline, f"{per_100(found)}, {taken} taken out"

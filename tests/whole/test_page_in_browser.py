@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from chromium import CONTRASTS, Chromium, open_chromium
+from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
-from fnrbc_device.records import Frame, Interval, Mark, Pose, SessionMeta, Step, Tally
+from fnrbc_device.records import ErrorCounts, Frame, Interval, Mark, Pose, SessionMeta, Step, Tally
 from fnrbc_device.reporting.report import GalleryItem, Report, write_report
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot
@@ -75,6 +76,7 @@ def snapshot(seen: SlideMap, marks: list[Mark], **changes: Any) -> Snapshot:
         frames_rejected={"blurred": 30, "too_fast": 70},
         islands=1,
         leukocytes_to_go=1289,
+        claim=claim(42, 1003, [ErrorCounts(230, 2, 5900, 12, "shipped", "pbc")]),
         unique_area_mm2=0.4567,
         cells_open=5,
     )
@@ -120,6 +122,11 @@ def test_the_page_tells_the_count_its_interval_and_what_it_rests_on(
     assert browser.text("#fnrbc") == "42"
     assert browser.text("#rate") == "4.2"
     assert browser.text("#interval") == "3.0\u20135.7 (95 % interval)"
+    assert browser.text("#claim-headline") == "More than a blank slide shows"
+    assert re.fullmatch(
+        r"4\.0 per 100 leukocytes \(95 % interval \d\.\d\u2013\d\.\d\), the network's errors taken out",
+        browser.text("#claim-figures"),
+    )
     assert browser.text("#leukocytes") == "1\u202f003"
     assert browser.text("#indeterminate") == "7"
     assert browser.text("#area") == "0.457"
