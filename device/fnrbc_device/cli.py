@@ -125,13 +125,16 @@ def check(config: ConfigPath = None) -> None:
 @app.command()
 def verify(
     target: Annotated[str, typer.Argument(help="A state folder, a journal, or a session of this device.")],
+    against: Annotated[
+        Path | None, typer.Option("--against", help="What `fnrbc follow` keeps, or an earlier backup: held together.")
+    ] = None,
     config: ConfigPath = None,
 ) -> None:
     """Prove a session's record unbroken, or point at what was changed."""
     from fnrbc_device.commands.verify import verify as prove
     from fnrbc_device.config import load_config
 
-    print(prove(target, load_config(config).state_dir))
+    print(prove(target, load_config(config).state_dir, against))
 
 
 @app.command()

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from fnrbc_device.errors import JournalError, UsageError
+from fnrbc_device.following.against import Agreement, held_against
 from fnrbc_device.journal.proof import Proof, prove
 from fnrbc_device.journal.read_only import knows_session
 from fnrbc_device.journal.schema import JOURNAL_NAME
+from fnrbc_device.journal.spans import Spans
+from fnrbc_device.journal.witness import held_against_backup
 
 
-def verify(target: str, state_dir: Path) -> str:
+def verify(target: str, state_dir: Path, against: Path | None = None) -> str:
     """Prove a record, and say so in a sentence or two.
 
     Parameters
@@ -17,6 +20,8 @@ def verify(target: str, state_dir: Path) -> str:
         A state folder, a journal's file, or the name of a session in the state folder of this device.
     state_dir
         Of this device.
+    against
+        The laboratory's copy of the log, or an earlier backup, to hold the record against.
 
     Raises
     ------
@@ -33,7 +38,35 @@ def verify(target: str, state_dir: Path) -> str:
             "`fnrbc restore BACKUP`"
         )
     about = f"session {session} is part of it; " if session else ""
-    return _in_words(path, proof, about)
+    return _in_words(path, proof, about) + (f" {_held_against(path, against)}" if against else "")
+
+
+def _held_against(path: Path, copy: Path) -> str:
+    journal = copy / JOURNAL_NAME if copy.is_dir() else copy
+    if journal.is_file() and journal.suffix != ".csv":
+        link, fault = held_against_backup(path, journal)
+        said = f"It goes on from {copy}, whose last link is {link}."
+    else:
+        agreement = held_against(path, copy)
+        fault, said = agreement.fault, _agreement_in_words(copy, agreement)
+    if fault:
+        raise JournalError(
+            f"the record {path} is not what {copy} says: {fault}; keep both, and find out which of them was changed"
+        )
+    return said
+
+
+def _agreement_in_words(copy: Path, agreement: Agreement) -> str:
+    words = (
+        f"{copy} agrees: {agreement.compared} records are the same here and there, {agreement.anchors} hashes of the "
+        f"chain that it holds are those of this record, {agreement.not_kept} of its records are no longer kept here."
+    )
+    if agreement.lost:
+        words += (
+            f" {len(agreement.lost)} records ({Spans(agreement.lost)}) were told and then lost, before a backup was "
+            "brought back: that copy alone has them."
+        )
+    return words
 
 
 def _found(target: str, state_dir: Path) -> tuple[Path, str]:
