@@ -93,7 +93,7 @@ def _fault_of(witness: Witness, path: Path, agreement: Agreement) -> str:
             if fault:
                 return f"{path}, record {seq}: {fault}"
     except (OSError, ValueError) as error:
-        raise JournalError(f"{path} cannot be read as a copy of a log ({error}); give that of `fnrbc follow`") from error
+        raise JournalError(f"{path} cannot be read as a copy of a log ({error}); give that of `follow`") from error
     return ""
 
 
