@@ -127,6 +127,9 @@ class Resume:
         if read is None:
             _log.warning("there is no checkpoint to go on from: light, dust and threshold are learned again")
             return self._fresh(), -1
+        if read[1] > self._history.last_frame(self._session):
+            _log.warning("the checkpoint knows of frames that the record lacks, as after a restored backup: it is left")
+            return self._fresh(), -1
         return read
 
     def _mapped(self, analyser: Analyser) -> Analyser:

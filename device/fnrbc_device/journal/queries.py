@@ -192,6 +192,14 @@ class JournalQueries:
             for frame, island, row_px, col_px, reason in rows
         ]
 
+    def last_frame(self, session_id: str) -> int:
+        """Index of the last frame of a session on record; -1 before the first."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT coalesce(max(frame), -1) FROM frames WHERE session = ?", (session_id,)
+            ).fetchone()
+        return int(row[0])
+
     def events_by_frame(self, session_id: str, after: int = -1) -> dict[int, list[CountEvent]]:
         """Events that frames with a higher index brought."""
         with self._reading():
