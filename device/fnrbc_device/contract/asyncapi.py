@@ -101,7 +101,7 @@ def _channels() -> list[_Channel]:
         _own(f"{topics.ALARM}/{{code}}", _schema(payloads.AlarmNow), topics.ALARM_STATE),
         _own(f"{topics.THUMB}/{{cell_id}}", _picture(), THUMBNAIL, "image/jpeg"),
         _own(f"{topics.REPLY}/{{user}}", _schema(answers.Reply), topics.ANSWER),
-        _Channel("home_assistant", "homeassistant/device/{device}/config", _discovery(), DISCOVERY),
+        _Channel("home_assistant", "homeassistant/device/{site}/{device}/config", _discovery(), DISCOVERY),
         *(_command(verb) for verb in requests.VERBS),
     ]
 

@@ -26,9 +26,9 @@ _SENSORS: Final[tuple[tuple[str, str, str, dict[str, str]], ...]] = (
 is declared as ever rising."""
 
 
-def discovery_topic(device: str) -> str:
-    """Where Home Assistant looks, with its default prefix."""
-    return f"homeassistant/device/{device}/config"
+def discovery_topic(topics: Topics) -> str:
+    """Where Home Assistant looks, with its default prefix: the site is its node, so that no other site writes there."""
+    return f"homeassistant/device/{topics.site}/{topics.device}/config"
 
 
 def discovery(topics: Topics) -> str:
@@ -44,12 +44,13 @@ def discovery(topics: Topics) -> str:
     str
         JSON of Home Assistant's device discovery, understood since its version 2024.11.
     """
-    identity = f"fnrbc_{topics.site}_{topics.device}"
+    # The slash stands in no name: joined by what does, two sites could come to one identity.
+    identity = f"fnrbc/{topics.site}/{topics.device}"
     return json.dumps(
         {
             "device": {
                 "identifiers": [identity],
-                "name": f"fnrbc {topics.device}",
+                "name": f"fnrbc {topics.site} {topics.device}",
                 "model": f"fNRBC counter. {RESEARCH_USE_ONLY}",
                 "sw_version": fnrbc_device.__version__,
             },
@@ -66,7 +67,7 @@ def discovery(topics: Topics) -> str:
 def _sensor(identity: str, topics: Topics, field: str, name: str, suffix: str, more: dict[str, str]) -> dict[str, Any]:
     sensor: dict[str, Any] = {
         "platform": "sensor",
-        "unique_id": f"{identity}_{suffix}_{field}",
+        "unique_id": f"{identity}/{suffix}/{field}",
         "name": name,
         "state_topic": topics.full(suffix),
         # What is null in the message is unknown there, not the word None.

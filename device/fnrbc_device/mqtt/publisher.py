@@ -283,7 +283,7 @@ class Publisher:
             sender.try_refused_again()
             if self._settings.home_assistant:  # may be refused as well
                 topics = Topics(self._settings.site, self._settings.device)
-                connection.publish_to(discovery_topic(topics.device), discovery(topics), DISCOVERY)
+                connection.publish_to(discovery_topic(topics), discovery(topics), DISCOVERY)
 
     def _defect(self, error: Exception) -> None:
         _log.exception("the publisher met a defect")

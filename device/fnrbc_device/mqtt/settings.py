@@ -98,12 +98,13 @@ class MqttSettings(BaseModel):
         return secret
 
     def client_id(self) -> str:
-        """Name this client: product, device and a trace of the machine, the same at every start.
+        """Name this client: product, device and a trace of site and machine, the same at every start.
 
         A second machine with the same device name is another client: both stay connected and their records
         differ in ``epoch``. The same machine twice is one client, and the broker says so by a takeover.
         """
-        return f"fnrbc-{self.device}-{hashlib.sha256(_machine()).hexdigest()[:8]}"
+        trace = hashlib.sha256(f"{self.site}/{self.device}/".encode() + _machine()).hexdigest()
+        return f"fnrbc-{self.device}-{trace[:8]}"
 
 
 def _typed(path: Path) -> str:
