@@ -1,10 +1,13 @@
+import re
+
 import numpy as np
 import pytest
 
 from fnrbc_device.camera.headers import UnreadablePictureError
 from fnrbc_device.errors import UsageError
-from fnrbc_training.cutting import cut
-from fnrbc_training.readers import agreed, cohens_kappa
+from fnrbc_training.cutting import DroppedError, cut, require_most_found
+from fnrbc_training.description import describe
+from fnrbc_training.readers import agreed, cohens_kappa, in_manifest
 from fnrbc_training.splitting import require_no_leak
 from painted import DESCRIPTION, PIXEL_SIZE_UM, SIDE, paint, write
 
@@ -147,3 +150,122 @@ def test_an_image_that_is_missing_is_named(make_manifest):
     (path.parent / "field 1.png").unlink()
     with pytest.raises(UnreadablePictureError, match=r"field 1\.png"):
         cut([path], [], silent)
+
+
+def as_saved(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "cells.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+SIX = said_by(2)
+PLACES_OF_SIX = [(SIDE // 2, SIDE * i + SIDE // 2) for i in range(6)] * 2
+
+
+def spread(separator, heading=HEADING, decimal=None, end="\n"):
+    """The same table as another spreadsheet writes it."""
+    rows = [line.split(",") for line in [heading, *SIX]]
+    if decimal:
+        rows = [rows[0], *([image, f"{x}{decimal}0", f"{y}{decimal}0", *said] for image, x, y, *said in rows[1:])]
+    return end.join(separator.join(row) for row in rows) + end
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (spread(","), "utf-8"),
+        (spread(";"), "utf-8"),
+        ("sep=;\n" + spread(";"), "utf-8-sig"),
+        ('"sep=;"\r\n' + spread(";", end="\r\n"), "cp1252"),
+        ("SEP=,\n".lower() + spread(","), "utf-8"),
+        (spread(";", decimal=","), "utf-8"),
+        (spread(";", decimal="."), "utf-8"),
+        (spread("\t", decimal=","), "utf-16"),
+        (spread(","), "utf-8-sig"),
+        ("\n\n" + spread(",").replace("\n", "\n\n") + "\n,,,,\n", "utf-8"),
+        (spread(";").replace("\n", "\n;;;;\n"), "utf-8"),
+        (spread(";", heading="Image,X [px],Y [px],anna,bert"), "utf-8"),
+        (spread(","), "utf-16"),
+    ],
+)
+def test_the_same_table_from_any_spreadsheet_is_the_same_cells(make_manifest, tmp_path, text, encoding):
+    make_manifest()
+    cells, _ = in_manifest(as_saved(tmp_path, text, encoding), describe(tmp_path), False)
+
+    said = ["fnrbc", "leukocyte", "leukocyte", "leukocyte", "other", "leukocyte"] * 2
+    assert [cell.original for cell in cells] == said
+    assert [cell.place_rc for cell in cells] == PLACES_OF_SIX
+
+
+@pytest.mark.parametrize(
+    "heading", ["image,x_um,y_um,anna,bert", "Image,X (µm),Y (µm),anna,bert", "image,x [um],y [um],anna,bert"]
+)
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_places_in_um_that_say_so_are_px_by_the_pixel_size(make_manifest, tmp_path, heading, decimal):
+    make_manifest()
+    rows = [line.split(",") for line in SIX]
+    um = [[f"{float(value) * PIXEL_SIZE_UM:.3f}".replace(".", decimal) for value in row[1:3]] for row in rows]
+    lines = [";".join([row[0], *at, *row[3:]]) for row, at in zip(rows, um, strict=True)]
+
+    cells, _ = in_manifest(
+        as_saved(tmp_path, "\n".join([heading.replace(",", ";"), *lines])), describe(tmp_path), False
+    )
+
+    assert [cell.place_rc for cell in cells] == [pytest.approx(place) for place in PLACES_OF_SIX]
+
+
+def test_backslashes_are_folders_unless_a_file_is_named_so(make_manifest, tmp_path):
+    path = make_manifest()
+    (tmp_path / "day 1").mkdir()
+    for field in tmp_path.glob("field *.png"):
+        field.rename(tmp_path / "day 1" / field.name)
+    path.write_text(path.read_text().replace("field 0", "day 1\\field 0").replace("field 1", ".\\day 1\\field 1"))
+
+    cells, _ = in_manifest(path, describe(tmp_path), False)
+    assert all(cell.path.is_file() for cell in cells)
+
+    (tmp_path / "a\\b.png").write_bytes((tmp_path / "day 1" / "field 0.png").read_bytes())
+    path.write_text(path.read_text().replace("day 1\\field 0.png", "a\\b.png"))
+    cells, _ = in_manifest(path, describe(tmp_path), False)
+    assert cells[0].path == tmp_path / "a\\b.png"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text.replace(",150,150", ",150,5,150,5"), "line 2 has 7 values, the heading 5 names"),
+        (lambda text: text.replace(",", ";").replace(";450;", ";1.450,0;"), "x is '1.450,0'"),
+        (lambda text: text.replace(",450,", ',"1,450",'), "x is '1,450'"),
+        (lambda text: text.replace(",450,", ",4_50,"), "x is '4_50'"),
+        (lambda text: text.replace(",450,", ",nan,"), "x is 'nan'"),
+        (lambda text: text.replace("anna,bert", "anna,anna"), "two columns named 'anna'"),
+        (lambda text: text.replace("field 1", '"field 1'), "cannot be read as CSV"),
+        (lambda text: text.replace("x,y", "x_um,y"), "does not say where"),
+    ],
+)
+def test_what_could_mean_two_things_is_refused_in_one_sentence(make_manifest, tmp_path, change, says):
+    text = make_manifest().read_text()
+    path = as_saved(tmp_path, change(text))
+
+    with pytest.raises(UsageError, match=re.escape(says)) as refused:
+        in_manifest(path, describe(tmp_path), False)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "limit", "refused"), [(1, 0.1, False), (2, 0.1, True), (2, 0.2, False)]
+)
+def test_a_cut_that_drops_more_than_a_tenth_of_what_was_named_fails(make_manifest, dropped, limit, refused):
+    lines = said_by(2)
+    for one in range(1, dropped + 1):  # the first fNRBC stays
+        image, x, y, *said = lines[one].split(",")
+        lines[one] = ",".join([image, str(int(x) - 100), str(int(y) - 130), *said])
+    found = cut([make_manifest(lines)], [], silent)
+    assert sum(found.sources[0].missed.values()) == dropped
+
+    if not refused:
+        require_most_found(found, limit)
+        return
+    with pytest.raises(DroppedError, match=rf"no cell was found at {dropped} of 12 places, above the limit of") as why:
+        require_most_found(found, limit)
+    assert (why.value.exit_code, "(um are named x_um and y_um)" in str(why.value)) == (1, True)

@@ -14,7 +14,7 @@ from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import Interval
 from fnrbc_training import dataset
 from fnrbc_training.augmentation import Augmentation
-from fnrbc_training.cutting import cut
+from fnrbc_training.cutting import MOST_DROPPED, cut, require_most_found
 from fnrbc_training.dataset import CropSet
 from fnrbc_training.evaluation import Evaluation, evaluate
 from fnrbc_training.pnet import NetName
@@ -42,9 +42,13 @@ def cut_command(
     data: Folders,
     out: Annotated[Path, typer.Option(help="The .npz to write.")],
     simulated: Painted = None,
+    most_dropped: Annotated[
+        float, typer.Option(min=0, max=1, help="Fails where no cell is found at more than this share of the places.")
+    ] = MOST_DROPPED,
 ) -> None:
     """Cut labelled pictures into crops, as the device would."""
     crops = cut(data, simulated or [], progress)
+    require_most_found(crops, most_dropped)
     dataset.save(crops, out)
     for source in crops.sources:
         missed = ", ".join(f"{name} {count}" for name, count in sorted(source.missed.items()))

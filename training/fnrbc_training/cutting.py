@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fnrbc_device.camera.headers import UnreadablePictureError
 from fnrbc_device.camera.pictures import PictureReader
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.model.bundle import digest_of
 from fnrbc_device.records import Detection, Field, Image
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID, crop
@@ -38,11 +38,18 @@ RING_SHARE: Final = 0.06
 SURROUNDINGS_UM: Final = 38.0
 """Side of the square of a field that stands for a cell's picture: that of the single-cell pictures."""
 
+MOST_DROPPED: Final = 0.1
+"""Share of the named cells that may be missing. Of real single-cell pictures less than 1 in 100 is, of each class."""
+
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many, of how many."""
 
 _Known = dict[tuple[int, tuple[float, float] | None], Labelled]
 """Cells by their picture's digest and their place in it."""
+
+
+class DroppedError(FnrbcError):
+    """Of the cells that a dataset names too many are not where it says."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +87,24 @@ def cut(datasets: list[Path], simulated: list[Path], progress: Progress) -> Crop
     columns = {name: np.concatenate([getattr(p, name) for p, _ in parts]) for name in COLUMNS}
     whole = CropSet(**columns, sources=tuple(s for p, _ in parts for s in p.sources))
     return keep_together(whole, stated=np.concatenate([stated for _, stated in parts]))
+
+
+def require_most_found(crops: CropSet, most_dropped: float = MOST_DROPPED) -> None:
+    """Refuse a set that lacks more than a share of the cells which a dataset names.
+
+    Raises
+    ------
+    DroppedError
+        Of one dataset too many are missing: its pixel size or its places are wrong.
+    """
+    for source in crops.sources:
+        missed, named = sum(source.missed.values()), source.pictures - source.duplicates
+        if missed > most_dropped * named:
+            raise DroppedError(
+                f"{source.name}: no cell was found at {missed} of {named} places, above the limit of "
+                f"{most_dropped:.0%}; see whether pixel_size_um {source.pixel_size_um:g} is right, and x and y are px "
+                "(um are named x_um and y_um); or accept it with --most-dropped"
+            )
 
 
 def central(detections: list[Detection], place_rc: tuple[float, float], pixel_size_um: float) -> Detection | None:

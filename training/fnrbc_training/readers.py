@@ -1,19 +1,19 @@
 """A CSV manifest: which cell of which picture, and what each reader said of it.
 
 One line a cell. ``image`` is a file, relative to the CSV; ``x`` and ``y`` (or ``row`` and ``col``) are the cell's
-place in it, px from the top left corner. ``group`` (or ``donor``, or ``slide``) keeps cells together that must
-not be on two sides of the split, without it each image is a group; ``part`` (training, tuning or heldout) states
-the split. Every other column is a reader. ``dataset.toml`` lies beside the CSV.
+place in it, px from the top left corner, or um as ``x_um`` and ``y_um``. ``group`` (or ``donor``, or ``slide``) keeps
+cells together that must not be on two sides of the split, without it each image is a group; ``part`` (training,
+tuning or heldout) states the split. Every other column is a reader. ``dataset.toml`` lies beside the CSV.
 
 As in the paper a cell is an fNRBC only if every reader says so. Chance makes readers agree too; Cohen's kappa is
 the agreement beyond it.
 """
 
-import csv
 import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast, get_args
 
@@ -22,21 +22,15 @@ from fnrbc_training.dataset import CLASSES, ROLES, TARGET, Part
 from fnrbc_training.description import DESCRIPTION, Description
 from fnrbc_training.labelled import FEWEST_PICTURES, Labelled
 from fnrbc_training.splitting import balanced_parts
+from fnrbc_training.table import GROUPS, KNOWN, PART, PLACES, Row, Table, decimal_of, number_of, read_table
 
 IMAGE: Final = "image"
-PLACES: Final = (("row", "col"), ("y", "x"), ("row_px", "col_px"), ("y_px", "x_px"))
-"""Columns that give the place, in the order row, col."""
-GROUPS: Final = ("group", "donor", "slide")
-PART: Final = "part"
-
 WORDS: Final = {
     **{name: name for name in CLASSES},
     **dict.fromkeys(("1", "yes", "true", "positive"), "fnrbc"),
     **dict.fromkeys(("0", "no", "false", "negative"), "leukocyte"),
 }
 """What readers' words mean where the description does not say it. In the paper all that is no fNRBC is one class."""
-
-Row = dict[str, str]
 
 
 def in_manifest(path: Path, about: Description, simulated: bool) -> tuple[list[Labelled], dict[str, float]]:
@@ -62,8 +56,9 @@ def in_manifest(path: Path, about: Description, simulated: bool) -> tuple[list[L
         A column or a value is missing or means nothing, a cell stands there twice with two labels, or a class
         has a single cell.
     """
-    rows, columns = _rows(path)
-    place, readers = _place(path, columns), _readers(path, columns)
+    table = _table(path)
+    rows, columns = table.rows, table.columns
+    place, readers = _place(path, table, about.pixel_size_um), _readers(path, columns)
     words = {**WORDS, **{word.casefold(): label for word, label in about.classes.items()}}
     votes = [[_vote(path, line, row, reader, words) for reader in readers] for line, row in rows]
     cells = [_cell(path, line, row, place, vote) for (line, row), vote in zip(rows, votes, strict=True)]
@@ -99,33 +94,41 @@ def agreed(vote: Sequence[str]) -> str:
     return Counter(word for word in vote if word != "fnrbc").most_common(1)[0][0]
 
 
-def _rows(path: Path) -> tuple[list[tuple[int, Row]], list[str]]:
-    """Lines with their numbers, and the names of the columns."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True)
-            columns = [str(name).strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as CSV ({error}); give a comma-separated file in UTF-8") from None
-    if IMAGE not in columns:
-        raise UsageError(f"{path} has the columns {', '.join(columns) or 'none'}; one named {IMAGE!r} is needed")
-    if not rows:
+def _table(path: Path) -> Table:
+    table = read_table(path, IMAGE)
+    if not table.rows:
         raise UsageError(f"{path} has no line below its heading; give one line a cell")
-    return rows, columns
+    return table
 
 
-def _place(path: Path, columns: list[str]) -> tuple[str, str]:
-    found = next((pair for pair in PLACES if set(pair) <= set(columns)), None)
-    if found is None:
-        raise UsageError(f"{path} does not say where in the image a cell is; give the columns x and y, px")
-    return found
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a table says that a cell is."""
+
+    columns: tuple[str, str]
+    """Row, col."""
+    decimal: str
+    px_each: float
+    """Pixels in one unit of the columns."""
+
+
+def _place(path: Path, table: Table, pixel_size_um: float) -> _Place:
+    found = [pair for pair in PLACES if set(pair) <= set(table.columns)]
+    if not found:
+        raise UsageError(
+            f"{path} does not say where in the image a cell is; give the columns x and y, px, or x_um and y_um"
+        )
+    # Where a table gives both, px need no pixel size.
+    columns = min(found, key=_in_um)
+    return _Place(columns, decimal_of(table, columns), 1 / pixel_size_um if _in_um(columns) else 1.0)
+
+
+def _in_um(columns: tuple[str, str]) -> bool:
+    return columns[0].endswith("_um")
 
 
 def _readers(path: Path, columns: list[str]) -> list[str]:
-    known = {IMAGE, PART, *GROUPS, *itertools.chain(*PLACES)}
-    readers = [name for name in columns if name and name not in known]
+    readers = [name for name in columns if name and name != IMAGE and name not in KNOWN]
     if not readers:
         raise UsageError(f"{path} has no column of a reader; give one a reader, with a word for every cell")
     return readers
@@ -142,9 +145,9 @@ def _vote(path: Path, line: int, row: Row, reader: str, words: Mapping[str, str]
     return found
 
 
-def _cell(path: Path, line: int, row: Row, place: tuple[str, str], vote: list[str]) -> Labelled:
-    image, label = row[IMAGE].strip(), agreed(vote)
-    at = _number(path, line, row, place[0]), _number(path, line, row, place[1])
+def _cell(path: Path, line: int, row: Row, place: _Place, vote: list[str]) -> Labelled:
+    image, label = _image(path, row[IMAGE]), agreed(vote)
+    at = _px(path, line, row, place, 0), _px(path, line, row, place, 1)
     group = next((row[name].strip() for name in GROUPS if row.get(name, "").strip()), image)
     part = row.get(PART, "training").strip()
     if not image or part not in get_args(Part):
@@ -161,16 +164,23 @@ def _cell(path: Path, line: int, row: Row, place: tuple[str, str], vote: list[st
     )
 
 
-def _number(path: Path, line: int, row: Row, column: str) -> float:
-    try:
-        number = float(row[column])
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
+def _image(path: Path, written: str) -> str:
+    """A picture's file relative to the table; backslashes are Windows' slashes unless a file is really named so."""
+    if "\\" not in written or (path.parent / written).exists():
+        return written
+    return written.replace("\\", "/")
+
+
+def _px(path: Path, line: int, row: Row, place: _Place, axis: int) -> float:
+    column = place.columns[axis]
+    number = number_of(row[column], place.decimal)
+    if number is None or not 0 <= number < float("inf"):
+        unit = "um" if _in_um(place.columns) else "px"
         raise UsageError(
-            f"{path} line {line}: {column} is {row[column]!r}; give px from the top left corner, 0 or more"
+            f"{path} line {line}: {column} is {row[column]!r}; give {unit} from the top left corner, 0 or more, "
+            "without a sign between thousands"
         )
-    return number
+    return number * place.px_each
 
 
 def _require_consistent(path: Path, cells: list[Labelled]) -> None:
