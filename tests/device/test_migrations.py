@@ -83,6 +83,20 @@ def test_all_that_0_1_0_recorded_is_there_after_it_is_carried_over(of_0_1_0):
     assert (OLD_HASH,) in asked(of_0_1_0, "SELECT hash FROM audit")
 
 
+def test_the_older_journal_is_kept_for_the_way_back(stored):
+    with closing(sqlite3.connect(stored)) as database:
+        before = list(database.iterdump())
+
+    for _ in range(2):
+        open_database(stored).close()
+
+    (copy,) = stored.parent.glob("*.version-*")
+    with closing(sqlite3.connect(copy)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (FIRST_VERSION,)
+        assert list(database.iterdump()) == before
+    assert copy.stat().st_mode & 0o077 == 0
+
+
 def test_a_session_of_0_1_0_that_was_cut_off_goes_on(of_0_1_0, make_step):
     with Journal.open(of_0_1_0) as journal:
         journal.resume("s3", {"after_frame": 1})

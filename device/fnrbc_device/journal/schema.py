@@ -1,7 +1,11 @@
 """The tables of the journal, and opening its file: one SQLite database a device."""
 
+import logging
+import os
 import secrets
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +18,11 @@ from fnrbc_device.records import CountEvent, Verdict
 
 JOURNAL_NAME: Final = "journal.sqlite"
 """The journal's file in the state folder."""
+
+ROOM_FOR_COPY: Final = 3
+"""Times the journal's size that must be free for a copy of it: the copy, and as much again for what is recorded."""
+
+_log = logging.getLogger(__name__)
 
 WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """The write-ahead file is cut back to this after a burst."""
@@ -98,12 +107,31 @@ def _prepare(connection: sqlite3.Connection, path: Path, at_utc: str) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    _keep_for_the_way_back(connection, path)
     connection.execute("BEGIN IMMEDIATE")
     try:
         _make_or_carry(connection, path, at_utc)
         connection.execute("COMMIT")
     finally:
         roll_back(connection)
+
+
+def _keep_for_the_way_back(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy a journal of an older version before it is carried over: the older software reads no other."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    copy = path.with_name(f"{path.name}.version-{version}")
+    if not FIRST_VERSION <= version < SCHEMA_VERSION or copy.exists():
+        return
+    size = path.stat().st_size
+    if shutil.disk_usage(path.parent).free < ROOM_FOR_COPY * size:
+        _log.warning("there is no room for a copy of %s before it is carried over (%d MB)", path, size // 1_000_000)
+        return
+    part = copy.with_name(copy.name + ".part")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+    with closing(sqlite3.connect(part)) as target:
+        connection.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE").fetchall()
+    part.replace(copy)
 
 
 def _make_or_carry(connection: sqlite3.Connection, path: Path, at_utc: str) -> None:
