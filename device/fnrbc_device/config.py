@@ -21,6 +21,7 @@ from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.host.text_file import read_text
 from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.quality.controls import ControlRules, Target
 from fnrbc_device.records import SessionKind
 from fnrbc_device.web.access.settings import AccessSettings, LoginPlace, is_host, is_loopback
 
@@ -67,6 +68,32 @@ class InferenceSettings(_ConfigPart):
     """What counts when no engine can be built and proved: the processor, or the engine before it, or else nothing."""
     build_timeout_s: Annotated[float, Field(ge=1, le=86400)] = 3600.0
     """For building an engine; on an Orin it takes minutes."""
+
+
+class ControlSlide(_ConfigPart):
+    """A control whose value is known."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    """As it is written on the slide, and given for the specimen."""
+    mean_per_100: Annotated[float, Field(ge=0, le=100_000)]
+    """FNRBC per 100 leukocytes."""
+    sd_per_100: Annotated[float, Field(ge=0, le=100_000)]
+    """Of one result; 0 for a recorded control, which comes out the same each time."""
+
+
+class QualityPart(_ConfigPart):
+    """What a session must rest on before it is signed off."""
+
+    ask_for_control: bool = False
+    """Whether who signs off must say why, where the control failed, is too old or was counted with another bundle."""
+    control_max_age_h: Annotated[float, Field(gt=0, le=8760)] = 24.0
+    controls: Annotated[tuple[ControlSlide, ...], Field(max_length=16)] = ()
+    """With an assigned value; others are judged by their own first 20 results."""
+
+    def rules(self) -> ControlRules:
+        """As those want it who judge controls."""
+        assigned = {one.name: Target(one.mean_per_100, one.sd_per_100, "assigned") for one in self.controls}
+        return ControlRules(self.ask_for_control, self.control_max_age_h, assigned)
 
 
 class RecordPart(_ConfigPart):
@@ -151,6 +178,7 @@ class Config(_ConfigPart):
     objectives: Annotated[tuple[ObjectiveSettings, ...], Field(max_length=16)] = ()
     """Beside the one that ``camera.pixel_size_um`` stands for. Who starts a session chooses one."""
     inference: InferenceSettings = InferenceSettings()
+    quality: QualityPart = QualityPart()
     record: RecordPart = RecordPart()
     mqtt: MqttSettings = MqttSettings()
     panel: PanelSettings = PanelSettings()

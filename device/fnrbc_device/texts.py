@@ -7,7 +7,16 @@ from typing import Final
 
 from fnrbc_device.health import REASONS
 from fnrbc_device.intervals import PLANNED_WITHIN
-from fnrbc_device.records import Claim, ClaimState, HealthState, Interval, ProvisionalReason, Rejection, SessionState
+from fnrbc_device.records import (
+    Claim,
+    ClaimState,
+    HealthState,
+    Interval,
+    ProvisionalReason,
+    Rejection,
+    SessionKind,
+    SessionState,
+)
 
 RESEARCH_USE_ONLY: Final = "For research use only. Not for use in diagnostic procedures."
 
@@ -79,6 +88,13 @@ SESSION_STATES: Final[Mapping[SessionState, str]] = {
     "paused": "paused",
     "stopping": "stopping",
     "finished": "finished",
+}
+
+
+KIND_WORDS: Final[Mapping[SessionKind, Advice]] = {
+    "sample": Advice("Sample", "A specimen."),
+    "blank": Advice("Blank", "A slide without fNRBC: all that is counted as fNRBC is false."),
+    "control": Advice("Control", "A slide that is counted again and again: it says whether anything has changed."),
 }
 
 

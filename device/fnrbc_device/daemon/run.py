@@ -111,6 +111,8 @@ def _context(
         site=config.mqtt.site,
         device=config.mqtt.device,
         pixel_size_um=pixel_size_um,
+        kind=config.session.kind,
+        controls=config.quality.rules(),
         objectives={one.name: one.pixel_size_um for one in config.objectives},
         bundle=lambda: load_bundle(bundle_for(config), config.bundle_key),
         config_file=config_file.absolute() if config_file else None,

@@ -46,6 +46,10 @@ class ControlRules:
     """By the control's name. With several, each must have passed."""
 
 
+NOTHING_ASKED: Final = ControlRules()
+"""Of a device whose configuration does not ask for controls."""
+
+
 @dataclass(frozen=True, slots=True)
 class ControlResult:
     """One session that counted a control."""

@@ -1,5 +1,6 @@
 """The blanks and controls on record, as the machine counted them."""
 
+import json
 import sqlite3
 from collections import Counter
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 from fnrbc_device.counting.recount import ENTERING, column
 from fnrbc_device.host.clock import moment_of
 from fnrbc_device.quality.blanks import Blank
-from fnrbc_device.quality.controls import ControlResult
+from fnrbc_device.quality.controls import NOTHING_ASKED, ControlResult, ControlRules, Standing, standing
 from fnrbc_device.records import SessionKind, Verdict
 
 MOST: Final = 500
@@ -32,6 +33,23 @@ def controls(connection: sqlite3.Connection) -> list[ControlResult]:
         ControlResult(session, material, bundle, moment_of(ended), *machine_count(connection, session))
         for session, ended, bundle, material in _ended(connection, "control")
     ]
+
+
+def session_standing(connection: sqlite3.Connection, session: str, rules: ControlRules) -> Standing:
+    """Tell how the controls stood when a session started; of a blank and of a control none is asked.
+
+    Parameters
+    ----------
+    session
+        That is on record.
+    rules
+        The laboratory's.
+    """
+    started, meta = connection.execute("SELECT started_utc, meta FROM sessions WHERE session = ?", (session,)).fetchone()
+    about = json.loads(meta)
+    asked = rules if about.get("kind", "sample") == "sample" else NOTHING_ASKED
+    known = controls(connection) if asked.asked else []
+    return standing(known, asked, about["bundle"], moment_of(started))
 
 
 def machine_count(connection: sqlite3.Connection, session: str) -> tuple[int, int]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.model.bundle import Bundle, load_bundle
+from fnrbc_device.quality.controls import NOTHING_ASKED, ControlRules
+from fnrbc_device.records import SessionKind
 from fnrbc_device.session_state import SessionControl
 from fnrbc_device.web.long_poll import LongPoll
 from fnrbc_device.web.snapshot import LiveView
@@ -30,6 +32,10 @@ class WebContext:
     """The camera's own; None where the pages need not know it."""
     objectives: dict[str, float] = field(default_factory=dict)
     """Pixel sizes in um by the names of the objectives that a session may choose."""
+    kind: SessionKind = "sample"
+    """What a session counts whose start does not say."""
+    controls: ControlRules = NOTHING_ASKED
+    """What the laboratory wants of its controls."""
     bundle: Callable[[], Bundle] = shipped
     """Loads the one that the next session counts with."""
     config_file: Path | None = None

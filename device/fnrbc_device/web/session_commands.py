@@ -14,9 +14,10 @@ from starlette.routing import Route
 
 from fnrbc_device.errors import CommandError, ReviewError
 from fnrbc_device.journal.command_log import CommandLog
-from fnrbc_device.journal.specimen import written
+from fnrbc_device.journal.specimen import MAX_NOTE, written
 from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.sessions.sign_off import SignOff
+from fnrbc_device.texts import KIND_WORDS
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.plan import FIELDS, Typed, read_plan
@@ -77,6 +78,8 @@ def _show_form(
         typed=typed,
         fault=fault,
         state=context.control.state,
+        kinds=KIND_WORDS,
+        kind=typed["kind"] or context.kind,
         objectives=context.objectives,
         pixel_size_um=context.pixel_size_um,
     )
@@ -119,7 +122,7 @@ def _command(context: WebContext) -> Work:
 
 
 def _sign(context: WebContext) -> Work:
-    def work(request: Request, _body: bytes) -> Response:
+    def work(request: Request, body: bytes) -> Response:
         signer = require(request, "reviewer").name
         session = str(request.path_params["session"])
         path = context.journal_path
@@ -127,8 +130,9 @@ def _sign(context: WebContext) -> Work:
             raise HTTPException(404, "this device has no record")
         with closing(SignOff(path, context.device, context.clock)) as signing:
             try:
-                signing.sign(session, signer)
-            except ReviewError as error:
+                reason = written("reason", _form_fields(body).get("reason", ""), MAX_NOTE)
+                signing.sign(session, signer, context.controls, reason)
+            except (CommandError, ReviewError) as error:
                 return render(request, "refused.html", 409, fault=_sentence(error), back=f"/sessions/{session}")
         return RedirectResponse(f"/sessions/{session}", 303)
 
