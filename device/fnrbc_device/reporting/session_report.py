@@ -68,6 +68,7 @@ def provenance(entry: ArchivedSession) -> dict[str, str]:
     meta = entry.meta
     return {
         "Session": entry.session,
+        "Kind": entry.meta.kind,
         "Specimen": meta.specimen or "none given",
         "Started": entry.started_utc,
         "Ended": entry.ended_utc or "not ended",
@@ -196,7 +197,8 @@ def told(one: Happening) -> str:
         return f"count provisional: {because}" if because else "count no longer provisional"
     if one.kind == "signed":
         share = f"{fields.get('reviewed')} of {fields.get('candidates')} candidates reviewed"
-        return f"{words} by {fields.get('signed_by', '')}, {share}"
+        for_all_that = f"; {fields['control_words']}, reason: {fields['reason']}" if fields.get("reason") else ""
+        return f"{words} by {fields.get('signed_by', '')}, {share}{for_all_that}"
     if one.kind == "alarm":
         return f"{words} {fields.get('code', '')} {fields.get('event', '')}"
     return words if one.frame is None else f"{words}, frame {one.frame}"

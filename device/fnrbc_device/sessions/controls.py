@@ -45,7 +45,8 @@ def session_standing(connection: sqlite3.Connection, session: str, rules: Contro
     rules
         The laboratory's.
     """
-    started, meta = connection.execute("SELECT started_utc, meta FROM sessions WHERE session = ?", (session,)).fetchone()
+    row = connection.execute("SELECT started_utc, meta FROM sessions WHERE session = ?", (session,)).fetchone()
+    started, meta = row
     about = json.loads(meta)
     asked = rules if about.get("kind", "sample") == "sample" else NOTHING_ASKED
     known = controls(connection) if asked.asked else []

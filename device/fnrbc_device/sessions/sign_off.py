@@ -44,7 +44,7 @@ class SignOff(SideWriter):
             self._require_ended(session)
             control = session_standing(self._connection, session, controls)
             if control.needs_reason and not reason:
-                raise ReviewError(f"{control.words}; say why the count stands for all that, and sign off with the reason")
+                raise ReviewError(f"{control.words}; say why the count stands for all that, and sign off with it")
             verified = verified_tally(self._connection, session)
             words = f"{verified.reviewed} of {verified.candidates} candidates reviewed"
             if control.needs_reason:

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
-from fnrbc_device.web import exports, learn, review, sessions
+from fnrbc_device.web import exports, learn, quality, review, sessions
 from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
 from fnrbc_device.web.access.authentication import Authentication
@@ -53,6 +53,7 @@ def application(context: WebContext, viewers: Viewers, access: Authentication) -
         *exports.routes(context),
         *review.routes(context),
         *learn.routes(context),
+        *quality.routes(context),
         *access_pages.routes(access),
         Mount("/static", StaticFiles(packages=[("fnrbc_device.web", "static")])),
     ]

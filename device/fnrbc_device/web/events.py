@@ -16,6 +16,7 @@ from fnrbc_device.records import BadFrame, Image, Mark, SessionMeta, Step, Tally
 from fnrbc_device.reporting.counts import claim_fields
 from fnrbc_device.texts import (
     HEALTH_STATES,
+    KIND_WORDS,
     SESSION_STATES,
     claim_lines,
     health_reason,
@@ -77,6 +78,7 @@ def describe(shown: Shown) -> dict[str, Any]:
         "fps": round(snapshot.health.fps, 1),
         "pixel_size_um": snapshot.pixel_size_um,
         "tally": _tally(snapshot.tally or (step.tally if step else Tally())),
+        "kind": KIND_WORDS[snapshot.meta.kind].words if snapshot.meta and snapshot.meta.kind != "sample" else "",
         "specimen": snapshot.meta.specimen if snapshot.meta else "",
         "wanted": _wanted(snapshot.meta),
         "frame": _frame(step, snapshot.pixel_size_um, snapshot.slide_map) if step else None,

@@ -25,6 +25,8 @@ from fnrbc_device.reporting.report_map import map_html
 from fnrbc_device.reporting.report_picture import data_uri
 from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, target, told
 from fnrbc_device.sessions.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
+from fnrbc_device.sessions.controls import session_standing
+from fnrbc_device.texts import KIND_WORDS
 from fnrbc_device.web.access.user import RANKS, RoleName, require, user_of
 from fnrbc_device.web.comparison import comparison
 from fnrbc_device.web.context import WebContext
@@ -136,7 +138,8 @@ def _one(context: WebContext) -> Respond:
                 cells = cell_table(connection, entry.session)
                 shown = gallery(connection, path, entry, cells, GALLERY)
                 drawn = map_html(islands(connection, path, entry, cells), cells, target(entry), DRAWN)
-                happened = [(one.at_utc, told(one)) for one in happenings(connection, entry.session)]
+                happenings_of = happenings(connection, entry.session)
+                control = session_standing(connection, entry.session, context.controls)
         except HTTPException as error:
             return _refused(request, error.detail, error.status_code)
         asked = (target(entry), INDETERMINATE)
@@ -145,7 +148,10 @@ def _one(context: WebContext) -> Respond:
             "session.html",
             entry=entry,
             provenance=provenance(entry),
-            happened=happened,
+            happened=[(one.at_utc, told(one)) for one in happenings_of],
+            signing=next((one.fields for one in happenings_of if one.kind == "signed"), {}),
+            control=control,
+            kinds=KIND_WORDS,
             candidates=[_packed(item) for item in shown if item.class_name in asked],
             near=[_packed(item) for item in shown if item.class_name not in asked],
             # Made of numbers, and of names that map_html has escaped.

@@ -121,6 +121,8 @@ function drawWords(frame) {
   say("bundle", frame.bundle.slice(0, 12)); // enough to tell bundles apart; the whole id is in the tooltip
   at("bundle").title = frame.bundle;
   show("simulated", frame.simulated);
+  say("kind", frame.kind);
+  show("kind", Boolean(frame.kind));
   drawBroker(frame.broker);
   drawReasons(health.reasons);
   drawTally(tally, frame.state !== "idle");
