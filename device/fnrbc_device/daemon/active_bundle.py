@@ -1,5 +1,6 @@
 """Which bundle a session counts with."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,10 @@ if TYPE_CHECKING:
     from fnrbc_device.config import Config
     from fnrbc_device.inference.bundle_store import BundleStore
     from fnrbc_device.inference.choose import EngineSettings
+    from fnrbc_device.model.bundle import Bundle
+    from fnrbc_device.records import ErrorCounts
+
+_log = logging.getLogger(__name__)
 
 
 def bundle_for(config: "Config") -> Path | None:
@@ -30,3 +35,17 @@ def store_of(config: "Config") -> "BundleStore":
     from fnrbc_device.inference.bundle_store import BundleStore
 
     return BundleStore(config.state_dir / "bundles", config.bundle_key)
+
+
+def errors_for(config: "Config", bundle: "Bundle") -> "tuple[ErrorCounts, ...]":
+    """Give the errors that a count is corrected by: those measured at this site, else those that the bundle ships."""
+    from fnrbc_device.errors import BundleError, JournalError
+    from fnrbc_device.model.error_counts import shipped_errors
+
+    shipped = shipped_errors(bundle.manifest)
+    try:
+        figures = store_of(config).site_figures(bundle.id)
+    except (BundleError, JournalError) as error:
+        _log.warning("counts are corrected by what the bundle ships: %s", error)
+        return shipped
+    return shipped if figures is None else (figures.errors(shipped),)

@@ -13,9 +13,11 @@ from typing import Final
 
 from fnrbc_device.errors import BundleError, UsageError
 from fnrbc_device.host.atomic_file import held, sync_folder, write_whole
+from fnrbc_device.host.secret_key import secret_key
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle, load_bundle, read_files
+from fnrbc_device.model.site_figures import SiteFigures, read_site_figures
 from fnrbc_device.model.weighing import Weighed
 
 SHIPPED_NAME: Final = "shipped"
@@ -30,6 +32,8 @@ LOCK_TIMEOUT_S: Final = 30.0
 _NAME_CHARACTERS: Final = 16
 _SWITCH: Final = "active.json"
 _FRESH: Final = ".fresh-"
+_SITE: Final = ".site.json"
+_SITE_KEY: Final = "site.key"
 
 
 Record = Callable[[Weighed], None]
@@ -148,6 +152,42 @@ class BundleStore:
             record(self._weighed(bundle))
             self._switch(before)
         return bundle
+
+    def site_figures(self, bundle_id: str) -> SiteFigures | None:
+        """Give what a bundle was measured to do at this site; None where that was not measured.
+
+        Raises
+        ------
+        BundleError
+            They were changed, or made by another device.
+        JournalError
+            The device's key cannot be read.
+        """
+        path = self.folder / f"{bundle_id[:_NAME_CHARACTERS]}{_SITE}"
+        if not path.is_file():
+            return None
+        figures = read_site_figures(path, self._site_key())
+        if figures.bundle != bundle_id:
+            raise BundleError(f"the site's figures {path} are of another bundle, {figures.bundle[:16]}; validate again")
+        return figures
+
+    def keep_site_figures(self, figures: SiteFigures, record: Callable[[], None] = lambda: None) -> Path:
+        """Seal figures and put them beside their bundle, in the place of earlier ones; returns their file.
+
+        Parameters
+        ----------
+        record
+            Called before anything is changed; where it raises, nothing is.
+        """
+        with self._alone():
+            sealed = figures.sealed(self._site_key())
+            record()
+            path = self.folder / f"{figures.bundle[:_NAME_CHARACTERS]}{_SITE}"
+            write_whole(path, sealed)
+        return path
+
+    def _site_key(self) -> bytes:
+        return secret_key(self.folder / _SITE_KEY, "under which the site's figures have to be made again")
 
     def active(self) -> Path | None:
         """Give the folder of the bundle that the next session counts with; None for the shipped one."""

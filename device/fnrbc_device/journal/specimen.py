@@ -2,15 +2,12 @@
 
 import hashlib
 import hmac
-import os
-import secrets
 import unicodedata
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.errors import CommandError, JournalError
-from fnrbc_device.host.atomic_file import sync_folder
+from fnrbc_device.errors import CommandError
+from fnrbc_device.host.secret_key import secret_key
 
 MAX_SPECIMEN: Final = 80
 """Characters; the longest bar codes on slides have some 40."""
@@ -19,8 +16,6 @@ MAX_NOTE: Final = 500
 
 KEY_NAME: Final = "specimen.key"
 """File in the state folder. Who has it and a list of ids can tell which id a hash stands for."""
-
-KEY_BYTES: Final = 32
 
 HASH_DIGITS: Final = 16
 """64 bits: among a million specimens two have the same hash with a chance of one in 40 million."""
@@ -68,37 +63,5 @@ def specimen_hash(specimen: str, folder: Path) -> str:
     """
     if not specimen:
         return ""
-    return hmac.new(_key(folder / KEY_NAME), specimen.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
-
-
-def _key(path: Path) -> bytes:
-    try:
-        if not path.exists():
-            _make(path)
-        key = path.read_bytes()
-    except OSError as error:
-        raise JournalError(
-            f"the key {path} cannot be made or read ({error.strerror}); let this user write to that folder"
-        ) from error
-    if len(key) != KEY_BYTES:
-        raise JournalError(
-            f"the key {path} has {len(key)} bytes instead of {KEY_BYTES}; restore it, or move it away for a new one, "
-            "under which all specimens get other hashes"
-        )
-    return key
-
-
-def _make(path: Path) -> None:
-    """Put a new key in its place whole. Of two who come at once, one wins and both use that key."""
-    part = path.with_name(f"{KEY_NAME}.{secrets.token_hex(8)}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(part, path)
-    finally:
-        part.unlink()
-    sync_folder(path.parent)
+    key = secret_key(folder / KEY_NAME, "under which all specimens get other hashes")
+    return hmac.new(key, specimen.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
