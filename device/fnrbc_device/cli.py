@@ -15,6 +15,7 @@ from fnrbc_device.commands import exit_codes as command
 from fnrbc_device.commands import user as user_command
 from fnrbc_device.commands.backup import backup, restore
 from fnrbc_device.commands.follow import follow
+from fnrbc_device.commands.validate import validate
 from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
@@ -185,6 +186,7 @@ app.add_typer(user_command.app, name="user")
 app.command()(follow)
 app.command()(backup)
 app.command()(restore)
+app.command()(validate)
 
 
 @app.command()

@@ -82,7 +82,7 @@ def read_site_figures(path: Path, key: bytes) -> SiteFigures:
         if not hmac.compare_digest(seal, _seal(fields, key)):
             raise BundleError(f"the site's figures {path} were changed, or made by another device; validate here again")
         return SiteFigures.model_validate(fields)
-    except (OSError, ValueError, AttributeError, ValidationError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, ValidationError) as error:
         words = f"the site's figures {path} cannot be read ({type(error).__name__}); validate here again"
         raise BundleError(words) from error
 
