@@ -79,8 +79,8 @@ class Setup:
     """Shared with all who may start, hold and end a session."""
     page_cert: Path | None = None
     """The page's certificate: its end is said."""
-    errors: tuple[ErrorCounts, ...] = ()
-    """What the network is known by here; empty for what the bundle ships."""
+    errors: Callable[[], tuple[ErrorCounts, ...]] | None = None
+    """Asked at a session's start: what the network is known by at this site. None for what the bundle ships."""
     folder_held: bool = False
     """Whether whoever put this together holds the state folder already; else the daemon does."""
 
@@ -263,5 +263,5 @@ class Daemon:
             kind=plan.kind or setup.kind,
             classes={entry.name: entry.role for entry in setup.bundle.manifest.classes},
             threshold=setup.bundle.manifest.threshold,
-            errors=setup.errors or shipped_errors(setup.bundle.manifest),
+            errors=setup.errors() if setup.errors else shipped_errors(setup.bundle.manifest),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.config import Config, PanelSettings
-from fnrbc_device.daemon.active_bundle import bundle_for, engines_for
+from fnrbc_device.daemon.active_bundle import bundle_for, engines_for, errors_for
 from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError
@@ -60,9 +60,11 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
         )
         page = _page(config, _context(config, live, control, pixel_size_um, config_file), stack)
         chosen = bundle_for(config)
+        bundle = load_bundle(chosen, config.bundle_key)
         setup = Setup(
             source=source,
-            bundle=load_bundle(chosen, config.bundle_key),
+            bundle=bundle,
+            errors=lambda: errors_for(config, bundle),
             pixel_size_um=pixel_size_um,
             journal_path=config.state_dir / "journal.sqlite",
             mqtt=config.mqtt,
