@@ -27,6 +27,14 @@ class StainLook(Enum):
     he = "he"
 
 
+class SlideKind(Enum):
+    """What is on a slide."""
+
+    sample = "sample"
+    blank = "blank"
+    control = "control"
+
+
 
 # Modules with heavy imports are imported by the command that needs them: `fnrbc --help` stays quick.
 app = typer.Typer(
@@ -58,6 +66,7 @@ def count(
         Path | None,
         typer.Option("--compare", help="The --out of an earlier count of the same frames: writes what changed."),
     ] = None,
+    kind: Annotated[SlideKind, typer.Option("--kind", help="What is on the slide.")] = SlideKind.sample,
 ) -> None:
     """Count recorded frames of a panned slide, each cell once."""
     from fnrbc_device.camera.pixel_size import require_known_pixel_size
@@ -77,7 +86,7 @@ def count(
     earlier = read_earlier(compare, frames.frames) if compare is not None else None
     model = load_bundle(bundle)
     progress = _progress(frames.frames)
-    counted = counting.count(frames, model, pixel_um, still=frames.frames == 1, progress=progress)
+    counted = counting.count(frames, model, pixel_um, still=frames.frames == 1, progress=progress, kind=kind.value)
     if earlier is not None:
         counted = counting.compared(counted, earlier)
     counting.write(counted, out, frames.name, model)

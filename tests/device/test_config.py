@@ -153,3 +153,11 @@ def test_the_shipped_example_says_what_the_defaults_are() -> None:
     example = Path(__file__).resolve().parents[2] / "deploy" / "systemd" / "fnrbc.example.toml"
 
     assert load_config(example) == Config()
+
+
+def test_the_example_of_a_laboratory_asks_for_controls() -> None:
+    laboratory = Path(__file__).resolve().parents[2] / "deploy" / "systemd" / "fnrbc.laboratory.toml"
+
+    rules = load_config(laboratory).quality.rules()
+    assert rules.asked
+    assert set(rules.assigned) == {"low", "high"}

@@ -22,13 +22,13 @@ from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.model.error_counts import shipped_errors
-from fnrbc_device.records import ErrorCounts, Pose, Step, Tally
+from fnrbc_device.records import ErrorCounts, Pose, SessionKind, Step, Tally
 from fnrbc_device.reporting.counts import COUNT_COLUMNS, count_row, counts
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.reporting.gallery import Gallery, change_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
 from fnrbc_device.reporting.tables import POSE_COLUMNS, Poses, write_table
-from fnrbc_device.texts import RESEARCH_USE_ONLY, to_go
+from fnrbc_device.texts import KIND_WORDS, RESEARCH_USE_ONLY, to_go
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 
 Progress = Callable[[int], None]
@@ -71,6 +71,7 @@ def count(
     still: bool,
     progress: Progress,
     errors: Sequence[ErrorCounts] = (),
+    kind: SessionKind = "sample",
 ) -> Counted:
     """Count all frames of a source.
 
@@ -88,6 +89,8 @@ def count(
         Called with the number of frames done, after each.
     errors
         What the network is known by here; empty for what the bundle ships.
+    kind
+        What is on the slide.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def count(
     seconds = time.perf_counter() - start
     analyser.border.note("pixel_size_out_of_domain", holds=bool(scale.doubt(pixel_size_um, "the pixel size")))
     tally = _claimed(analyser, errors or shipped_errors(bundle.manifest))
-    summary = _summary(tally, analyser, scale, bundle, seconds)
+    summary = {**_summary(tally, analyser, scale, bundle, seconds), "kind": kind}
     return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale, gallery)
 
 
@@ -224,6 +227,7 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
         sections=[(CHANGED, change_table(difference, counted.bundle_before))] if difference else (),
         threshold=manifest.threshold,
         provenance={
+            "Kind": _kind(counted.summary["kind"]),
             "Software": f"fnrbc {fnrbc_device.__version__}",
             "Model bundle": bundle.id,
             "Network": manifest.network,
@@ -248,6 +252,7 @@ def in_words(counted: Counted, out: Path) -> str:
     rejected = ", ".join(f"{n} {reason}" for reason, n in summary["frames_rejected"].items()) or "none"
     return "\n".join(
         [
+            *([_kind(summary["kind"])] if summary["kind"] != "sample" else []),
             f"{summary['fnrbc']} fNRBC, {summary['leukocytes']} leukocytes: {share}",
             *([summary["claim"]["words"]] if summary["claim"] else []),
             to_go(summary["leukocytes_to_go"]["value"]),
@@ -261,6 +266,10 @@ def in_words(counted: Counted, out: Path) -> str:
             RESEARCH_USE_ONLY,
         ]
     )
+
+
+def _kind(kind: SessionKind) -> str:
+    return f"{KIND_WORDS[kind].words}. {KIND_WORDS[kind].cure}"
 
 
 def _replace(path: Path, text: str) -> None:
