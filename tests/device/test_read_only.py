@@ -1,17 +1,24 @@
 """A record is proved where nobody may write: a mounted backup, a disk that is only lent."""
 
+import itertools
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.journal.migrations import SCHEMA_VERSION
+from fnrbc_device.journal.proof import end_fault, prove, proved
+from fnrbc_device.journal.read_only import reading
+from fnrbc_device.journal.sqlite_errors import is_damage
+from fnrbc_device.journal.walk import Walk
 from records import META, NOON
 
 CASE = Path(__file__).parents[3] / "shared" / "cases" / "20-read-only-journal" / "journal.sqlite"
@@ -84,19 +91,57 @@ def test_what_lies_in_a_write_ahead_file_is_asked_for_and_not_passed_over(folder
 
 def test_a_proof_beside_a_writer_is_of_one_moment(tmp_path, make_step):
     """What was written between two looks is neither a cut nor a change."""
-    from fnrbc_device.journal import proof
-    from fnrbc_device.journal.read_only import reading
-
     path = tmp_path / "journal.sqlite"
     with Journal.open(path) as journal:
         journal.begin("s1", NOON, META)
         with reading(path) as connection:
-            walk = proof.Walk(connection, *_first(connection), whole=True)
+            walk = Walk(connection, *_first(connection), whole=True)
             journal.record(make_step(0, [1, 2]))
             assert walk.go() == ""
             journal.record(make_step(1, [3]))
-            assert proof.end_fault(connection, walk) == ""
-    assert proof.prove(path).fault == ""
+            assert end_fault(connection, walk) == ""
+    assert prove(path).fault == ""
+
+
+def test_forty_proofs_beside_a_writer_find_nothing(tmp_path, make_step):
+    path, begun, stop = tmp_path / "journal.sqlite", threading.Event(), threading.Event()
+
+    def count():
+        with Journal.open(path) as journal:
+            journal.begin("s1", NOON, META)
+            begun.set()
+            for index in itertools.count():
+                journal.record(make_step(index, [index + 1]))
+                if stop.is_set():
+                    return
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        assert begun.wait(30)
+        proofs = [prove(path) for _ in range(40)]
+    finally:
+        stop.set()
+        counting.join(30)
+    assert {one.fault for one in proofs} == {""}
+    assert len({one.last_hash for one in proofs}) > 10
+
+
+def test_the_work_of_a_proof_grows_with_the_record_and_no_faster(tmp_path, make_step):
+    """Counted in SQLite's own steps: no clock."""
+    steps = {}
+    for frames in (100, 400):
+        path = tmp_path / f"{frames}.sqlite"
+        with Journal.open(path) as journal:
+            journal.begin("s1", NOON, META)
+            for index in range(frames):
+                journal.record(make_step(index, [index + 1]))
+        with reading(path) as connection:
+            ticks = itertools.count()
+            connection.set_progress_handler(lambda ticks=ticks: next(ticks) < 0, 10)
+            assert proved(connection, SCHEMA_VERSION).fault == ""
+            steps[frames] = next(ticks)
+    assert steps[400] < 5 * steps[100]
 
 
 def _first(connection):
@@ -104,8 +149,6 @@ def _first(connection):
 
 
 def test_a_locked_file_is_not_called_damaged(tmp_path):
-    from fnrbc_device.journal.sqlite_errors import is_damage
-
     path = tmp_path / "some.sqlite"
     with closing(sqlite3.connect(path)) as first, closing(sqlite3.connect(path, timeout=0)) as second:
         first.execute("CREATE TABLE one (a)")

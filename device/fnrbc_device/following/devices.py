@@ -103,9 +103,9 @@ class FollowedDevice:
     def _hear_status(self, fields: dict[str, Any]) -> None:
         self._epoch = fields["epoch"]
         first, before = fields.get("epoch_first_seq", 1), fields.get("epoch_before", "")
-        self._begin_at(self._journal(self._epoch), first)
+        self._begin_at(self._journal(self._epoch) if self._epoch else None, first)
         self._learn(self._epoch, fields.get("log_seq"))
-        if isinstance(before, str) and _is_seq(first) and first > 1:
+        if isinstance(before, str) and before not in ("", self._epoch) and _is_seq(first) and 1 < first <= FURTHEST:
             self._before = before
             if journal := self._journal(before):
                 journal.known_seq = first - 1  # what was told beyond that was lost, and a backup took its place

@@ -56,14 +56,16 @@ def back_up(state_dir: Path, out: Path) -> Proof:
     with _disk_errors(out):
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = target.with_name(JOURNAL_NAME + _PART)
-        _copy_database(journal, part)
-        proof = prove(part)
-        if proof.fault:
-            part.unlink()
-            raise JournalError(f"the copy of {journal} is not whole: {proof.fault}; see `fnrbc verify {state_dir}`")
-        if (state_dir / KEY_NAME).exists():
-            _copy_file(state_dir / KEY_NAME, out / KEY_NAME)
-        part.rename(target)
+        try:
+            _copy_database(journal, part)
+            proof = prove(part)
+            if proof.fault:
+                raise JournalError(f"the copy of {journal} is not whole: {proof.fault}; see `fnrbc verify {state_dir}`")
+            if (state_dir / KEY_NAME).exists():
+                _copy_file(state_dir / KEY_NAME, out / KEY_NAME)
+            part.rename(target)
+        finally:
+            _remove(part)
         sync_folder(out)
     return proof
 

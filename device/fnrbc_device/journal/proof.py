@@ -47,7 +47,7 @@ def prove(path: Path) -> Proof:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version < FIRST_VERSION or version > SCHEMA_VERSION:
                 raise JournalError(version_fault(path, version))
-            return _proved(connection, version)
+            return proved(connection, version)
         except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, sqlite3.Error) and not is_damage(error):
                 raise
@@ -65,7 +65,8 @@ def first_fault(connection: sqlite3.Connection, session: str) -> str:
     return walk.go() or end_fault(connection, walk) or _plate_fault(connection, walk, session)
 
 
-def _proved(connection: sqlite3.Connection, version: int) -> Proof:
+def proved(connection: sqlite3.Connection, version: int) -> Proof:
+    """Prove the record that a connection sees, within its transaction; its file is of this version."""
     (rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
     first, before = connection.execute("SELECT first_link, before_first FROM journal").fetchone()
     walk = Walk(connection, first, before, whole=True, numbered=version > FIRST_VERSION)
