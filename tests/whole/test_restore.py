@@ -13,7 +13,9 @@ import pytest
 from chaos import Child, fnrbc, in_csv, recorded, wait_for_records
 from fnrbc_device.following.against import held_against
 from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.journal.backup import back_up, restore
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.proof import prove
 from mortal import Mortal, kill_after, standing
 from mortal import recorded as asked
@@ -129,6 +131,28 @@ def test_the_copy_and_the_journal_agree_record_by_record_across_the_epochs(mosqu
     assert (agreement.fault, agreement.compared) == ("", len(truth))
     assert agreement.lost == sorted(int(seq) for _, seq in only_copied)
     assert agreement.lost[0] == kept + 1
+
+
+def test_nothing_is_restored_while_a_device_counts_there_and_a_backup_is_made(tmp_path):
+    state, config = tmp_path / "state", tmp_path / "fnrbc.toml"
+    config.write_text(f'state_dir = "{state}"\n')
+    with hold_state_folder(state, "fnrbc run"), Journal.open(state / "journal.sqlite") as journal:
+        code, said = command(config, "backup", tmp_path / "backup")
+        assert (code, "holds the record: 1 links" in said) == (0, True), said
+        refused, why = command(config, "restore", tmp_path / "backup")
+        assert journal.log_state.epoch_before == ""
+    assert refused == 2
+    assert why.startswith("error: fnrbc run (process ")
+    assert "Traceback" not in why
+
+    code, said = command(config, "restore", tmp_path / "backup")
+    assert (code, "what was there before is kept as" in said) == (0, True), said
+    code, said = command(config, "verify", state, "--against", tmp_path / "backup")
+    assert (code, "It goes on from" in said) == (0, True), said
+    code, said = command(config, "backup", tmp_path / "backup")
+    assert (code, "is there and not empty; name a new folder" in said) == (2, True), said
+    code, said = command(config, "restore", tmp_path / "nowhere")
+    assert (code, "Traceback" in said) == (1, False), said
 
 
 def test_a_session_goes_on_from_a_backup_though_its_checkpoint_is_newer(tmp_path):
