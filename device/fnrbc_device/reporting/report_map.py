@@ -1,14 +1,16 @@
 """The report's map: the mosaics of the slide, with the cells that matter marked on them."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any, Final
 
 import cv2
 import numpy as np
+from markupsafe import Markup
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.records import INDETERMINATE, Image
+from fnrbc_device.reporting.rendering import render
 from fnrbc_device.reporting.report_picture import data_uri
 
 MOSAIC_PX: Final = 2000
@@ -28,24 +30,52 @@ MARK_SHARE: Final = 0.011
 MARK_UM: Final = 8.0
 """Least radius of a mark on the slide: it goes round the cell, where the map shows but a few of them."""
 
-MARKS: Final = """<defs>
-<g id="target" fill="none"><circle r="1.05" stroke="#fff" stroke-width=".7"/>
-<circle r="1.22" stroke="#b5380b" stroke-width=".24"/>
-<circle r=".88" stroke="#b5380b" stroke-width=".14"/></g>
-<g id="indeterminate"><circle r="1.05" fill="none" stroke="#fff" stroke-width=".45"/>
-<circle r="1.05" fill="none" stroke="#7a4b00" stroke-width=".26" stroke-dasharray=".55 .33"/>
-<rect x=".55" y="-1.75" width="1" height="1.1" rx=".2" fill="#7a4b00"/>
-<text x="1.05" y="-.9" font-size="1" font-weight="bold" text-anchor="middle" fill="#fff">?</text></g>
-</defs>"""
-"""A mark of radius 1 for each kind of cell that is marked, told by its shape as well as its colour."""
-
 LEGEND: Final = "Double ring: counted as fNRBC. Dashed ring with ?: indeterminate. Grey: not seen."
 
 Row = Mapping[str, Any]
 
 
-def map_html(mosaics: Sequence[Mosaic], cells: Sequence[Row], target: str, legend: str = LEGEND) -> str:
-    """Draw the islands.
+@dataclass(frozen=True, slots=True)
+class MarkDrawn:
+    """One cell on a map, in the map's pixels."""
+
+    kind: str
+    x: float
+    y: float
+    radius: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleBar:
+    """A bar of a round length at the bottom left, in the map's pixels."""
+
+    x: float
+    y: float
+    """The bar's bottom left."""
+    long: float
+    unit: float
+    """What its thickness and its label go by."""
+    label: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IslandDrawn:
+    """One island as the report draws it; the drawing's unit is the picture's pixel."""
+
+    number: int
+    picture: str
+    """A ``data:`` URI."""
+    width: int
+    height: int
+    size: str
+    """For people."""
+    marks: Sequence[MarkDrawn]
+    scale_bar: ScaleBar
+
+
+def map_html(mosaics: Sequence[Mosaic], cells: Sequence[Row], target: str, legend: str = LEGEND) -> Markup:
+    """Draw the largest islands, at most ``MAX_MOSAICS``, in the order of their numbers.
 
     Parameters
     ----------
@@ -58,62 +88,44 @@ def map_html(mosaics: Sequence[Mosaic], cells: Sequence[Row], target: str, legen
     legend
         What the marks and colours mean.
     """
-    if not mosaics:
-        return "<h2>Map of the slide</h2><p>No frame could be placed.</p>"
     largest = sorted(mosaics, key=_seen_um2, reverse=True)[:MAX_MOSAICS]
-    figures = "".join(_island(mosaic, cells, target) for mosaic in sorted(largest, key=_number))
-    left_out = len(mosaics) - len(largest)
-    more = f'<p class="soft">{left_out} smaller islands are not drawn.</p>' if left_out else ""
-    defs = f'<svg class="defs" width="0" height="0" aria-hidden="true">{MARKS}</svg>'
-    return f'<h2>Map of the slide</h2>{defs}<p class="soft">{escape(legend)}</p>{figures}{more}'
+    islands = [_island(mosaic, cells, target) for mosaic in sorted(largest, key=lambda mosaic: mosaic.island)]
+    return render("map.html", islands=islands, left_out=len(mosaics) - len(largest), legend=legend)
 
 
 def _seen_um2(mosaic: Mosaic) -> float:
     return float(np.count_nonzero(mosaic.coverage)) * mosaic.um_per_px**2
 
 
-def _number(mosaic: Mosaic) -> int:
-    return mosaic.island
-
-
-def _island(mosaic: Mosaic, cells: Sequence[Row], target: str) -> str:
-    """One island with its marks; the drawing's unit is the picture's pixel."""
+def _island(mosaic: Mosaic, cells: Sequence[Row], target: str) -> IslandDrawn:
     picture, um_per_px = _reduced(mosaic)
     height, width = picture.shape[:2]
     kinds = {target: "target", INDETERMINATE: "indeterminate"}
     marked = [row for row in cells if int(row["island"]) == mosaic.island and row["class"] in kinds]
     radius = max(MARK_SHARE * max(height, width), MARK_UM / um_per_px)
-    marks = "".join(_mark(row, kinds[row["class"]], mosaic.origin_rc_um, um_per_px, radius) for row in marked)
-    size = f"{width * um_per_px / 1e3:.2f} x {height * um_per_px / 1e3:.2f} mm"
-    return (
-        f'<figure class="mosaic"><svg viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="Island {mosaic.island}"><image width="{width}" height="{height}" '
-        f'href="{data_uri(picture, MOSAIC_QUALITY)}"/>{marks}{_scale_bar(width, height, um_per_px)}</svg>'
-        f'<figcaption class="soft">Island {mosaic.island}: {size}, {len(marked)} cells marked.</figcaption>'
-        "</figure>"
+    return IslandDrawn(
+        number=mosaic.island,
+        picture=data_uri(picture, MOSAIC_QUALITY),
+        width=width,
+        height=height,
+        size=f"{width * um_per_px / 1e3:.2f} x {height * um_per_px / 1e3:.2f} mm",
+        marks=[_mark(row, kinds[row["class"]], mosaic.origin_rc_um, um_per_px, radius) for row in marked],
+        scale_bar=_scale_bar(width, height, um_per_px),
     )
 
 
-def _mark(row: Row, kind: str, origin_rc_um: tuple[float, float], um_per_px: float, radius: float) -> str:
+def _mark(row: Row, kind: str, origin_rc_um: tuple[float, float], um_per_px: float, radius: float) -> MarkDrawn:
     x = (float(row["x_um"]) - origin_rc_um[1]) / um_per_px
     y = (float(row["y_um"]) - origin_rc_um[0]) / um_per_px
     title = f"cell {row['cell']}, {row['class']}, p {float(row['probability']):.2f}"
-    where = f'transform="translate({x:.1f} {y:.1f}) scale({radius:.2f})"'
-    return f'<use href="#{kind}" {where}><title>{escape(title)}</title></use>'
+    return MarkDrawn(kind, x, y, radius, title)
 
 
-def _scale_bar(width: int, height: int, um_per_px: float) -> str:
+def _scale_bar(width: int, height: int, um_per_px: float) -> ScaleBar:
     um = round_length(0.2 * width * um_per_px)
-    long, unit = um / um_per_px, 0.012 * max(width, height)
+    unit = 0.012 * max(width, height)
     label = f"{um / 1000:g} mm" if um >= 1000 else f"{um:g} \N{MICRO SIGN}m"
-    x, y = unit, height - unit
-    box = f'width="{max(long, 6 * unit) + unit:.1f}" height="{3 * unit:.1f}"'
-    bar = f'width="{long:.1f}" height="{unit / 2.5:.1f}"'
-    return (
-        f'<rect x="{x - unit / 2:.1f}" y="{y - 2.4 * unit:.1f}" {box} fill="#fff" opacity="0.85"/>'
-        f'<rect x="{x:.1f}" y="{y - unit / 2:.1f}" {bar} fill="#1b2126"/>'
-        f'<text x="{x:.1f}" y="{y - unit:.1f}" font-size="{1.4 * unit:.1f}" fill="#1b2126">{label}</text>'
-    )
+    return ScaleBar(unit, height - unit, um / um_per_px, unit, label)
 
 
 def round_length(um: float) -> float:

@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -154,8 +153,7 @@ def _one(context: WebContext) -> Respond:
             kinds=KIND_WORDS,
             candidates=[_packed(item) for item in shown if item.class_name in asked],
             near=[_packed(item) for item in shown if item.class_name not in asked],
-            # Made of numbers, and of names that map_html has escaped.
-            drawn=Markup(drawn),
+            drawn=drawn,
             may_sign=_may(request, "reviewer"),
             may_name=_may(request, "admin"),
         )
