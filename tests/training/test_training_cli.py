@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from fnrbc_device.model.bundle import load_bundle
@@ -21,6 +23,20 @@ def test_cut_says_what_it_found_and_what_it_missed(make_folder, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "painted: 9 pictures, 0 duplicates dropped" in done.stdout
     assert "9 crops" in done.stdout
+
+
+def test_a_cut_that_drops_more_than_a_tenth_of_what_was_named_fails_and_writes_nothing(make_folder, tmp_path):
+    folder = make_folder(each=3)
+    for path in sorted((folder / "white").glob("*.png"))[:2]:
+        cv2.imwrite(str(path), np.full((300, 300, 3), int(path.stem[-1]) + 220, np.uint8))  # empty glass
+    asked = ("cut", "--data", folder, "--out", tmp_path / "set.npz")
+    done = run(*asked)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: painted: no cell was found at 2 of 9 places, above the limit of 10%; see")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "set.npz").exists()
+    assert run(*asked, "--most-dropped", "0.25").returncode == 0
 
 
 def test_a_wrong_folder_is_one_sentence_and_exit_code_2(tmp_path):
