@@ -67,11 +67,19 @@ def count(
         typer.Option("--compare", help="The --out of an earlier count of the same frames: writes what changed."),
     ] = None,
     kind: Annotated[SlideKind, typer.Option("--kind", help="What is on the slide.")] = SlideKind.sample,
+    allow_left_out: Annotated[
+        float,
+        typer.Option("--allow-left-out", min=0.0, max=1.0, help="Share of the pictures given that may be left out."),
+    ] = 0.0,
+    exchange_red_blue: Annotated[
+        bool, typer.Option("--exchange-red-blue", help="The camera gave blue for red: set it right.")
+    ] = False,
 ) -> None:
     """Count recorded frames of a panned slide, each cell once."""
     from fnrbc_device.camera.pixel_size import require_known_pixel_size
     from fnrbc_device.camera.replay import open_source
     from fnrbc_device.commands import count as counting
+    from fnrbc_device.commands.left_out import require_counted
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.reporting.difference import read_earlier
     from fnrbc_device.vision.pixelsize import require_pixel_size
@@ -81,18 +89,24 @@ def count(
     counting.require_writable(out)
     if compare is not None:
         counting.require_apart(out, compare)
-    frames = open_source(source, pixel_size_um)
+    frames = open_source(source, pixel_size_um, exchange_red_blue=exchange_red_blue)
     pixel_um = require_known_pixel_size(pixel_size_um, frames)
     earlier = read_earlier(compare, frames.frames) if compare is not None else None
     model = load_bundle(bundle)
     progress = _progress(frames.frames)
-    counted = counting.count(frames, model, pixel_um, still=frames.frames == 1, progress=progress, kind=kind.value)
+    for note in frames.notes:
+        print(f"note: {note}", file=sys.stderr)
+    counted = counting.count(
+        frames, model, pixel_um, still=frames.frames == 1, progress=progress, kind=kind.value,
+        allow_left_out=allow_left_out, warn=lambda words: print(f"warning: {words}", file=sys.stderr),
+    )  # fmt: skip
     if earlier is not None:
         counted = counting.compared(counted, earlier)
     counting.write(counted, out, frames.name, model)
     if doubt := counted.scale.doubt(pixel_um, "--pixel-size-um"):
         print(f"warning: {doubt}", file=sys.stderr)
     print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted, out))
+    require_counted(counted.summary)
 
 
 @app.command()

@@ -33,6 +33,10 @@ class SourceError(FnrbcError):
     """The source of frames gives none: it is empty, not a picture, or the camera is gone."""
 
 
+class LeftOutError(SourceError):
+    """Less was counted than was given: pictures were passed over or could not be read, or no frame could be used."""
+
+
 class PictureError(FnrbcError, ValueError):
     """An array is no picture that can be looked at: not (H, W, 3), not 8 bits, without a pixel."""
 

@@ -92,6 +92,11 @@ _TABLE: Final = (
         "that glass is light grey, not white.",
     ),
     HealthReason(
+        "colours_impossible",
+        "The count is provisional: the colours cannot be right. A grey camera, red and blue exchanged "
+        "(camera.exchange_red_blue), or a white balance far off: the log says which.",
+    ),
+    HealthReason(
         "engine_parity_failed",
         "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
         lamp="fault",

@@ -245,7 +245,11 @@ class Interval:
 ClaimState = Literal["above_blank", "not_distinguishable", "provisional"]
 
 ProvisionalReason = Literal[
-    "stain_out_of_domain", "pixel_size_out_of_domain", "focus_out_of_domain", "light_out_of_domain"
+    "stain_out_of_domain",
+    "pixel_size_out_of_domain",
+    "focus_out_of_domain",
+    "light_out_of_domain",
+    "colours_impossible",
 ]
 """Why a session lies outside of what the network was measured on. A closed list: dashboards count on it."""
 

@@ -53,6 +53,7 @@ PROVISIONAL: Final[Mapping[ProvisionalReason, str]] = {
     "pixel_size_out_of_domain": "cells or pixels are of another size than those that the network was measured on",
     "focus_out_of_domain": "cells are less sharp, or sharper, than those that the network was measured on",
     "light_out_of_domain": "empty glass is too bright or too dark to show pale cells",
+    "colours_impossible": "the colours cannot be right: a grey camera, red and blue exchanged, or a strong cast",
 }
 
 UNLIKE: Final[Mapping[str, str]] = {

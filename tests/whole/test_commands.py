@@ -125,11 +125,12 @@ def test_a_bad_frame_costs_that_frame_only(pan, tmp_path):
     cv2.imwrite(str(folder / "000012.jpg"), small)
     shutil.copy(folder / "000020.jpg", folder / "000021.jpg")
 
-    done = fnrbc("count", folder, "--out", tmp_path / "out", *PIXEL)
+    done = fnrbc("count", folder, "--out", tmp_path / "out", *PIXEL, "--allow-left-out", "0.05")
 
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["frames"] == 60
+    assert [one["name"] for one in summary["left_out"]] == ["000007.jpg", "000011.jpg", "000012.jpg"]
     assert summary["frames_rejected"] == {"repeated": 1, "unreadable": 2, "wrong_size": 1}
     assert summary["frames_used"] == 56
     assert {pose["frame"]: pose["reason"] for pose in rows(tmp_path / "out" / "poses.csv") if pose["reason"]} == {

@@ -1,8 +1,10 @@
 """What the appliance asks of a camera's driver: open it, take pictures, close it. Watching it is another's."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
 
 from fnrbc_device.records import Image
 
@@ -44,3 +46,28 @@ class Driver(Protocol):
 
 OpenDriver = Callable[[], Driver]
 """Opens the same camera each time, by an id that outlives unplugging. Raises ``SourceError`` where it is not there."""
+
+
+class ExchangedDriver:
+    """Another driver, whose camera gives blue for red."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.name = driver.name
+        self.settings = driver.settings
+
+    def grab(self, timeout_s: float) -> Picture | None:
+        """Newest picture in its right colours; None if none came in time. Raises as the other does."""
+        picture = self._driver.grab(timeout_s)
+        return picture and replace(picture, image=with_red_for_blue(picture.image))
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        self._driver.close()
+
+
+def with_red_for_blue(image: Image) -> Image:
+    """Exchange red and blue; (H, W, 3) in and out, read-only."""
+    exchanged = np.ascontiguousarray(image[..., ::-1])
+    exchanged.setflags(write=False)
+    return exchanged

@@ -1,13 +1,16 @@
 """Opens the camera that the configuration names."""
 
+import logging
 from typing import Final
 
-from fnrbc_device.camera.driver import OpenDriver
+from fnrbc_device.camera.driver import ExchangedDriver, OpenDriver
 from fnrbc_device.camera.settings import CameraSettings
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.camera.tuning import Tuning
 from fnrbc_device.camera.watched import WatchedCamera
 from fnrbc_device.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 SIMULATED_CELLS: Final = 600
 """Nucleated cells on the simulated slide: the hand passes over all of them in about two minutes."""
@@ -33,7 +36,8 @@ def open_camera(settings: CameraSettings) -> FrameSource:
             "give the camera's pixel over the magnification, e.g. 3.45 um / 40 = 0.086"
         )
     name, open_driver = _driver(settings)
-    return WatchedCamera(name, open_driver, settings.fps, settings.pixel_size_um)
+    opened = (lambda: ExchangedDriver(open_driver())) if settings.exchange_red_blue else open_driver
+    return WatchedCamera(name, opened, settings.fps, settings.pixel_size_um)
 
 
 def _simulated(settings: CameraSettings) -> FrameSource:
@@ -49,7 +53,10 @@ def _replayed(settings: CameraSettings) -> FrameSource:
 
     if settings.path is None:
         raise ConfigError("camera.kind is replay, but camera.path is missing; name a folder, a video or an image")
-    return open_source(settings.path, settings.pixel_size_um)
+    source = open_source(settings.path, settings.pixel_size_um, exchange_red_blue=settings.exchange_red_blue)
+    for words in (*source.notes, *(one.detail for one in source.left_out)):
+        _log.warning("%s", words)
+    return source
 
 
 def _driver(settings: CameraSettings) -> tuple[str, OpenDriver]:

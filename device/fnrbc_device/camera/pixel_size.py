@@ -10,7 +10,8 @@ from typing import Final
 
 import cv2
 
-from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.camera.source import FrameSource, Recording
+from fnrbc_device.camera.stated_pixel_size import CONTRADICTION
 from fnrbc_device.errors import FnrbcError, SourceError, UsageError
 from fnrbc_device.records import BadFrame, Frame, Rejection
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate, RedCellRuler, require_pixel_size
@@ -87,7 +88,7 @@ def require_known_pixel_size(
     setting: str = "--pixel-size-um",
     refusal: type[FnrbcError] = UsageError,
 ) -> float:
-    """The pixel size that was asked for, or the one the source knows.
+    """The pixel size that was asked for, or the one that the source knows or its files state.
 
     Parameters
     ----------
@@ -98,12 +99,12 @@ def require_known_pixel_size(
     setting
         Where a person states it.
     refusal
-        Raised where nobody knows.
+        Raised where nobody knows, or two who do contradict each other.
 
     Raises
     ------
     FnrbcError
-        ``refusal``: nobody knows the pixel size.
+        ``refusal``: nobody knows the pixel size, or files state another than was asked for.
     UsageError
         It cannot be that of a microscope on cells.
     """
@@ -114,6 +115,13 @@ def require_known_pixel_size(
             f"the camera's pixel over the magnification (3.45 um / 40 = 0.086){_suggestion(source, setting)}"
         )
     require_pixel_size(known)
+    stated = source.stated if isinstance(source, Recording) else None
+    if asked is not None and stated is not None and stated.contradicts(asked):
+        source.close()
+        raise refusal(
+            f"{setting} is {asked:g} um, but the files say {stated}, more than {CONTRADICTION:.0%} apart; leave out "
+            f"{setting} if the files are right, else save them again without it"
+        )
     return known
 
 

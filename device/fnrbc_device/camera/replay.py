@@ -12,8 +12,8 @@ from threading import Event, Thread
 from typing import Final
 
 import cv2
-import numpy as np
 
+from fnrbc_device.camera.driver import with_red_for_blue
 from fnrbc_device.camera.folder import Folder, look_at, look_through
 from fnrbc_device.camera.headers import About, UnreadablePictureError, kind_of
 from fnrbc_device.camera.pictures import PICTURE_SUFFIXES, PictureReader
@@ -193,9 +193,7 @@ class ReplaySource:
     def _in_its_colours(self, delivery: Delivery) -> Delivery:
         if not self.exchange_red_blue or isinstance(delivery, BadFrame):
             return delivery
-        image = np.ascontiguousarray(delivery.image[..., ::-1])
-        image.setflags(write=False)
-        return replace(delivery, image=image)
+        return replace(delivery, image=with_red_for_blue(delivery.image))
 
     def _put(self, delivery: Delivery | Exception | None) -> bool:
         """Queue it; False if the source was closed meanwhile."""

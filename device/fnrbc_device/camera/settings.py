@@ -16,6 +16,8 @@ class CameraSettings(BaseModel):
     """Of ``replay``: a folder of frames, a video file or one image."""
     pixel_size_um: Annotated[float, Field(ge=0.01, le=1.0)] | None = None
     """Size of a camera pixel on the slide; None where the source itself knows it."""
+    exchange_red_blue: bool = False
+    """The camera, or who recorded its frames, gives blue for red."""
     device: Annotated[str, Field(max_length=200)] = ""
     """Of ``uvc``: a name below /dev/v4l/by-id, or a path. Of ``aravis``: the camera's id; empty for the first found."""
     pipeline: Annotated[str, Field(max_length=1000)] = ""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from fnrbc_device.records import BadFrame, Frame
+from fnrbc_device.camera.stated_pixel_size import StatedPixelSize
+from fnrbc_device.records import BadFrame, Frame, LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,20 @@ class Rereadable(Protocol):
 
     def skip_to(self, index: int) -> None:
         """Make the frame of that index the next one. Only before the first ``read``, or forward."""
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A source that lies on a disk, as a folder or a file."""
+
+    frames: int | None
+    """How many frames there will be; None where the file does not say."""
+    left_out: tuple[LeftOut, ...]
+    """What lies beside the frames and looks like something to count."""
+    notes: tuple[str, ...]
+    """What a person should know of how they are read."""
+    stated: StatedPixelSize | None
+    """What the files say of their pixels' size."""
 
 
 @runtime_checkable

@@ -81,9 +81,9 @@ def tiff_about(
     ValueError
         It is damaged or not read, with the rest of a sentence that begins with the file's name.
     """
+    planes = planes_in(file)
     with open_tiff(file) as tif:
         try:
-            planes = planes_of(tif)
             pages = _pages(tif)
             for number in {number for plane in planes for number in plane.pages}:
                 require_read(pages[number], size)
@@ -97,8 +97,25 @@ def tiff_about(
             raise ValueError(f"is a damaged TIFF ({cause(error)}); copy it again, or leave it out") from error
 
 
-def planes_of(tif: tifffile.TiffFile) -> list[Plane]:
-    """Frames of a file in their order. Raises ``ValueError`` where its channels are no red, green and blue."""
+def planes_in(file: BinaryIO) -> list[Plane]:
+    """Frames of a file in their order.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or its channels are no red, green and blue; the rest of a sentence.
+    """
+    # Asked for what belongs together, tifffile takes pages to be like the first one: the file is opened for that alone.
+    with open_tiff(file) as tif:
+        try:
+            return _planes(tif)
+        except ValueError:
+            raise
+        except Exception as error:  # as in ``open_tiff``
+            raise ValueError(f"is a damaged TIFF ({cause(error)}); copy it again, or leave it out") from error
+
+
+def _planes(tif: tifffile.TiffFile) -> list[Plane]:
     pages = _pages(tif)
     if not pages:
         raise ValueError("is a TIFF without a page; copy it again, or leave it out")
@@ -121,7 +138,7 @@ def require_read(page: Any, size: int) -> None:
         raise ValueError(f"is a TIFF compressed by {packed}, which is not read; save it with LZW or none")
     if photometric == _YCBCR and int(page.compression) != _JPEG:
         raise ValueError("is a TIFF in YCbCr without JPEG, which is not read; save it as RGB")
-    if page.dtype is None or page.dtype.kind != "u" or bits_of(page) > 16:
+    if page.dtype is None or page.dtype.kind not in "ub" or bits_of(page) > 16:
         raise ValueError(f"holds {page.dtype or 'unknown'} values; store 8 or 16 bits a channel")
     if samples not in _SAMPLES[photometric]:
         raise ValueError(

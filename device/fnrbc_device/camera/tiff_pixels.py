@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.camera.tiff_header import Plane, bits_of, cause, open_tiff, planes_of, require_read
+from fnrbc_device.camera.tiff_header import Plane, bits_of, cause, open_tiff, planes_in, require_read
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -38,8 +38,9 @@ def tiff_frames(file: BinaryIO, size: int) -> Iterator[Decoded | ValueError]:
     ValueError
         Nothing of the file can be read.
     """
+    planes = planes_in(file)
     with open_tiff(file) as tif:
-        for plane in planes_of(tif):
+        for plane in planes:
             try:
                 frame = _frame(tif, file, plane, size)
             except Exception as error:  # noqa: BLE001  bytes from anywhere break decoders in any way there is
@@ -90,7 +91,7 @@ def _meant(page: Any, stored: NDArray[Any]) -> Samples:
     samples = stored[..., :3] if stored.shape[-1] >= 3 else stored[..., 0]
     if bits > 8:
         return samples.astype(np.uint16, copy=False)
-    full = 2**bits - 1
+    full, samples = 2**bits - 1, samples.astype(np.uint8, copy=False)
     levels = samples if photometric != _INVERTED else full - samples
     scaled: NDArray[np.uint8] = levels if bits == 8 else np.rint(levels * (_FULL / full)).astype(np.uint8)
     return scaled.astype(np.uint8, copy=False)

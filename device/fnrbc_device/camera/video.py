@@ -58,17 +58,23 @@ def frames_of_video(path: Path, expected: int | None) -> Iterator[Frame | BadFra
     capture = _capture(path)
     fps = capture.get(cv2.CAP_PROP_FPS) or NOMINAL_FPS
     index = 0
+    held: Frame | BadFrame | None = None
     try:
         while True:
             read, picture = capture.read()
             if not read:
                 break
-            yield Frame(index, index / fps, _as_rgb(picture), f"{path.name}#{index}")
+            if held is not None:
+                yield held
+            held = Frame(index, index / fps, _as_rgb(picture), f"{path.name}#{index}")
             index += 1
     finally:
         capture.release()
     if detail := _missing_end(path, index, expected):
-        yield BadFrame(index, index / fps, "unreadable", detail, f"{path.name}#{index}")
+        # The frame that a break goes through decodes to half of itself over half of the one before.
+        held = BadFrame(max(index - 1, 0), max(index - 1, 0) / fps, "unreadable", detail, f"{path.name}#{index}")
+    if held is not None:
+        yield held
 
 
 def _capture(path: Path) -> cv2.VideoCapture:

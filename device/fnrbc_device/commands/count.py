@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import fnrbc_device
+from fnrbc_device.camera.colours import ColourWatch
+from fnrbc_device.camera.given import Account
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.commands.left_out import account_fields, sections_of, still_open
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.cell_table import CELL_COLUMNS, cell_row
 from fnrbc_device.counting.claim import claim
@@ -47,6 +50,8 @@ class Counted:
     scale: ScaleWatch
     """What the red cells say of the pixel size."""
     gallery: Gallery
+    account: Account
+    """What was given and is not in the count."""
     difference: Difference | None = None
     """To an earlier count of the same frames, where that was asked for."""
     bundle_before: str = ""
@@ -72,6 +77,8 @@ def count(
     progress: Progress,
     errors: Sequence[ErrorCounts] = (),
     kind: SessionKind = "sample",
+    allow_left_out: float = 0.0,
+    warn: Callable[[str], None] = lambda words: None,
 ) -> Counted:
     """Count all frames of a source.
 
@@ -91,6 +98,10 @@ def count(
         What the network is known by here; empty for what the bundle ships.
     kind
         What is on the slide.
+    allow_left_out
+        Share of the pictures given that may be missing from a complete count, 0..1.
+    warn
+        Called with a sentence as soon as frames show what makes the count doubtful.
 
     Raises
     ------
@@ -106,15 +117,23 @@ def count(
             pixel_size_um, classifier, bundle.manifest, usual_looks=bundle.appearance, still=still
         )
         scale, poses, gallery = ScaleWatch(), Poses(), Gallery(bundle.manifest.threshold)
+        account, colours = Account(source), ColourWatch("--exchange-red-blue", warn)
         for step in _steps(source, analyser, scale, progress):
+            account.see(step)
+            colours.see(step.frame, step.reason)
             poses.add(step)
             gallery.see(step.events, analyser.counter.pictures)
         gallery.see(analyser.finish(), analyser.counter.pictures)
+        colours.finish()
     seconds = time.perf_counter() - start
     analyser.border.note("pixel_size_out_of_domain", holds=bool(scale.doubt(pixel_size_um, "the pixel size")))
+    analyser.border.note("colours_impossible", holds=colours.fault is not None)
     tally = _claimed(analyser, errors or shipped_errors(bundle.manifest))
-    summary = {**_summary(tally, analyser, scale, bundle, seconds), "kind": kind}
-    return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale, gallery)
+    summary = {**_summary(tally, analyser, scale, bundle, seconds), **account_fields(account, allow_left_out)}
+    summary["kind"] = kind
+    summary["notes"] += [colours.doubt] if colours.fault else []
+    summary["complete"] = summary["complete"] and account.share <= allow_left_out
+    return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale, gallery, account)
 
 
 def compared(counted: Counted, earlier: Earlier) -> Counted:
@@ -216,6 +235,7 @@ def is_complete(tally: Tally) -> bool:
 def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
     analyser, manifest, difference = counted.analyser, bundle.manifest, counted.difference
     slide_map = analyser.slide_map
+    changed = [(CHANGED, change_table(difference, counted.bundle_before))] if difference else []
     mosaics = [slide_map.mosaic(island) for island in slide_map.islands] if slide_map else []
     return Report(
         title=source_name,
@@ -224,7 +244,8 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
         gallery=counted.gallery.items(counted.cells, analyser.pixel_size_um),
         changed=counted.gallery.changed(counted.cells, difference, analyser.pixel_size_um) if difference else (),
-        sections=[(CHANGED, change_table(difference, counted.bundle_before))] if difference else (),
+        sections=[*changed, *sections_of(counted.summary)],
+        left_open=still_open(counted.summary),
         threshold=manifest.threshold,
         provenance={
             "Kind": _kind(counted.summary["kind"]),
@@ -260,7 +281,7 @@ def in_words(counted: Counted, out: Path) -> str:
             "unverified until a person has reviewed the candidates",
             f"{summary['frames_used']} of {summary['frames']} frames used (rejected: {rejected}), "
             f"{summary['unique_area_mm2']:.3f} mm2, {summary['revisit_share']:.0%} of what came into view seen before, "
-            + ("complete" if summary["complete"] else f"not complete: {summary['islands']} islands"),
+            + ("complete" if summary["complete"] else f"not complete: {'; '.join(still_open(summary))}"),
             *([f"{counted.difference.in_words()} -> {out / 'difference.csv'}"] if counted.difference else []),
             f"{summary['seconds']:.1f} s, {summary['fps']:.1f} frames/s -> {out / 'report.html'}",
             RESEARCH_USE_ONLY,

@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fnrbc_device.camera.colours import ColourWatch
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.counting.claim import ClaimKeeper
 from fnrbc_device.daemon.capture import Arrival, Capture, FrameBox
@@ -26,6 +27,9 @@ CAMERA_TIMEOUT_S: Final = 2.0
 
 PIXEL_SIZE_SETTING: Final = "camera.pixel_size_um"
 """Where a person states the pixel size."""
+
+COLOURS_SETTING: Final = "camera.exchange_red_blue = true"
+"""Where a person says that the camera gives blue for red."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +61,7 @@ class CountingSession:
         self._opening = opening
         self._analyser = opening.analyser
         self._scale = ScaleWatch()
+        self._colours = ColourWatch(COLOURS_SETTING, lambda words: _log.warning("%s", words))
         self._doubt = ""
         self._claims = ClaimKeeper(opening.meta.errors, parts.clock.monotonic_s)
         self._provisional: tuple[ProvisionalReason, ...] = ()
@@ -168,6 +173,8 @@ class CountingSession:
         if doubt:
             parts.health.note("pixel_size_doubtful", now)
         self._analyser.border.note("pixel_size_out_of_domain", holds=bool(doubt))
+        self._colours.see(step.frame, step.reason)
+        self._analyser.border.note("colours_impossible", holds=self._colours.fault is not None)
         for reason in step.tally.provisional:
             parts.health.note(reason, now)
 

@@ -99,7 +99,7 @@ def reduce(image: Image, pixel_size_um: float, stain_map: StainMap = IDENTITY) -
         raise PictureError(f"the image is {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
     factor = _factor(pixel_size_um, image.shape[:2])
     pixel_um = pixel_size_um * factor
-    sample = _sample(image)
+    sample = sampled(image)
     glass_rgb = _glass_colour(sample)
     green = _shrunk(np.asarray(cv2.extractChannel(image, 1), np.uint8), factor)
     if not _is_coloured(sample):
@@ -225,11 +225,11 @@ def glass_colour(image: Image) -> tuple[float, float, float]:
     tuple
         Red, green, blue, 0..255. Where no glass is in view it is the brightest thing that is.
     """
-    return _glass_colour(_sample(image))
+    return _glass_colour(sampled(image))
 
 
-def _sample(image: Image) -> Image:
-    """A picture of some 120 x 160 px of the frame's own, not averaged."""
+def sampled(image: Image) -> Image:
+    """Pick some 120 x 160 px of a frame, its own, not averaged; (h, w, 3) uint8."""
     shrink = max(1, min(image.shape[:2]) // SAMPLE_PX)
     size = (image.shape[1] // shrink, image.shape[0] // shrink)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST), np.uint8)
