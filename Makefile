@@ -9,6 +9,7 @@ BINDINGS := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --u
 AXE    := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/axe
 ARGS   ?=
 DATA   ?= ../shared/data/pbc
+SEEN   ?= $(addprefix ../shared/data/,pbc munich smear_fields nuclei anaemia_fields)
 
 .PHONY: demo test check bench bundle clean
 
@@ -27,12 +28,13 @@ check: $(VENV)/dev.stamp
 bench: $(VENV)/demo.stamp
 	$(BIN)/fnrbc bench $(ARGS)
 
-bundle: $(VENV)/dev.stamp  ## trains and exports the default bundle again, from the real cells in DATA and painted ones
+bundle: $(VENV)/dev.stamp  ## trains and exports the default bundle again, from the real cells in DATA and SEEN, and painted ones
 	rm -rf build/simulated
 	$(BIN)/fnrbc simulate --out build/simulated --cells 1000 --seed 1
 	$(BIN)/fnrbc-train cut --data $(DATA) --simulated build/simulated --out build/crops.npz
 	$(BIN)/fnrbc-train fit --data build/crops.npz --out build/pnet.pt --events build/events $(ARGS)
-	$(BIN)/fnrbc-export onnx build/pnet.pt --out device/fnrbc_device/bundles/default
+	$(BIN)/fnrbc-train see $(addprefix --data ,$(SEEN)) --out build/see.pt
+	$(BIN)/fnrbc-export onnx build/pnet.pt --see build/see.pt --out device/fnrbc_device/bundles/default
 	$(BIN)/fnrbc-train evaluate --data $(DATA)
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt

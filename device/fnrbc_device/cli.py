@@ -20,6 +20,14 @@ from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 
+class FoundBy(Enum):
+    """What finds the cells."""
+
+    threshold = "threshold"
+    network = "network"
+    both = "both"
+
+
 class StainLook(Enum):
     """Stains of the simulated slide."""
 
@@ -74,6 +82,9 @@ def count(
     exchange_red_blue: Annotated[
         bool, typer.Option("--exchange-red-blue", help="The camera gave blue for red: set it right.")
     ] = False,
+    seeing: Annotated[
+        FoundBy, typer.Option("--seeing", help="What finds cells: the threshold, the network, or where both agree.")
+    ] = FoundBy.both,
 ) -> None:
     """Count recorded frames of a panned slide, each cell once."""
     from fnrbc_device.camera.pixel_size import require_known_pixel_size
@@ -98,7 +109,7 @@ def count(
         print(f"note: {note}", file=sys.stderr)
     counted = counting.count(
         frames, model, pixel_um, still=frames.frames == 1, progress=progress, kind=kind.value,
-        allow_left_out=allow_left_out, warn=lambda words: print(f"warning: {words}", file=sys.stderr),
+        allow_left_out=allow_left_out, method=seeing.value, warn=lambda words: print(f"warning: {words}", file=sys.stderr),
     )  # fmt: skip
     if earlier is not None:
         counted = counting.compared(counted, earlier)

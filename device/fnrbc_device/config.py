@@ -22,7 +22,7 @@ from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.host.text_file import read_text
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.quality.controls import ControlRules, Target
-from fnrbc_device.records import SessionKind
+from fnrbc_device.records import USUAL_SEEING, SeeingMethod, SessionKind
 from fnrbc_device.web.access.settings import AccessSettings, LoginPlace, is_host, is_loopback
 
 if sys.version_info >= (3, 11):
@@ -94,6 +94,13 @@ class QualityPart(_ConfigPart):
         """As those want it who judge controls."""
         assigned = {one.name: Target(one.mean_per_100, one.sd_per_100, "assigned") for one in self.controls}
         return ControlRules(self.ask_for_control, self.control_max_age_h, assigned)
+
+
+class SeeingSettings(_ConfigPart):
+    """What finds the cells."""
+
+    method: SeeingMethod = USUAL_SEEING
+    """``threshold`` is the paper's chain, ``network`` the bundle's centre network, ``both`` what they agree on."""
 
 
 class RecordPart(_ConfigPart):
@@ -179,6 +186,7 @@ class Config(_ConfigPart):
     """Beside the one that ``camera.pixel_size_um`` stands for. Who starts a session chooses one."""
     inference: InferenceSettings = InferenceSettings()
     quality: QualityPart = QualityPart()
+    seeing: SeeingSettings = SeeingSettings()
     record: RecordPart = RecordPart()
     mqtt: MqttSettings = MqttSettings()
     panel: PanelSettings = PanelSettings()

@@ -46,6 +46,16 @@ _TABLE: Final = (
         alarm=True,
     ),
     HealthReason("exposure_drift", "Too dark or too bright: set the lamp and the camera's exposure."),
+    HealthReason(
+        "stain_changed",
+        "The slide's stain is another than before in this session: if the slide was changed, end the session and begin "
+        "one for the new slide.",
+        alarm=True,
+    ),
+    HealthReason(
+        "colours_missing",
+        "The camera shows no colours, by which nuclei are told best: set it to colour, or expect more that is no cell.",
+    ),
     HealthReason("camera_frozen", "The camera repeats its picture: check its cable.", lamp="fault", alarm=True),
     HealthReason(
         "camera_repeating",
@@ -100,6 +110,11 @@ _TABLE: Final = (
         "engine_parity_failed",
         "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
         lamp="fault",
+        alarm=True,
+    ),
+    HealthReason(
+        "seeing_by_threshold",
+        "The network that finds cells failed its proof: the threshold alone finds them, tell an engineer.",
         alarm=True,
     ),
     HealthReason(

@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
 
+SeeingMethod = Literal["threshold", "network", "both"]
+"""What finds the cells: the paper's chain, the centre network, or the chain's candidates that the network agrees to."""
+
+USUAL_SEEING: Final[SeeingMethod] = "both"
+"""Where nobody asks for another."""
+
 Role = Literal["target", "denominator", "ignored"]
 """What a class means for the count: fNRBC are the target, leukocytes the denominator."""
 

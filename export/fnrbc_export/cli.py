@@ -1,6 +1,7 @@
-"""The command line of the export: onnx, engine, verify, sign."""
+"""The command line of the export: onnx, see, engine, verify, sign."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -35,14 +36,38 @@ def onnx_command(
     checkpoint: Annotated[Path, typer.Argument(help="What fnrbc-train fit wrote.")],
     out: Annotated[Path, typer.Option(help="The bundle's folder, or zip if the name ends so.")],
     precision: Annotated[Precision, typer.Option(help="What the network computes in.")] = "fp32",
+    see: Annotated[Path | None, typer.Option(help="What fnrbc-train see wrote: the network that finds cells.")] = None,
 ) -> None:
     """Convert a checkpoint, prove the model against it, and write a bundle."""
     # torch takes seconds to import, and the other commands must run where there is none.
     from fnrbc_export.to_onnx import export_bundle
     from fnrbc_training.checkpoint import load
 
-    bundle = export_bundle(load(checkpoint), out, precision, show=lambda proof: print(proof.as_table(), flush=True))
+    classifying, seeing = load(checkpoint), None
+    if see is not None:
+        from fnrbc_export.see_onnx import seeing_part, with_card
+        from fnrbc_training import see_checkpoint
+
+        finding = see_checkpoint.load(see)
+        seeing = seeing_part(finding)
+        classifying = replace(classifying, card=with_card(classifying.card.encode(), finding).decode())
+    bundle = export_bundle(classifying, out, precision, lambda proof: print(proof.as_table(), flush=True), seeing)
     print(f"{out}: bundle {bundle.id[:12]}, proved on {bundle.manifest.parity.crops} crops it never saw")
+
+
+@app.command("see")
+def see_command(
+    checkpoint: Annotated[Path, typer.Argument(help="What fnrbc-train see wrote.")],
+    bundle: Annotated[Path, typer.Option(help="A bundle's folder or zip: what classifies is taken from it.")],
+    out: Annotated[Path, typer.Option(help="The new bundle's folder, or zip if the name ends so.")],
+) -> None:
+    """Give a bundle another network that finds cells, proved; what classifies stays as it is."""
+    from fnrbc_export.see_onnx import with_seeing
+    from fnrbc_training.see_checkpoint import load
+
+    made = with_seeing(bundle, load(checkpoint), out)
+    assert made.manifest.seeing is not None
+    print(f"{out}: bundle {made.id[:12]}, seeing off by at most {made.manifest.seeing.largest_difference:.2g}")
 
 
 @app.command("engine")

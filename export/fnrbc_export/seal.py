@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from fnrbc_device.errors import BundleError
 from fnrbc_device.model.bundle import MANIFEST, first_error
-from fnrbc_device.model.manifest import FORMAT, SEALED_FILES, Manifest
+from fnrbc_device.model.manifest import FORMAT, SEALED_FILES, SEEING_FILES, Manifest
 from fnrbc_device.records import Image
 
 _UNNAMED: Final = "0" * 64
@@ -30,7 +30,7 @@ def seal(fields: dict[str, Any], contents: dict[str, bytes]) -> dict[str, bytes]
     fields
         All of ``Manifest`` but ``format``, ``bundle_id`` and ``files``, as JSON would hold them.
     contents
-        All of ``SEALED_FILES``, by name.
+        All of ``SEALED_FILES``, by name, and of ``SEEING_FILES`` where the fields describe a network that sees.
 
     Returns
     -------
@@ -42,14 +42,15 @@ def seal(fields: dict[str, Any], contents: dict[str, bytes]) -> dict[str, bytes]
     BundleError
         A field is missing, unknown or out of its range.
     """
-    hashes = {name: hashlib.sha256(contents[name]).hexdigest() for name in SEALED_FILES}
+    sealed = SEALED_FILES + (SEEING_FILES if fields.get("seeing") else ())
+    hashes = {name: hashlib.sha256(contents[name]).hexdigest() for name in sealed}
     draft = {"format": FORMAT, "bundle_id": _UNNAMED, **fields, "files": hashes}
     try:
         manifest = Manifest.model_validate_json(json.dumps(draft))
     except ValidationError as error:
         raise BundleError(f"the manifest cannot be sealed, {first_error(error)}; mend that field") from None
     named = manifest.model_copy(update={"bundle_id": manifest.identify()})
-    return {MANIFEST: named.canonical(), **{name: contents[name] for name in SEALED_FILES}}
+    return {MANIFEST: named.canonical(), **{name: contents[name] for name in sealed}}
 
 
 def write_bundle(out: Path, files: dict[str, bytes], prove: Callable[[Path], object]) -> None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -40,7 +40,11 @@ GOLDEN: Final = 32
 
 
 def export_bundle(
-    checkpoint: Checkpoint, out: Path, precision: Precision = "fp32", show: Callable[[Proof], None] = lambda _: None
+    checkpoint: Checkpoint,
+    out: Path,
+    precision: Precision = "fp32",
+    show: Callable[[Proof], None] = lambda _: None,
+    seeing: tuple[dict[str, Any], dict[str, bytes]] | None = None,
 ) -> Bundle:
     """Export a checkpoint and prove what came out before it is in place.
 
@@ -54,6 +58,8 @@ def export_bundle(
         What the network is to compute in.
     show
         Called with the proof, passed or failed.
+    seeing
+        The centre network's entry and files, proved already; None for a bundle without it.
 
     Raises
     ------
@@ -90,6 +96,8 @@ def export_bundle(
         "proof.json": proof.as_json(),
         "MODEL_CARD.md": _card(checkpoint.card, proof).encode(),
     }
+    if seeing is not None:
+        fields, contents = {**fields, "seeing": seeing[0]}, {**contents, **seeing[1]}
     write_bundle(out, seal(fields, contents), prove=verify)
     return load_bundle(out)
 
@@ -108,20 +116,46 @@ def convert(network: Calibrated) -> bytes:
         The converter fell back to another opset, which it does silently.
     """
     example = torch.zeros(2, CROP_PX, CROP_PX, 3, dtype=torch.uint8)
+    return stripped(exported(network, example, INPUT, OUTPUT, {"crops": {0: torch.export.Dim("N", min=1)}}))
+
+
+def exported(
+    network: torch.nn.Module, example: torch.Tensor, taken: str, given: str, dynamic: dict[str, Any]
+) -> onnx.ModelProto:
+    """Convert a network of one input and one output.
+
+    Parameters
+    ----------
+    example
+        An input.
+    taken, given
+        Names of input and output in the graph.
+    dynamic
+        Which sides of the input may vary, by the name of the network's argument.
+
+    Raises
+    ------
+    BundleError
+        The converter fell back to another opset, which it does silently.
+    """
     with _silence():
         program = torch.onnx.export(
             network,
             (example,),
             dynamo=True,
             opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes={"crops": {0: torch.export.Dim("N", min=1)}},
+            input_names=[taken],
+            output_names=[given],
+            dynamic_shapes=dynamic,
             verbose=False,
         )
     assert program is not None  # it is None only without dynamo
-    model = program.model_proto
-    _require_opset(model)
+    _require_opset(program.model_proto)
+    return program.model_proto
+
+
+def stripped(model: onnx.ModelProto) -> bytes:
+    """A checked model without what tells of the machine that made it."""
     model.ir_version = IR_VERSION
     _strip(model)
     onnx.checker.check_model(model, full_check=True)

@@ -1,7 +1,9 @@
 """The device's self-test by hand. Torch-free: it runs where the bundle is used."""
 
+from contextlib import closing
 from pathlib import Path
 
+from fnrbc_device.inference.centre_network import OnnxCentreNetwork, prove_seeing
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle, load_bundle
@@ -27,9 +29,12 @@ def verify(path: Path, key: Path | None = None) -> tuple[Bundle, float]:
     BundleError
         It is missing, incomplete, altered, or not signed with the key.
     ParityError
-        Its model gives other probabilities than its checkpoint gave.
+        Its model gives other probabilities than its checkpoint gave, or what sees other maps.
     """
     bundle = load_bundle(path, key)
+    if bundle.seeing is not None:
+        with closing(OnnxCentreNetwork(bundle.seeing.model)) as network:
+            prove_seeing(network, bundle)
     classifier = OnnxClassifier(bundle)
     try:
         return bundle, prove(classifier, bundle)

@@ -22,6 +22,7 @@ BENCHES: Final = {
     "pixels": ("seeing_pixels", "the pixel size that red cells suggest"),
     "clumps": ("seeing_clumps", "painted pairs that overlap, and painted single cells"),
     "composed": ("seeing_composed", "slides of real cells, with and without dust, vignetting and drift"),
+    "methods": ("seeing_methods", "threshold, network and both, on all sets, with and without a stain map"),
     "fuzz": ("seeing_fuzz", "frames that no microscope shows"),
 }
 """Each bench's module and purpose. Modules are loaded when asked for: one needs scikit-image."""
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     own["nuclei"].add_argument("--pixel-um", type=float, help="one pixel size instead of each picture's own")
     for name in ("smear", "anaemia", "pbc", "clumps"):
         own[name].add_argument("--sheet", type=Path, help="write a PNG of what went wrong, e.g. out/misses.png")
+    own["methods"].add_argument("--bundle", type=Path, help="without, the shipped one")
     own["composed"].add_argument("--seed", type=int, default=31)
     own["composed"].add_argument("--path", default="raster", choices=["raster", "hand", "revisit"])
     own["composed"].add_argument("--keep", type=Path, help="compose into this folder and leave it there")

@@ -100,6 +100,14 @@ def measure_smear(data: Path, limit: int | None, sheet: Path | None = None) -> R
     return _smear_result(smear, [scales[path] for path in spread(paths, limit)])
 
 
+def boxes_and_scales(folder: Path) -> dict[Path, tuple[list[Box], float]]:
+    """The boxes of each labelled picture, and um a pixel."""
+    boxes = {name: [_box(row) for row in rows] for name, rows in grouped(_labels(folder), _image_name).items()}
+    paths = [path for path in pictures_in(folder / "images", None) if path.name in boxes]
+    scales = _scales({path: boxes[path.name] for path in paths})
+    return {path: (boxes[path.name], scales[path]) for path in paths}
+
+
 def red_cell_boxes_px(folder: Path) -> dict[Path, list[float]]:
     """Mean sides of each picture's red-cell boxes that its border does not cut, px."""
     boxes = {name: [_box(row) for row in rows] for name, rows in grouped(_labels(folder), _image_name).items()}

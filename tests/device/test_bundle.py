@@ -8,10 +8,10 @@ import pytest
 from fnrbc_device.errors import BundleError
 from fnrbc_device.model import bundle as bundle_module
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
-from fnrbc_device.model.manifest import SEALED_FILES, Manifest
+from fnrbc_device.model.manifest import SEALED_FILES, SEEING_FILES, Manifest
 from fnrbc_export.seal import seal
 
-FILES = ("manifest.json", *SEALED_FILES)
+FILES = ("manifest.json", *SEALED_FILES, *SEEING_FILES)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fields_of(folder):
 
 def reseal(folder, **changed):
     """Seal the folder's files again under a changed manifest, as somebody with our code could."""
-    contents = {name: (folder / name).read_bytes() for name in SEALED_FILES}
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
     for name, content in seal({**fields_of(folder), **changed}, contents).items():
         (folder / name).write_bytes(content)
 
@@ -95,10 +95,16 @@ def test_a_missing_file_is_named(folder, name):
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("field", [name for name in Manifest.model_fields if name != "format"])
+@pytest.mark.parametrize("field", [name for name in Manifest.model_fields if name not in ("format", "seeing")])
 def test_no_field_has_a_default(folder, field):
     rewrite(folder, lambda manifest: manifest.pop(field))
     with pytest.raises(BundleError, match=f"{field}: Field required"):
+        load_bundle(folder)
+
+
+def test_the_network_that_sees_cannot_be_left_out_of_a_sealed_manifest(folder):
+    rewrite(folder, lambda manifest: manifest.pop("seeing"))
+    with pytest.raises(BundleError, match="files are"):
         load_bundle(folder)
 
 

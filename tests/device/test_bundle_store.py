@@ -15,7 +15,6 @@ from fnrbc_device.errors import BundleError, ParityError, UsageError
 from fnrbc_device.inference.bundle_store import SHIPPED_NAME, BundleStore
 from fnrbc_device.journal.proof import prove
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
-from fnrbc_device.model.manifest import SEALED_FILES
 from fnrbc_export.seal import golden_bytes, seal
 
 
@@ -24,7 +23,7 @@ def resealed(folder, golden=None, **changed):
     shipped = load_bundle(None)
     fields = json.loads(shipped.manifest.canonical())
     fields = {k: v for k, v in fields.items() if k not in ("format", "bundle_id", "files")}
-    contents = {name: (SHIPPED / name).read_bytes() for name in SEALED_FILES}
+    contents = {path.name: path.read_bytes() for path in SHIPPED.iterdir()}
     if golden is not None:
         contents["golden.npz"] = golden_bytes(shipped.golden_crops, golden)
     folder.mkdir(parents=True)

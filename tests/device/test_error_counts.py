@@ -8,7 +8,7 @@ from fnrbc_device.errors import BundleError
 from fnrbc_device.intervals import share
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
 from fnrbc_device.model.error_counts import shipped_errors
-from fnrbc_device.model.manifest import SEALED_FILES, Manifest
+from fnrbc_device.model.manifest import Manifest
 from fnrbc_export.seal import seal
 
 PBC = [
@@ -37,7 +37,7 @@ def resealed(folder, counts):
     fields = json.loads((folder / "manifest.json").read_text())
     fields["metrics"]["counts"] = counts
     kept = {k: v for k, v in fields.items() if k not in ("format", "bundle_id", "files")}
-    for name, content in seal(kept, {name: (folder / name).read_bytes() for name in SEALED_FILES}).items():
+    for name, content in seal(kept, {path.name: path.read_bytes() for path in folder.iterdir()}).items():
         (folder / name).write_bytes(content)
     return load_bundle(folder)
 

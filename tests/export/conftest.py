@@ -22,7 +22,9 @@ CERTAIN = 0.95
 def settled_fields():
     """The shipped manifest's fields that a training settles."""
     fields = json.loads(load_bundle(None).manifest.canonical())
-    settled_by_export = ("format", "bundle_id", "files", "created", "software_version", "parity", "precision")
+    settled_by_export = (
+        "format", "bundle_id", "files", "created", "software_version", "parity", "precision", "seeing",
+    )  # fmt: skip
     return {name: value for name, value in fields.items() if name not in settled_by_export}
 
 

@@ -1,4 +1,4 @@
-"""The command line of the training: cut, fit, evaluate, compare."""
+"""The command line of the training: cut, fit, see, evaluate, compare."""
 
 import json
 import sys
@@ -83,6 +83,22 @@ def fit_command(
         performance = fit(crops, recipe, out, progress, curves, ranks)
     if performance is not None:
         print(f"{out}: held out, accuracy {_shown(performance.accuracy)}")
+
+
+@app.command("see")
+def see_command(
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", help="Class folders, fields with boxes, outlined fields, or fields without a cell."),
+    ],
+    out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches; without, as many as are known to do.")] = None,
+) -> None:
+    """Train the network that finds cells."""
+    from fnrbc_training.see_command import train_and_save
+
+    print(train_and_save(data, out, seed, steps, progress))
 
 
 @app.command("evaluate")

@@ -25,9 +25,10 @@ from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.errors import SourceError
 from fnrbc_device.host.stopwatch import STAGES
+from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import Bundle, load_bundle
-from fnrbc_device.records import Frame, Image
+from fnrbc_device.records import USUAL_SEEING, Frame, Image
 
 FLOOR_THRESHOLD: Final = 100.0
 """Between nucleus and red cell on every stain at hand; the floor's cost hardly depends on it."""
@@ -148,8 +149,11 @@ def _source(path: Path | None, pixel_size_um: float | None) -> FrameSource:
 def _run(model: Bundle, pixel_um: float, threads: int, ended: ExitStack) -> _Run:
     classifier = OnnxClassifier(model, threads)
     ended.callback(classifier.close)
+    centres = open_centres(model, USUAL_SEEING, threads)
+    ended.callback(centres.close)
     clock = time.thread_time if threads == 1 else time.perf_counter
-    return _Run(threads, Analyser(pixel_um, classifier, model.manifest, clock=clock), clock)
+    analyser = Analyser(pixel_um, classifier, model.manifest, clock=clock, centres=centres.model)
+    return _Run(threads, analyser, clock)
 
 
 def _take_all(source: FrameSource, frames: int, runs: list[_Run]) -> tuple[int, ...]:

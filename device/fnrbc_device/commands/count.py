@@ -21,11 +21,12 @@ from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
 from fnrbc_device.host.console import ESCAPE
+from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.model.error_counts import shipped_errors
-from fnrbc_device.records import ErrorCounts, Pose, SessionKind, Step, Tally
+from fnrbc_device.records import USUAL_SEEING, ErrorCounts, Pose, SeeingMethod, SessionKind, Step, Tally
 from fnrbc_device.reporting.counts import COUNT_COLUMNS, count_row, counts
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.reporting.gallery import Gallery, change_table
@@ -33,6 +34,7 @@ from fnrbc_device.reporting.report import CHANGED, Report, write_report
 from fnrbc_device.reporting.tables import POSE_COLUMNS, Poses, write_table
 from fnrbc_device.texts import KIND_WORDS, RESEARCH_USE_ONLY, to_go
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
+from fnrbc_device.vision.session_stain import SessionStain
 
 Progress = Callable[[int], None]
 
@@ -79,6 +81,7 @@ def count(
     kind: SessionKind = "sample",
     allow_left_out: float = 0.0,
     warn: Callable[[str], None] = lambda words: None,
+    method: SeeingMethod = USUAL_SEEING,
 ) -> Counted:
     """Count all frames of a source.
 
@@ -102,6 +105,8 @@ def count(
         Share of the pictures given that may be missing from a complete count, 0..1.
     warn
         Called with a sentence as soon as frames show what makes the count doubtful.
+    method
+        What finds the cells.
 
     Raises
     ------
@@ -111,10 +116,19 @@ def count(
         The source has no good frame.
     """
     start = time.perf_counter()
-    with closing(source), closing(OnnxClassifier(bundle)) as classifier:
+    with (
+        closing(source),
+        closing(OnnxClassifier(bundle)) as classifier,
+        closing(open_centres(bundle, method)) as centres,
+    ):
         prove(classifier, bundle)
         analyser = Analyser(
-            pixel_size_um, classifier, bundle.manifest, usual_looks=bundle.appearance, still=still
+            pixel_size_um,
+            classifier,
+            bundle.manifest,
+            usual_looks=bundle.appearance,
+            still=still,
+            centres=centres.model,
         )
         scale, poses, gallery = ScaleWatch(), Poses(), Gallery(bundle.manifest.threshold)
         account, colours = Account(source), ColourWatch("--exchange-red-blue", warn)
@@ -213,11 +227,21 @@ def _summary(
         "revisit_share": round(tally.revisit_share, 4),
         "cells_open": tally.cells_open,
         "complete": is_complete(tally),
+        "seeing": analyser.seeing.method,
+        "stain": _stain(analyser.stain),
         "bundle": bundle.id,
         "version": fnrbc_device.__version__,
         "seconds": round(seconds, 3),
         "fps": round(tally.frames / seconds, 2),
     }
+
+
+def _stain(stain: SessionStain) -> dict[str, Any]:
+    told: dict[str, Any] = {"state": stain.state, "doubt": stain.doubt, "nucleus_od": None, "rest_od": None}
+    if stain.anchors is not None:
+        told["nucleus_od"] = [round(part, 3) for part in stain.anchors.nucleus]
+        told["rest_od"] = [round(part, 3) for part in stain.anchors.rest]
+    return told
 
 
 def _estimate(estimate: PixelSizeEstimate | None) -> dict[str, float | int | None]:
@@ -256,6 +280,8 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
             "Source": source_name,
             "Pixel size": f"{analyser.pixel_size_um} um",
             "Pixel size by the red cells": str(counted.scale.estimate or "unknown: too few that lie alone"),
+            "Cells found by": analyser.seeing.method,
+            "Stain": analyser.stain.in_words(),
             "Counted as fNRBC from probability": manifest.threshold,
             "Indeterminate from, up to": ", ".join(f"{bound:.4g}" for bound in manifest.indeterminate),
         },

@@ -44,7 +44,8 @@ from fnrbc_device.vision.pixelsize import require_pixel_size
 from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce
 from fnrbc_device.vision.registration import Placement, Registration
-from fnrbc_device.vision.segmentation import Segmenter
+from fnrbc_device.vision.seeing import CentreModel, Seeing
+from fnrbc_device.vision.session_stain import SessionStain
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Analyser:
         The session is one picture: nothing moves, so nothing is registered, and no view can be confirmed.
     clock
         What the stages' times are read from, seconds.
+    centres
+        The network that says where cells are; None for the paper's threshold.
 
     Raises
     ------
@@ -91,6 +94,7 @@ class Analyser:
         usual_looks: NDArray[np.float64] | None = None,
         still: bool = False,
         clock: Callable[[], float] = perf_counter,
+        centres: CentreModel | None = None,
     ) -> None:
         require_pixel_size(pixel_size_um)
         self.pixel_size_um = pixel_size_um
@@ -101,7 +105,9 @@ class Analyser:
         self._frame_quality = FrameQuality()
         self.registration = Registration()
         self._light = FlatField()
-        self._segmenter = Segmenter(pixel_size_um)
+        self.seeing = Seeing(pixel_size_um, centres)
+        self.stain = SessionStain()
+        """What the session's nuclei absorb; pictures are brought to the reference by it before cells are looked for."""
         self._dust = Dust(pixel_size_um)
         self.tally_keeper = TallyKeeper()
         self.frame_shape: tuple[int, int] | None = None
@@ -148,9 +154,10 @@ class Analyser:
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
         with watch.stage("segmentation"):
-            found = self._segmenter.segment_reduced(look.even)
+            found = self.seeing.see(frame.image, look.even, self.stain.map)
             if not self._still:
                 self._light.learn(look.raw, look.pose)
+                self.stain.learn(frame.image, self.pixel_size_um, look.raw.glass_rgb, look.pose)
         with watch.stage("ledger"):
             entry, pose = self._enter(found.detections, look.pose, frame)
             self._keep_views(entry, found, frame, look.sharpness)
@@ -209,7 +216,7 @@ class Analyser:
     def _look(self, frame: Frame, watch: Stopwatch) -> _Look:
         """Gate and registration. A blurred frame is still registered: the next one builds on its place."""
         with watch.stage("gate"):
-            reduced = reduce(frame.image, self.pixel_size_um)
+            reduced = self._reduced(frame)
             judged = self._frame_quality.judge(reduced)
         if self._still:
             exposed = judged.reason not in ("too_dark", "too_bright")
@@ -226,6 +233,14 @@ class Analyser:
         if reason == "blurred" and placement.moved_px > FAST_SHARE * frame.image.shape[1]:
             reason = "too_fast"
         return _Look(reduced, even, placement.pose, reason, judged.sharpness)
+
+    def _reduced(self, frame: Frame) -> Reduced:
+        """The working pictures, in the session's stain as it is known by now."""
+        reduced = reduce(frame.image, self.pixel_size_um, self.stain.map)
+        if not self._still:
+            return reduced
+        self.stain.learn_still(frame.image, self.pixel_size_um, reduced.glass_rgb)
+        return reduce(frame.image, self.pixel_size_um, self.stain.map)
 
     def _place(self, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none."""

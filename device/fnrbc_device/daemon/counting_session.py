@@ -65,6 +65,7 @@ class CountingSession:
         self._doubt = ""
         self._claims = ClaimKeeper(opening.meta.errors, parts.clock.monotonic_s)
         self._provisional: tuple[ProvisionalReason, ...] = ()
+        self._stain = self._analyser.stain.state
         self._last_seq = parts.recorder.last_seq
         self._waited_since_s = parts.clock.monotonic_s()
         self.full: DiskFullError | None = None
@@ -177,6 +178,7 @@ class CountingSession:
         self._analyser.border.note("colours_impossible", holds=self._colours.fault is not None)
         for reason in step.tally.provisional:
             parts.health.note(reason, now)
+        self._watch_stain(now)
 
     def _claimed(self, tally: Tally, *, final: bool = False) -> Tally:
         return self._claims.claimed(tally, self._analyser.border.reasons, final=final)
@@ -187,6 +189,17 @@ class CountingSession:
         if reasons != self._provisional:
             self._provisional = reasons
             self._parts.recorder.note("provisional", {"reasons": list(reasons)}, frame)
+
+    def _watch_stain(self, now_s: float) -> None:
+        """Tell what is known of the stain, and log when it comes to be known or changes."""
+        parts, stain = self._parts, self._analyser.stain
+        if stain.doubt == "no_colours":
+            parts.health.note("colours_missing", now_s)
+        if stain.state == "changed":
+            parts.health.note("stain_changed", now_s)
+        if stain.state != self._stain:
+            self._stain = stain.state
+            _log.warning("the stain is %s", stain.in_words())
 
     def _show_candidates(self, step: Step) -> None:
         """Hand the pictures of newly counted candidates to the lab."""

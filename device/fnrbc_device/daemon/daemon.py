@@ -28,6 +28,7 @@ from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.host.vitals import read_vitals
+from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.journal.journal import Journal
@@ -38,8 +39,9 @@ from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.mqtt.silent import AnyPublisher, SilentPublisher
 from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.panel.board import Panel
-from fnrbc_device.records import ErrorCounts, SessionKind, SessionMeta, Tally
+from fnrbc_device.records import USUAL_SEEING, ErrorCounts, SeeingMethod, SessionKind, SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
+from fnrbc_device.vision.seeing import CentreModel
 from fnrbc_device.web.snapshot import LiveView
 
 JOIN_TIMEOUT_S: Final = 5.0
@@ -65,6 +67,8 @@ class Setup:
     simulated: bool = False
     engines: EngineSettings | None = None
     """None to run the network on the processor."""
+    method: SeeingMethod = USUAL_SEEING
+    """What finds the cells."""
     record: RecordSettings = field(default_factory=RecordSettings)
     panel: Panel | None = None
     buzz: bool = False
@@ -102,6 +106,7 @@ class Daemon:
         self._box = FrameBox()
         self._health = HealthMonitor()
         self._full: DiskFullError | None = None
+        self._centres: CentreModel | None = None
         self.session_id = ""
         """Of the newest session; empty before the first."""
 
@@ -145,6 +150,11 @@ class Daemon:
             if opened.fault:
                 self._health.keep("engine_parity_failed")
             _log.info("the network runs in %s", opened.runtime)
+            centres = open_centres(setup.bundle, setup.method)
+            stack.callback(centres.close)
+            if centres.fault:
+                self._health.keep("seeing_by_threshold")
+            self._centres = centres.model
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
             recorder = Recorder(journal, setup.journal_path.parent, self._clock, setup.record)
             publisher = self._publisher(stack)
@@ -223,10 +233,12 @@ class Daemon:
         return tally
 
     def _analysers(self, classifier: Classifier) -> Callable[[float], Analyser]:
-        bundle = self._setup.bundle
+        bundle, centres = self._setup.bundle, self._centres
         # Simulated cells are no evidence of anything, and the page says in large letters that they are simulated.
         looks = None if self._setup.simulated else bundle.appearance
-        return lambda pixel_size_um: Analyser(pixel_size_um, classifier, bundle.manifest, usual_looks=looks)
+        return lambda pixel_size_um: Analyser(
+            pixel_size_um, classifier, bundle.manifest, usual_looks=looks, centres=centres
+        )
 
     def _building(self, stop: threading.Event) -> bool:
         """Show that an engine is built; says whether to go on."""

@@ -72,6 +72,7 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
             config_hash=config.fingerprint(),
             simulated=config.camera.kind == "simulated",
             engines=engines_for(config, chosen),
+            method=config.seeing.method,
             record=config.record.settings(),
             panel=_panel(config.panel, stack),
             buzz=config.panel.buzz,

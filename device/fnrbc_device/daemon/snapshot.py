@@ -42,7 +42,9 @@ from fnrbc_device.vision.objective import LEARNED
 from fnrbc_device.vision.pan_speed import INTERVALS
 from fnrbc_device.vision.registration import Placed, Registration
 from fnrbc_device.vision.relocation import PROBES, Probe, Proof, Proposal
+from fnrbc_device.vision.session_stain import MEMORY
 from fnrbc_device.vision.shift import ShiftPicture
+from fnrbc_device.vision.stain import Anchors
 
 COLUMNS: Final[tuple[Column, ...]] = ("fnrbc", "leukocytes", "other", "indeterminate")
 """Of the tally, by their number in a snapshot: new ones are added at the end."""
@@ -72,6 +74,19 @@ LIGHT: Final = Part(
 SEGMENTER: Final = Part(
     "_pixel_size_um", _histogram=Array(np.float64, (256,), writable=True), _darkest=Maybe(NUMBER)
 )
+
+DENSITIES: Final = Fixed((NUMBER,) * 3)
+ANCHORS: Final = Record(Anchors, nucleus=DENSITIES, rest=DENSITIES, nuclei=COUNT)
+STAIN: Final = Part(
+    _votes=Row(ANCHORS, deque_of(MEMORY)),
+    _taken=COUNT,
+    _place=Maybe(PLACE),
+    anchors=Maybe(ANCHORS),
+    state=Word(("unsettled", "settled", "changed")),
+    doubt=Maybe(Word(("no_nuclei", "no_glass", "no_colours", "clipped_glass"))),
+)
+
+SEEING: Final = Part("_pixel_size_um", "_model", _segmenter=SEGMENTER)
 
 SPOT: Final = Record(Spot, row_px=NUMBER, col_px=NUMBER, seen=COUNT, fields=COUNT)
 DUST: Final = Part("_moved_px", "_same_px", _spots=Row(SPOT), _learned=Maybe(PLACE))
@@ -240,7 +255,8 @@ ANALYSER: Final = Part(
     _frame_quality=QUALITY,
     registration=OwnWay(_pack_registration, _fill_registration),
     _light=LIGHT,
-    _segmenter=SEGMENTER,
+    seeing=SEEING,
+    stain=STAIN,
     _dust=DUST,
     tally_keeper=OwnWay(_pack_tally, _fill_tally, ("_standing", "_rejected", "_frames", "dropped", "_cells")),
     ledger=OwnWay(pack_cells, fill_cells, ("_islands", "next_number", "_um", "_shape", "_bucket_px")),

@@ -90,12 +90,19 @@ def open_session(model: bytes, classes: int, threads: int = 1) -> onnxruntime.In
     BundleError
         onnxruntime does not take it, or its names, types or shapes are others.
     """
-    session = _session(model, threads)
+    session = new_session(model, threads)
     _require_interface(session, classes)
     return session
 
 
-def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+def new_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Open any model in onnxruntime, on the processor.
+
+    Raises
+    ------
+    BundleError
+        onnxruntime does not take it.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

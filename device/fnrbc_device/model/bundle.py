@@ -1,7 +1,8 @@
 """The model bundle: the network together with all that is needed to use it rightly, sealed by hashes.
 
 A folder, or the same as one zip: ``manifest.json``, ``model.onnx``, ``golden.npz``, ``seen.npy``,
-``proof.json``, ``MODEL_CARD.md``, and ``manifest.sig`` where it was signed. What the device cannot prove whole it
+``proof.json``, ``MODEL_CARD.md``, ``see.onnx`` and ``golden_frames.npz`` where a network finds the cells, and
+``manifest.sig`` where it was signed. What the device cannot prove whole it
 refuses.
 """
 
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fnrbc_device.errors import BundleError
-from fnrbc_device.model.manifest import FORMAT, SEALED_FILES, Manifest
+from fnrbc_device.model.manifest import FORMAT, SEALED_FILES, SEEING_FILES, Manifest
 from fnrbc_device.model.signature import SIGNATURE, require_signature
 from fnrbc_device.records import Image, Role
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES
+from fnrbc_device.vision.centre_picture import CENTRE_RECIPE, MAPS, STRIDE
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID
 
 MANIFEST: Final = "manifest.json"
@@ -32,6 +34,20 @@ MAX_FILE_BYTES: Final = 64 * 2**20
 """A bundle of ours is below 5 MB; a larger file is something else, and is not read into memory."""
 
 SHIPPED: Final = Path(__file__).parents[1] / "bundles" / "default"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeeingModel:
+    """The network that says where cells are, and what it must reproduce."""
+
+    model: bytes
+    """ONNX. Takes ``picture`` (1, 3, h, w) float32, gives ``maps`` (1, 5, h / 4, w / 4) float32."""
+    golden_frames: Image
+    """(G, h, w, 3) uint8 RGB, at the network's scale."""
+    golden_glass: NDArray[np.float64]
+    """(G, 3) colour of empty glass in each."""
+    golden_maps: NDArray[np.float32]
+    """(G, 5, h / 4, w / 4), the checkpoint's own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +68,8 @@ class Bundle:
     appearance: NDArray[np.float64] | None = None
     """(classes, 5, 6) how the real crops looked that its figures were measured on: ``QUANTILES`` of ``FEATURES``, not a
     number where a class had none. None where the bundle does not say."""
+    seeing: SeeingModel | None = None
+    """None in a bundle whose cells are found by the paper's threshold alone."""
 
     @property
     def id(self) -> str:
@@ -98,7 +116,7 @@ def load_bundle(path: Path | None, key: Path | None = None) -> Bundle:
         require_signature(described, _signature(read), key, where)
     manifest = _manifest(described, where)
     _require_preprocessing(manifest, where)
-    contents = {name: read(name) for name in SEALED_FILES}
+    contents = {name: read(name) for name in manifest.sealed_files}
     for name, content in contents.items():
         _require_hash(name, content, manifest.files[name], where)
     return _opened(manifest, contents, where)
@@ -114,6 +132,8 @@ def read_files(path: Path) -> dict[str, bytes]:
     """
     read = _reader(path)
     files = {name: read(name) for name in (MANIFEST, *SEALED_FILES)}
+    if SEEING_FILES[0].encode() in files[MANIFEST]:
+        files |= {name: read(name) for name in SEEING_FILES}
     signature = _signature(read)
     return files if signature is None else {**files, SIGNATURE: signature}
 
@@ -198,6 +218,11 @@ def first_error(error: ValidationError) -> str:
 
 
 def _require_preprocessing(manifest: Manifest, where: Path) -> None:
+    if manifest.seeing is not None and manifest.seeing.recipe != CENTRE_RECIPE:
+        raise BundleError(
+            f"the bundle {where} sees pictures made by {manifest.seeing.recipe!r}, this fnrbc makes them by "
+            f"{CENTRE_RECIPE!r}; train and export it again with this fnrbc"
+        )
     theirs = (manifest.preprocessing_id, manifest.crop_px, manifest.pixel_size_um)
     ours = (PREPROCESSING_ID, CROP_PX, CROP_PIXEL_SIZE_UM)
     if theirs != ours:
@@ -236,7 +261,21 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
     if looks is not None:
         shape = (len(manifest.classes), len(QUANTILES), len(FEATURES))
         _require_array("figures of appearance", looks, shape, np.float64, where)
-    return Bundle(manifest, contents["model.onnx"], crops, probabilities, seen, card, looks)
+    seeing = None if manifest.seeing is None else _seeing(contents, where)
+    return Bundle(manifest, contents["model.onnx"], crops, probabilities, seen, card, looks, seeing)
+
+
+def _seeing(contents: dict[str, bytes], where: Path) -> SeeingModel:
+    try:
+        with np.load(io.BytesIO(contents["golden_frames.npz"]), allow_pickle=False) as golden:
+            frames, glass, maps = golden["frames"], golden["glass"], golden["maps"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"the bundle {where} was sealed with a broken file ({error}); export it again") from None
+    count, height, width = (*frames.shape, 0, 0, 0)[:3]
+    _require_array("golden frames", frames, (count, height, width, 3), np.uint8, where)
+    _require_array("colours of glass", glass, (count, 3), np.float64, where)
+    _require_array("golden maps", maps, (count, MAPS, height // STRIDE, width // STRIDE), np.float32, where)
+    return SeeingModel(contents["see.onnx"], frames, glass, maps)
 
 
 def _require_array(what: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type, where: Path) -> None:

@@ -20,6 +20,9 @@ FORMAT: Final = 1
 SEALED_FILES: Final = ("model.onnx", "golden.npz", "seen.npy", "proof.json", "MODEL_CARD.md")
 """Everything but the manifest, which holds their hashes."""
 
+SEEING_FILES: Final = ("see.onnx", "golden_frames.npz")
+"""The second graph, which says where cells are, and what it is proved with; a bundle has both or neither."""
+
 UNDECIDED: Final = -1
 """Stands for *indeterminate* among columns."""
 
@@ -119,6 +122,26 @@ class TrainingData(_Part):
     """What using the data obliges to."""
 
 
+class SeeingEntry(_Part):
+    """The network that says where nucleated cells are."""
+
+    recipe: Text
+    """Names how its picture is made; see ``vision.centre_picture``."""
+    network: Text
+    least_heat: Share
+    """Of a peak that is a cell where the network alone says so."""
+    agreed_heat: Share
+    """Of a peak that agrees to a candidate of the threshold."""
+    tolerance: Annotated[float, Field(gt=0, le=1)]
+    """What the device accepts on the golden frames, of a map's value."""
+    largest_difference: Annotated[float, Field(ge=0)]
+    """Of a map's value between model and checkpoint, at export."""
+    sha256: Sha256
+    """Over the pictures that it learned from, and what was known of them."""
+    pictures: Annotated[int, Field(ge=1)]
+    sources: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
 class Manifest(_Part):
     """The bundle's description. Written canonically, so that not a byte of it can change unnoticed."""
 
@@ -144,6 +167,8 @@ class Manifest(_Part):
     metrics: Metrics
     parity: Parity
     training_data: TrainingData
+    seeing: SeeingEntry | None = None
+    """None in a bundle whose cells are found by the paper's threshold alone."""
     files: dict[Text, Sha256]
 
     @model_validator(mode="after")
@@ -156,9 +181,14 @@ class Manifest(_Part):
         low, high = self.indeterminate
         if not low <= self.threshold <= high:
             raise ValueError(f"threshold {self.threshold} is outside the indeterminate band {low}..{high}")
-        if set(self.files) != set(SEALED_FILES):
-            raise ValueError(f"files are {sorted(self.files)}; {sorted(SEALED_FILES)} are needed")
+        if set(self.files) != set(self.sealed_files):
+            raise ValueError(f"files are {sorted(self.files)}; {sorted(self.sealed_files)} are needed")
         return self
+
+    @property
+    def sealed_files(self) -> tuple[str, ...]:
+        """Every file but the manifest."""
+        return SEALED_FILES if self.seeing is None else SEALED_FILES + SEEING_FILES
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -201,13 +201,13 @@ def low_pass(green: NDArray[np.uint8], pixel_um: float) -> NDArray[np.uint8]:
 
 
 def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Averages of 2 x 2 pixels, (h, w) to (h // 2, w // 2); of a single row or column the picture itself.
+    """Averages of 2 x 2 pixels, (h, w) or (h, w, 3) to (h // 2, w // 2); of a single row or column the picture itself.
 
     An odd last row or column is left out: OpenCV averages whole pixels 20 times as fast as fractions of them.
     """
-    if min(picture.shape) < 2:
+    if min(picture.shape[:2]) < 2:
         return picture
-    height, width = (side // 2 for side in picture.shape)
+    height, width = (side // 2 for side in picture.shape[:2])
     whole = picture[: 2 * height, : 2 * width]
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 

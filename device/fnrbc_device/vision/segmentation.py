@@ -116,7 +116,7 @@ class Segmenter:
         # Without colours cytoplasm and red cells lie between the core and half-way to glass.
         outer = outer_limit(self._histogram, core) if coloured else core
         nuclei = _nuclei(nuclear, core, outer, reduced)
-        detections = [_detection(nucleus, reduced, nuclear.shape) for nucleus in nuclei]
+        detections = [detection_of(nucleus, reduced, nuclear.shape) for nucleus in nuclei]
         return Field(detections, reduced.glass_rgb, core, reduced.green, reduced.pixel_um)
 
     def _remember(self, histogram: NDArray[np.float64]) -> None:
@@ -252,7 +252,8 @@ def _holds_core(piece: Outline, cores: NDArray[np.uint8]) -> bool:
     return cv2.countNonZero(inside) >= CORE_SHARE * piece.area_px2
 
 
-def _detection(nucleus: Outline, reduced: Reduced, shape: tuple[int, ...]) -> Detection:
+def detection_of(nucleus: Outline, reduced: Reduced, shape: tuple[int, ...]) -> Detection:
+    """Turn an outline in a working picture of that shape into a detection of its frame."""
     x, y = nucleus.centre_xy
     left, top, width, height = nucleus.box
     reach = max(x - left, left + width - x, y - top, top + height - y)

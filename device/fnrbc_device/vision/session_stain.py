@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 from fnrbc_device.records import Image, Pose
-from fnrbc_device.vision.stain import IDENTITY, Anchors, StainDoubt, anchors_of, degrees, map_of, three
+from fnrbc_device.vision.stain import IDENTITY, Anchors, StainDoubt, StainMap, anchors_of, degrees, map_of, three
 
 FEWEST_VOTES: Final = 3
 """Pictures that must agree before a stain is believed."""
@@ -48,14 +48,17 @@ class SessionStain:
         self._taken = 0
         """Votes since the stain was settled on, this one included."""
         self._place: Pose | None = None
-        self.map = IDENTITY
-        """The way to the reference; the identity until the stain is settled."""
         self.anchors: Anchors | None = None
         """Of the session; None until it is settled."""
         self.state: StainState = "unsettled"
         """``changed``: settled, and another than before in this session."""
         self.doubt: StainDoubt | None = None
         """Why the last picture that was asked said nothing; None where it voted, and before the first."""
+
+    @property
+    def map(self) -> StainMap:
+        """The way to the reference; the identity until the stain is settled."""
+        return IDENTITY if self.anchors is None else map_of(self.anchors)
 
     def learn(
         self, image: Image, pixel_um: float, glass_rgb: tuple[float, float, float], pose: Pose | None = None
@@ -83,6 +86,14 @@ class SessionStain:
         """Let a picture that is a whole session vote, field by field; a small one alone settles nothing."""
         for field in _fields(image, pixel_um):
             self._hear(anchors_of(field, pixel_um, glass_rgb))
+
+    def in_words(self) -> str:
+        """The stain for a person, and why it is not known where it is not."""
+        if self.anchors is None:
+            return f"not settled{f' ({_WHY[self.doubt]})' if self.doubt else ''}: looked at as it is"
+        both = (self.anchors.nucleus, self.anchors.rest)
+        nucleus, rest = (" ".join(f"{part:.2f}" for part in colour) for colour in both)
+        return f"{self.state}: nuclei {nucleus}, the rest {rest} (optical density in red, green, blue)"
 
     def _hear(self, said: Anchors | StainDoubt) -> None:
         if not isinstance(said, Anchors):
@@ -112,7 +123,6 @@ class SessionStain:
 
     def _take(self, votes: list[Anchors]) -> None:
         self.anchors = _median(votes)
-        self.map = map_of(self.anchors)
 
     def _disagrees(self) -> bool:
         """Whether all but two of the latest votes agree on another stain."""
@@ -153,3 +163,11 @@ def _fields(image: Image, pixel_um: float) -> Iterator[Image]:
     rows, cols = (max(1, round(side * pixel_um / STILL_FIELD_UM)) for side in image.shape[:2])
     for band in np.array_split(image, rows):
         yield from np.array_split(band, cols, axis=1)
+
+
+_WHY: Final[dict[StainDoubt, str]] = {
+    "no_nuclei": "the last picture showed too few nuclei",
+    "no_glass": "the last picture showed no empty glass",
+    "no_colours": "the camera shows no colours",
+    "clipped_glass": "empty glass is saturated",
+}

@@ -1,0 +1,159 @@
+"""From the centre network's maps to cells: where each nucleus lies, how large it is, and where its outline runs.
+
+A peak of the heat is a cell; of two that lie within one nucleus the hotter stays. The outline is read from the nuclear
+picture round each centre, every dark pixel given to the centre that is nearest in radii: lobes join by themselves, and
+nuclei that touch part.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.vision.centre_picture import STRIDE
+from fnrbc_device.vision.outline import Outline
+from fnrbc_device.vision.reduction import Reduced
+
+LEAST_HEAT: Final = 0.3
+"""Of a peak that is a cell."""
+
+SMALLEST_RADIUS_PX: Final = 3.0
+LARGEST_RADIUS_PX: Final = 33.0
+"""Radii are cut to these, px of the network's picture: nuclei of 2 to 23 um."""
+
+APART_UM: Final = 2.5
+APART_RADII: Final = 0.55
+"""Two peaks nearer than both are one cell: of the pairs that touch none lies so near."""
+
+REACH_RADII: Final = 1.7
+"""How far from its centre a nucleus' outline is looked for."""
+
+LEAST_CONTRAST: Final = 8.0
+"""Grey levels between nucleus and surroundings below which no outline is drawn but the circle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Centre:
+    """One nucleated cell as the network sees it, in frame pixels."""
+
+    row: float
+    col: float
+    radius: float
+    """Of its nucleus."""
+    heat: float
+    """0..1."""
+
+
+def centres_of(
+    maps: NDArray[np.float32], factor: float, pixel_um: float, least_heat: float = LEAST_HEAT
+) -> list[Centre]:
+    """Read the maps.
+
+    Parameters
+    ----------
+    maps
+        (5, h, w) float32: heat (logit), down, right (map pixels), logarithm of the radius (px of the network's
+        picture), nucleus (logit).
+    factor
+        Frame pixels a pixel of the network's picture.
+    pixel_um
+        Size of a frame pixel, um.
+    least_heat
+        0..1, of a peak that is a cell.
+
+    Returns
+    -------
+    list of Centre
+        The hottest first, none within another.
+    """
+    heat = maps[0]
+    least = float(np.log(least_heat / (1 - least_heat)))
+    highest = np.asarray(cv2.dilate(heat, _SQUARE), np.float32)
+    rows, cols = np.nonzero((heat >= least) & (heat >= highest))
+    order = np.argsort(-heat[rows, cols], kind="stable")
+    kept: list[Centre] = []
+    for row, col in zip(rows[order].tolist(), cols[order].tolist(), strict=True):
+        one = _centre(maps[:, row, col], row, col, factor)
+        if not any(_is_one(one, other, pixel_um) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def outlines_of(centres: list[Centre], reduced: Reduced) -> list[Outline]:
+    """Outline each centre's nucleus in the working picture; one that stands out from nothing gets its circle."""
+    places = np.array([(_working(one.row, reduced), _working(one.col, reduced)) for one in centres]).reshape(-1, 2)
+    radii = np.array([one.radius / reduced.factor for one in centres])
+    return [_outline(own, places, radii, reduced.nuclear) for own in range(len(centres))]
+
+
+def _centre(values: NDArray[np.float32], row: int, col: int, factor: float) -> Centre:
+    heat, down, right, size, _ = (float(value) for value in values)
+    radius = float(np.clip(np.exp(min(size, 5.0)), SMALLEST_RADIUS_PX, LARGEST_RADIUS_PX))
+    at = ((row + down + 0.5) * STRIDE * factor - 0.5, (col + right + 0.5) * STRIDE * factor - 0.5)
+    return Centre(at[0], at[1], radius * factor, 1 / (1 + float(np.exp(-heat))))
+
+
+def _is_one(one: Centre, other: Centre, pixel_um: float) -> bool:
+    apart = float(np.hypot(one.row - other.row, one.col - other.col))
+    return apart < max(APART_UM / pixel_um, APART_RADII * max(one.radius, other.radius))
+
+
+def _working(frame: float, reduced: Reduced) -> float:
+    return (frame + 0.5) / reduced.factor - 0.5
+
+
+def _outline(
+    own: int, places: NDArray[np.float64], radii: NDArray[np.float64], nuclear: NDArray[np.uint8]
+) -> Outline:
+    (row, col), radius = places[own], float(radii[own])
+    reach = REACH_RADII * radius
+    top, left = max(int(row - reach), 0), max(int(col - reach), 0)
+    window = nuclear[top : int(row + reach) + 2, left : int(col + reach) + 2]
+    if min(window.shape, default=0) >= 3:
+        dark = _dark(window)
+        rows, cols = np.ogrid[top : top + window.shape[0], left : left + window.shape[1]]
+        nearest = np.hypot(rows - row, cols - col) / radius
+        inside = nearest <= REACH_RADII
+        for other in _rivals(own, places, radii):
+            inside &= nearest <= np.hypot(rows - places[other][0], cols - places[other][1]) / radii[other]
+        points = _joined((inside & dark).astype(np.uint8), (row - top, col - left), radius)
+        if points is not None:
+            return Outline.of(points + np.array([left, top], np.int32))
+    return Outline.of(_circle(row, col, radius))
+
+
+def _dark(window: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """What is nucleus by Otsu's threshold; nothing where both sides hardly differ."""
+    threshold, _ = cv2.threshold(window, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    dark = window <= threshold
+    if dark.all() or not dark.any():
+        return np.zeros(window.shape, np.bool_)
+    contrast = float(window[~dark].mean() - window[dark].mean())
+    return np.asarray(dark if contrast >= LEAST_CONTRAST else np.zeros_like(dark), np.bool_)
+
+
+def _rivals(own: int, places: NDArray[np.float64], radii: NDArray[np.float64]) -> list[int]:
+    """Centres near enough to claim some of the same pixels."""
+    apart = np.hypot(*(places - places[own]).T)
+    near = np.flatnonzero(apart < REACH_RADII * (radii + radii[own]))
+    return [int(other) for other in near if other != own]
+
+
+def _joined(mask: NDArray[np.uint8], centre_rc: tuple[float, float], radius: float) -> NDArray[np.int32] | None:
+    """Outlines of the pieces that reach into the nucleus' circle, end to end; None where there is none."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    middle = np.array(centre_rc[::-1])
+    pieces = [np.asarray(contour, np.int32)[:, 0] for contour in contours]
+    near = [points for points in pieces if np.hypot(*(points - middle).T).min(initial=np.inf) <= radius]
+    large = [points for points in near if len(points) >= radius]
+    return np.concatenate(large) if large else None
+
+
+def _circle(row: float, col: float, radius: float) -> NDArray[np.int32]:
+    angles = np.linspace(0, 2 * np.pi, max(8, int(2 * np.pi * radius)), endpoint=False)
+    return np.rint(np.column_stack([col + radius * np.cos(angles), row + radius * np.sin(angles)])).astype(np.int32)
+
+
+_SQUARE: Final = np.ones((3, 3), np.uint8)
