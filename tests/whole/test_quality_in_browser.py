@@ -11,9 +11,15 @@ import pytest
 from axe import axe_source, serious_violations
 from chromium import CONTRASTS, Chromium, open_chromium
 from fnrbc_device.journal.read_only import reading
+from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.model.site_figures import SiteFigures
+from fnrbc_device.quality.blanks import limit_of_blank
 from fnrbc_device.quality.controls import ControlRules, Target
+from fnrbc_device.reporting.validation_report import compare, validation_html
 from fnrbc_device.session_state import SessionControl
+from fnrbc_device.sessions import controls
 from fnrbc_device.sessions.archive import happenings
+from fnrbc_device.sessions.validation import validate
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
@@ -22,6 +28,12 @@ from laboratory import UM, cells, write_session
 SIZES = [(1280, 800), (390, 844)]
 RULES = ControlRules(True, 24, {"low": Target(5.0, 1.0, "assigned"), "<b>high</b>": Target(20.0, 2.0, "assigned")})
 NOW = datetime.now(timezone.utc)
+
+SITE = SiteFigures(
+    bundle="a" * 64, made=NOW, by="Dr. Ada", device="bench", sessions=("s1", "b1"), targets_right=40, targets_wrong=2,
+    leukocytes_right=1990, leukocytes_wrong=9, misses_known=False, limit_of_blank=2.27, limit_method="parametric",
+    on="2 sessions of this site",
+)  # fmt: skip
 
 Serve = Callable[[bool], str]
 
@@ -59,7 +71,9 @@ def serve(record: Path, tmp_path: Path) -> Iterator[Serve]:
         newest = cells(9 if fails else 6, 100)
         write_session(path, "c9", newest, kind="control", specimen="low", ended=NOW - timedelta(hours=1))
         live = LiveView()
-        context = WebContext(live, SessionControl(), path, "lab", "bench", UM, controls=RULES)
+        context = WebContext(
+            live, SessionControl(), path, "lab", "bench", UM, controls=RULES, site_figures=lambda _: SITE
+        )
         servers.append(WebServer(live, context=context))
         servers[-1].start()
         return servers[-1].url
@@ -94,6 +108,7 @@ def test_controls_in_their_limits_and_blanks_are_shown_with_their_figures(browse
     assert browser.evaluate("document.querySelectorAll('.levey-jennings .rejected').length") == 0
     assert "Limit of blank " in browser.text(".blank-limit")
     assert "CLSI EP17, parametric" in browser.text("main")
+    assert "9 beside 1990 leukocytes" in browser.text("main")
     looked_at(browser, f"{url}sessions/b1", "blank")
     assert browser.text("#kind").startswith("Blank. A slide without fNRBC")
     looked_at(browser, f"{url}sessions/s1", "session-in")
@@ -128,3 +143,20 @@ def test_a_control_out_of_its_limits_is_said_and_asks_for_a_reason(
     with reading(tmp_path / "journal.sqlite") as connection:
         (signed,) = [one for one in happenings(connection, "s1") if one.kind == "signed"]
     assert signed.fields["reason"] == "scratched slide, counted again by hand"
+
+
+def test_the_validation_can_be_read_at_a_desk_and_on_a_telephone(
+    browser: Chromium, record: Path, tmp_path: Path
+) -> None:
+    bundle = load_bundle(None).id
+    with reading(record) as connection:
+        found = validate(connection, bundle)
+        limit = limit_of_blank(list(controls.blanks(connection, bundle).values()))
+    manual = [(0.5 * n, 0.5 * n + (0.3 if n % 3 else -0.4)) for n in range(12)]
+    page = tmp_path / "validation.html"
+    about = {"Software": "fnrbc", "Model bundle": bundle, "By": "<b>Ada</b>"}
+    page.write_text(validation_html(found, limit, [compare("Counted by the machine", manual)], about))
+    looked_at(browser, page.as_uri(), "validation")
+    assert browser.evaluate("document.querySelectorAll('.scatter .slide').length") == 24
+    assert "no fNRBC was seen" in browser.text("main")
+    assert "<b>Ada</b>" in browser.text("main")

@@ -8,7 +8,7 @@ from pathlib import Path
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.config import Config, PanelSettings
-from fnrbc_device.daemon.active_bundle import bundle_for, engines_for, errors_for
+from fnrbc_device.daemon.active_bundle import bundle_for, engines_for, errors_for, store_of
 from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.errors import ConfigError
@@ -116,6 +116,7 @@ def _context(
         pixel_size_um=pixel_size_um,
         kind=config.session.kind,
         controls=config.quality.rules(),
+        site_figures=store_of(config).site_figures,
         objectives={one.name: one.pixel_size_um for one in config.objectives},
         bundle=lambda: load_bundle(bundle_for(config), config.bundle_key),
         config_file=config_file.absolute() if config_file else None,

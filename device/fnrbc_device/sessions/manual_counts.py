@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fnrbc_device.errors import UsageError
+from fnrbc_device.host.text_file import read_text
 
 COLUMNS: Final = "a column `session` or `specimen`, and a column `per_100`"
 MOST_PER_100: Final = 100_000.0
@@ -36,9 +37,9 @@ def read_manual_counts(path: Path) -> list[ManualCount]:
         The file cannot be read, a column is missing, or a line is no count; nothing is left out.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); give a CSV in UTF-8 with {COLUMNS}") from error
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); give a CSV with {COLUMNS}") from error
     delimiter = ";" if ";" in text.split("\n", 1)[0] else ","
     rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     names = [str(name).strip().lower() for name in rows.fieldnames or ()]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.model.bundle import Bundle, load_bundle
+from fnrbc_device.model.site_figures import SiteFigures
 from fnrbc_device.quality.controls import NOTHING_ASKED, ControlRules
 from fnrbc_device.records import SessionKind
 from fnrbc_device.session_state import SessionControl
@@ -36,6 +37,8 @@ class WebContext:
     """What a session counts whose start does not say."""
     controls: ControlRules = NOTHING_ASKED
     """What the laboratory wants of its controls."""
+    site_figures: Callable[[str], SiteFigures | None] = lambda _bundle: None
+    """What the bundle of an id was measured to do here."""
     bundle: Callable[[], Bundle] = shipped
     """Loads the one that the next session counts with."""
     config_file: Path | None = None

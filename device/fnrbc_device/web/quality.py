@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fnrbc_device.errors import BundleError
+from fnrbc_device.errors import BundleError, JournalError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.read_only import reading
+from fnrbc_device.model.site_figures import SiteFigures
 from fnrbc_device.quality.blanks import LEAST_BLANKS, LEAST_LEUKOCYTES, LEAST_NONPARAMETRIC, Blank, limit_of_blank
 from fnrbc_device.quality.controls import LEAST_BASELINE, ControlResult, Standing, charts, standing
 from fnrbc_device.quality.westgard import RULES
@@ -33,6 +34,7 @@ def _page(context: WebContext) -> Respond:
         bundle = _bundle(context)
         results, blanks = _records(context, bundle)
         drawn = charts(results, context.controls, bundle)
+        site, fault = _site(context, bundle)
         return render(
             request,
             "quality.html",
@@ -43,6 +45,8 @@ def _page(context: WebContext) -> Respond:
             charts=[(one, Markup(chart_svg(one))) for one in drawn],
             others=len(results) - sum(len(one.points) for one in drawn),
             rules=RULES,
+            site=site,
+            fault=fault,
             blanks=blanks,
             limit=limit_of_blank(list(blanks.values())),
             least={
@@ -79,6 +83,14 @@ def _bundle(context: WebContext) -> str:
         return context.bundle().id
     except BundleError:
         return ""
+
+
+def _site(context: WebContext, bundle: str) -> tuple[SiteFigures | None, bool]:
+    """What was measured at this site, and whether it cannot be used; the log of the daemon says why."""
+    try:
+        return context.site_figures(bundle), False
+    except (BundleError, JournalError):
+        return None, True
 
 
 def _records(context: WebContext, bundle: str) -> tuple[list[ControlResult], dict[str, Blank]]:
