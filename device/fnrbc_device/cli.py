@@ -109,7 +109,8 @@ def count(
         print(f"note: {note}", file=sys.stderr)
     counted = counting.count(
         frames, model, pixel_um, still=frames.frames == 1, progress=progress, kind=kind.value,
-        allow_left_out=allow_left_out, method=seeing.value, warn=lambda words: print(f"warning: {words}", file=sys.stderr),
+        method=seeing.value, allow_left_out=allow_left_out,
+        warn=lambda words: print(f"warning: {words}", file=sys.stderr),
     )  # fmt: skip
     if earlier is not None:
         counted = counting.compared(counted, earlier)

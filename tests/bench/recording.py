@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from fnrbc_device.commands.bench import floor_ms
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.host.stopwatch import STAGES
+from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import Bundle
-from fnrbc_device.records import CountEvent, Frame, Image, Step, Tally
+from fnrbc_device.records import USUAL_SEEING, CountEvent, Frame, Image, Step, Tally
 
 FLOOR_EVERY: Final = 7
 """Frames from one measurement of the floor to the next: it is one number a run."""
@@ -109,8 +110,11 @@ def record(frames: Iterable[Frame], order: NDArray[np.int_], pixel_size_um: floa
         The model.
     """
     floors: list[float] = []
-    with closing(EvaluationCounter(OnnxClassifier(bundle))) as classifier:
-        analyser = Analyser(pixel_size_um, classifier, bundle.manifest)
+    with (
+        closing(EvaluationCounter(OnnxClassifier(bundle))) as classifier,
+        closing(open_centres(bundle, USUAL_SEEING)) as centres,
+    ):
+        analyser = Analyser(pixel_size_um, classifier, bundle.manifest, centres=centres.model)
         notes = _Notes()
         for frame in frames:
             if frame.index % FLOOR_EVERY == 0:
