@@ -155,6 +155,16 @@ def test_a_damaged_index_ends_in_no_traceback(tmp_path, seed):
     assert found.frames is None or 0 <= found.frames <= 2**28
 
 
+def test_what_is_left_out_of_a_folder_is_named_in_text_whatever_it_is_called(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((96, 128, 3), 200, np.uint8))
+    (tmp_path / "m\udcfcller.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    source = open_source(tmp_path, 0.1)
+    source.close()
+
+    assert [one.name for one in source.left_out] == [r"m\xfcller.heic"]
+    source.left_out[0].detail.encode("utf-8")
+
+
 def test_a_video_in_a_folder_whose_name_is_no_text_is_read(tmp_path):
     folder = tmp_path / "p"
     folder.mkdir()

@@ -210,7 +210,10 @@ def _of_pictures(
     name: str, folder: Folder, deliveries: Callable[[], Iterator[Delivery]] | None = None
 ) -> ReplaySource:
     source = ReplaySource(name, deliveries or (lambda: _frames_of(folder)), folder.frames)
-    source.stated, source.left_out, source.notes = folder.pixel_size, folder.left_out, folder.notes
+    source.stated, source.notes = folder.pixel_size, tuple(map(readable, folder.notes))
+    source.left_out = tuple(
+        replace(one, name=readable(one.name), detail=readable(one.detail)) for one in folder.left_out
+    )
     return source
 
 
