@@ -111,7 +111,10 @@ class Journal(JournalWriter):
         with self._reading():
             fault = first_fault(self._connection, session_id)
         if fault:
-            raise JournalError(f"the journal {self._path} is damaged: {fault}; move it away, and a new one is made")
+            raise JournalError(
+                f"the journal {self._path} is damaged: {fault}; bring a backup back with `fnrbc restore`, "
+                "or move it away for a new one"
+            )
         meta = SessionMeta(**json.loads(self._unfinished(session_id).meta))
         with self._transaction():
             first = self._tell_session("resumed", session_id, meta, {})

@@ -38,7 +38,9 @@ def _cure(path: Path, words: str) -> str:
     if "readonly" in words or "unable to open" in words or "denied" in words or "Read-only" in words:
         return "let this user write to the file and its folder, or choose another state folder"
     if "not a database" in words or "malformed" in words or "can't decode" in words:
-        return "the file is damaged or something else: move it away, and a new one is made"
+        return (
+            "the file is damaged or something else: bring a backup back with `fnrbc restore`, or move it away for a new one"
+        )
     if "locked" in words:
         return f"another process has held it for {BUSY_S:.0f} s: end it"
     return "check the file and the disk below it"
