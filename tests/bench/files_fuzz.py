@@ -241,8 +241,8 @@ def _by_pillow(path: Path) -> list[NDArray[np.int16]]:
         for number in range(min(getattr(picture, "n_frames", 1), MOST_FRAMES)):
             picture.seek(number)
             found.append(np.asarray(picture.convert("RGB"), np.int16))
-    if path.name == "imagej.tif" and len(found) == 3:  # red, green and blue as pages
-        return [np.dstack([page[..., 0] for page in found])]
+    if path.name == "imagej.tif":  # red, green and blue as pages, where Pillow still finds them
+        return [np.dstack([page[..., 0] for page in found])] if len(found) == 3 else []
     return found
 
 
