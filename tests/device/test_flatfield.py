@@ -150,3 +150,18 @@ def test_before_the_first_frame_no_place_is_dusty():
 def images(slide, path, optics):
     microscope = SimulatedMicroscope(slide, path, frame_shape=SHAPE, optics=optics, seed=3)
     return (microscope.image(index) for index in range(len(path)))
+
+
+@pytest.mark.parametrize("power", [-0.5, 0.8])
+def test_what_the_light_does_to_the_nuclear_picture_is_divided_out(power: float) -> None:
+    rows, cols = np.mgrid[-1:1:240j, -1:1:320j]
+    light = 1 - 0.3 * (rows**2 + cols**2) / 2
+    green = np.rint(220 * light).astype(np.uint8)
+    stain = np.rint(200 * light**power).clip(0, 255).astype(np.uint8)
+    reduced = Reduced(green, 2.0, 0.25, (220.0, 220.0, 220.0), stain, in_reference=True, light_power=power)
+
+    even = FlatField().flatten(reduced)
+
+    assert even.stain is not None
+    assert float(np.ptp(even.stain)) < 0.4 * float(np.ptp(stain))
+    assert even.light_power == 0

@@ -18,7 +18,7 @@ on ``anaemia_fields``."""
 
 AGREED_HEAT: Final = 0.15
 """Of a peak that agrees to a candidate of the threshold. At 0.3 five in a hundred white cells of one laboratory are
-lost (``smear_fields``), at 0.15 none; of the threshold's false ones on ``anaemia_fields`` three in five go."""
+lost (``smear_fields``), at 0.15 none; of the threshold's false ones on ``anaemia_fields`` half go."""
 
 SOURCES: Final = {
     "boxes.csv": "fields with boxes",

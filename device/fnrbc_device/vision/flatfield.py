@@ -90,7 +90,7 @@ class FlatField:
         """Divide out of the nuclear picture what the light does to it, which in some stains is not nothing."""
         assert self._gain is not None
         assert reduced.stain is not None
-        powers = GAIN_ONE * (np.arange(256) / GAIN_ONE) ** reduced.light_power
+        powers = GAIN_ONE * (np.maximum(np.arange(256), 1) / GAIN_ONE) ** reduced.light_power
         gain = cv2.LUT(self._gain, np.clip(np.rint(powers), 0, 255).astype(np.uint8))
         flat = cv2.multiply(reduced.stain, gain, scale=1.0 / GAIN_ONE)
         return replace(reduced, stain=np.asarray(flat, np.uint8), light_power=0.0)
