@@ -36,8 +36,8 @@ WIDER: Final = 0.1
 LEAST_WIDER: Final = np.array([6.0, 6.0, 6.0, 6.0, 0.0, 0.0])
 """By this share of it, and by no less than these grey levels, the range is widened to both sides. Nuclei are so dark
 that their range is 13 levels: without it half of the good slides were provisional, for a tenth more or less of lamp or
-stain. With it at most 5 % of a good slide's crops are beyond in any figure, and 97 % where the stain is 0.6 or 1.5 times
-as deep, 91 % where the focus is lost by 3 px (``tests/bench/border.py``)."""
+stain. With it at most 5 % of a good slide's crops are beyond in any figure, and 97 % where the stain is 0.6 or 1.5 as
+deep, 91 % where the focus is lost by 3 px (``tests/bench/border.py``)."""
 
 _OF_FEATURE: Final[Mapping[str, ProvisionalReason]] = {
     "red": "stain_out_of_domain",
