@@ -39,7 +39,8 @@ def _cure(path: Path, words: str) -> str:
         return "let this user write to the file and its folder, or choose another state folder"
     if "not a database" in words or "malformed" in words or "can't decode" in words:
         return (
-            "the file is damaged or something else: bring a backup back with `fnrbc restore`, or move it away for a new one"
+            "the file is damaged or something else: bring a backup back with `fnrbc restore`, "
+            "or move it away for a new one"
         )
     if "locked" in words:
         return f"another process has held it for {BUSY_S:.0f} s: end it"
