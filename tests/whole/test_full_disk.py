@@ -128,13 +128,13 @@ def test_without_room_no_session_begins(setup_in, tmp_path):
 CHILD = """
 import resource, sys
 from pathlib import Path
-from fnrbc_device import logbook
-from fnrbc_device.camera.simulated_slide import SimulatedSlide
+from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.daemon import recorder
 from fnrbc_device.errors import FnrbcError
 import mortal
 folder, limit, close_at = sys.argv[1:]
-logbook.CLOSE_AT_BYTES = int(close_at)
-logbook.Reserve.__init__.__defaults__ = (1_000_000,)
+recorder.CLOSE_AT_BYTES = int(close_at)
+recorder.Reserve.__init__.__defaults__ = (1_000_000,)
 slide = SimulatedSlide.make(78, "giemsa", 30)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:
