@@ -91,6 +91,7 @@ def count(
     from fnrbc_device.camera.replay import open_source
     from fnrbc_device.commands import count as counting
     from fnrbc_device.commands.left_out import require_counted
+    from fnrbc_device.inference.proof_apart import prove_apart
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.reporting.difference import read_earlier
     from fnrbc_device.vision.pixelsize import require_pixel_size
@@ -104,6 +105,8 @@ def count(
     pixel_um = require_known_pixel_size(pixel_size_um, frames)
     earlier = read_earlier(compare, frames.frames) if compare is not None else None
     model = load_bundle(bundle)
+    if bundle is not None:
+        prove_apart(model)
     progress = _progress(frames.frames)
     for note in frames.notes:
         print(f"note: {note}", file=sys.stderr)

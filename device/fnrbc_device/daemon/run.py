@@ -16,6 +16,7 @@ from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.host.signals import stopped_by_signal
 from fnrbc_device.host.systemd import Notifier
+from fnrbc_device.inference.proof_apart import prove_apart
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.board import Panel, PanelPins
@@ -61,6 +62,8 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
         page = _page(config, _context(config, live, control, pixel_size_um, config_file), stack)
         chosen = bundle_for(config)
         bundle = load_bundle(chosen, config.bundle_key)
+        if config.bundle is not None:  # installed ones were proved apart when they came, and the shipped one is ours
+            prove_apart(bundle)
         setup = Setup(
             source=source,
             bundle=bundle,

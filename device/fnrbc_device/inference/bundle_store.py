@@ -7,15 +7,14 @@ is ever removed here: a bundle has 1.5 MB, and a result must be repeatable with 
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from fnrbc_device.errors import BundleError, UsageError
 from fnrbc_device.host.atomic_file import held, sync_folder, write_whole
 from fnrbc_device.host.secret_key import secret_key
-from fnrbc_device.inference.onnx_classifier import OnnxClassifier
-from fnrbc_device.inference.selftest import prove
+from fnrbc_device.inference.proof_apart import prove_apart
 from fnrbc_device.model.bundle import Bundle, load_bundle, read_files
 from fnrbc_device.model.site_figures import SiteFigures, read_site_figures
 from fnrbc_device.model.weighing import Weighed
@@ -200,8 +199,7 @@ class BundleStore:
 
     def _proved(self, path: Path | None) -> Bundle:
         bundle = load_bundle(path, self._key)
-        with closing(OnnxClassifier(bundle)) as classifier:
-            prove(classifier, bundle)
+        prove_apart(bundle)
         return bundle
 
     def _written(self, files: dict[str, bytes]) -> Path:

@@ -7,7 +7,6 @@ refuses.
 """
 
 import hashlib
-import io
 import json
 import zipfile
 import zlib
@@ -21,6 +20,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fnrbc_device.errors import BundleError
+from fnrbc_device.host import npz
+from fnrbc_device.model.graph import fault_of
 from fnrbc_device.model.manifest import FORMAT, SEALED_FILES, SEEING_FILES, Manifest
 from fnrbc_device.model.signature import SIGNATURE, require_signature
 from fnrbc_device.records import Image, Role
@@ -32,6 +33,14 @@ MANIFEST: Final = "manifest.json"
 
 MAX_FILE_BYTES: Final = 64 * 2**20
 """A bundle of ours is below 5 MB; a larger file is something else, and is not read into memory."""
+
+MAX_BYTES: Final = {"manifest.json": 2**20, "proof.json": 2**20, "MODEL_CARD.md": 2**20, "manifest.sig": 4096}
+"""Those of text are smaller."""
+
+MAX_ZIP_BYTES: Final = 256 * 2**20
+
+MAX_GOLDEN_BYTES: Final = 64 * 2**20
+"""Of the golden crops and their probabilities in memory, however small they were packed: 1,500 crops."""
 
 SHIPPED: Final = Path(__file__).parents[1] / "bundles" / "default"
 
@@ -149,15 +158,17 @@ def _reader(where: Path) -> Callable[[str], bytes]:
 def _read_from_folder(where: Path, name: str) -> bytes:
     try:
         with (where / name).open("rb") as file:
-            return _bounded(file.read(MAX_FILE_BYTES + 1), where, name)
+            return _bounded(file.read(_most(name) + 1), where, name)
     except OSError as error:
         raise BundleError(_lacking(where, name, error.strerror or "unreadable")) from None
 
 
 def _read_from_zip(where: Path, name: str) -> bytes:
+    if where.stat().st_size > MAX_ZIP_BYTES:
+        raise BundleError(f"the zip {where} is larger than {MAX_ZIP_BYTES >> 20} MiB; that is no bundle of a P-net")
     try:
         with zipfile.ZipFile(where) as archive, archive.open(name) as file:
-            return _bounded(file.read(MAX_FILE_BYTES + 1), where, name)
+            return _bounded(file.read(_most(name) + 1), where, name)
     except KeyError:
         raise BundleError(_lacking(where, name, "not in the zip")) from None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
@@ -177,11 +188,15 @@ def _lacking(where: Path, name: str, reason: str) -> str:
 
 
 def _bounded(content: bytes, where: Path, name: str) -> bytes:
-    if len(content) > MAX_FILE_BYTES:
+    if len(content) > _most(name):
         raise BundleError(
-            f"{name} of the bundle {where} is larger than {MAX_FILE_BYTES >> 20} MiB; that is no P-net, export it again"
+            f"{name} of the bundle {where} is larger than {_most(name) >> 10} KiB; that is no P-net, export it again"
         )
     return content
+
+
+def _most(name: str) -> int:
+    return MAX_BYTES.get(name, MAX_FILE_BYTES)
 
 
 def _manifest(content: bytes, where: Path) -> Manifest:
@@ -246,13 +261,14 @@ def _require_hash(name: str, content: bytes, wanted: str, where: Path) -> None:
 
 def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bundle:
     try:
-        with np.load(io.BytesIO(contents["golden.npz"]), allow_pickle=False) as golden:
-            crops, probabilities = golden["crops"], golden["probabilities"]
-            # An array beside the golden crops: bundles without it stay readable, and it is sealed like all else.
-            looks = golden.get("appearance")
-        seen = np.load(io.BytesIO(contents["seen.npy"]), allow_pickle=False)
+        golden = npz.unpacked(contents["golden.npz"], MAX_GOLDEN_BYTES)
+        crops, probabilities = golden["crops"], golden["probabilities"]
+        # An array beside the golden crops: bundles without it stay readable, and it is sealed like all else.
+        looks = golden.get("appearance")
+        seen = npz.array_of(contents["seen.npy"], "seen.npy")
         card = contents["MODEL_CARD.md"].decode()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _require_plain_graphs(contents)
+    except (ValueError, KeyError) as error:
         raise BundleError(f"the bundle {where} was sealed with a broken file ({error}); export it again") from None
     count = len(crops)
     _require_array("golden crops", crops, (count, CROP_PX, CROP_PX, 3), np.uint8, where)
@@ -267,15 +283,23 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
 
 def _seeing(contents: dict[str, bytes], where: Path) -> SeeingModel:
     try:
-        with np.load(io.BytesIO(contents["golden_frames.npz"]), allow_pickle=False) as golden:
-            frames, glass, maps = golden["frames"], golden["glass"], golden["maps"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        golden = npz.unpacked(contents["golden_frames.npz"], MAX_GOLDEN_BYTES)
+        frames, glass, maps = golden["frames"], golden["glass"], golden["maps"]
+    except (ValueError, KeyError) as error:
         raise BundleError(f"the bundle {where} was sealed with a broken file ({error}); export it again") from None
     count, height, width = (*frames.shape, 0, 0, 0)[:3]
     _require_array("golden frames", frames, (count, height, width, 3), np.uint8, where)
     _require_array("colours of glass", glass, (count, 3), np.float64, where)
     _require_array("golden maps", maps, (count, MAPS, height // STRIDE, width // STRIDE), np.float32, where)
     return SeeingModel(contents["see.onnx"], frames, glass, maps)
+
+
+def _require_plain_graphs(contents: dict[str, bytes]) -> None:
+    """Refuse a network that could run for ever, or whose weights are not sealed with it."""
+    for name, content in contents.items():
+        fault = fault_of(content) if name.endswith(".onnx") else ""
+        if fault:
+            raise ValueError(f"{name} holds {fault}, which no bundle may")
 
 
 def _require_array(what: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type, where: Path) -> None:

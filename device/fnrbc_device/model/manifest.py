@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from fnrbc_device.records import Role
+from fnrbc_device.records import INDETERMINATE, Role
 
 FORMAT: Final = 1
 """Raised when a bundle of the new kind would be misread by an older device."""
@@ -29,7 +29,13 @@ UNDECIDED: Final = -1
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+ClassName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9 _.-]{0,31}$")]
+"""Fit for every message, table and file name that it goes into."""
+
+MAX_CLASSES: Final = 16
+MAX_COUNTS: Final = 1000
+MAX_SOURCES: Final = 100
 
 
 class _Part(BaseModel):
@@ -45,7 +51,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 class ClassEntry(_Part):
     """One column of the probabilities."""
 
-    name: Text
+    name: ClassName
     role: Role
 
 
@@ -117,7 +123,7 @@ class TrainingData(_Part):
     sha256: Sha256
     """Over the crops and their labels."""
     crops: Annotated[int, Field(ge=1)]
-    sources: Annotated[tuple[Text, ...], Field(min_length=1)]
+    sources: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_SOURCES)]
     licences: Text
     """What using the data obliges to."""
 
@@ -154,7 +160,7 @@ class Manifest(_Part):
     crop_px: Annotated[int, Field(ge=1)]
     pixel_size_um: Annotated[float, Field(gt=0)]
     """Of a crop."""
-    classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2)]
+    classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2, max_length=MAX_CLASSES)]
     """In the order of the probabilities' columns."""
     threshold: Share
     """The target's calibrated probability above which a cell rather is one than not."""
@@ -176,6 +182,8 @@ class Manifest(_Part):
         roles = [entry.role for entry in self.classes]
         if roles.count("target") != 1 or "denominator" not in roles:
             raise ValueError(f"roles are {roles}; one target and a denominator are needed")
+        if INDETERMINATE in (entry.name for entry in self.classes):
+            raise ValueError(f"a class is called {INDETERMINATE}, as a cell is that no class was decided for; rename it")
         if len({entry.name for entry in self.classes}) != len(roles):
             raise ValueError("two classes have one name; each needs its own")
         low, high = self.indeterminate
