@@ -7,6 +7,8 @@
 #
 # ROOT puts everything below another folder (an image that is being made); PYTHON chooses the interpreter.
 set -euo pipefail
+# What is installed is read by the service's user; secrets below have modes of their own.
+umask 022
 
 ROOT=${ROOT:-}
 PYTHON=${PYTHON:-python3}
@@ -31,7 +33,7 @@ install_version() {
   version=$(basename "$wheel" | cut -d- -f2)
   target=$HOME_DIR/$version
   [ ! -e "$target" ] || die "version $version is installed already; 'rollback' or another wheel"
-  mkdir -p "$HOME_DIR"
+  install -d -m 755 "$HOME_DIR"
   # JetPack's TensorRT and OpenCV, and the cameras' bindings, belong to the system's Python.
   "$PYTHON" -m venv --system-site-packages "$target.part"
   # shellcheck disable=SC2086 - several arguments are meant

@@ -72,6 +72,26 @@ def test_install_upgrade_and_roll_back(appliance, tmp_path):
         assert (root / name).is_file()
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_whatever_the_umask_the_service_can_read_what_is_installed_and_nobody_the_secret(appliance, tmp_path, umask):
+    root, run = appliance
+    before = os.umask(umask)
+    try:
+        assert run("install", str(wheel(tmp_path, "1.0.0"))).returncode == 0
+    finally:
+        os.umask(before)
+
+    secret = root / "etc" / "fnrbc" / "credentials"
+    for path in root.rglob("*"):
+        if path.is_symlink() or path.is_relative_to(secret):
+            continue
+        mode = path.stat().st_mode & 0o777
+        assert mode & (0o055 if path.is_dir() else 0o044) == (0o055 if path.is_dir() else 0o044), path
+        assert mode & 0o022 == 0, path  # nobody else can change it
+    assert secret.stat().st_mode & 0o777 == 0o700
+    assert (secret / "mqtt-password").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_wheel_that_does_not_work_changes_nothing(appliance, tmp_path):
     root, run = appliance
     refused = run("install", str(wheel(tmp_path, "2.0.0", works=False)))

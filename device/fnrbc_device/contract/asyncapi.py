@@ -76,8 +76,8 @@ def write(folder: Path) -> None:
     """Write the document and the page made from it."""
     described = document()
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "asyncapi.json", (json.dumps(described, indent=2) + "\n").encode())
-    write_whole(folder / "README.md", page(described).encode())
+    write_whole(folder / "asyncapi.json", (json.dumps(described, indent=2) + "\n").encode(), 0o644)
+    write_whole(folder / "README.md", page(described).encode(), 0o644)
 
 
 def _channels() -> list[_Channel]:

@@ -18,6 +18,7 @@ from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.daemon.codecs import Room, UnfitError, Whole, require_names
 from fnrbc_device.daemon.snapshot import fill_analyser, pack_analyser
 from fnrbc_device.host import npz
+from fnrbc_device.host.atomic_file import make_private
 
 FORMAT: Final = "fnrbc snapshot 1"
 """Raised when a value of the same name comes to mean something else."""
@@ -61,6 +62,7 @@ class CheckpointFile:
         content = snapshot(analyser, frame)
         part = self._path.with_suffix(".part")
         try:
+            make_private(part)
             part.write_bytes(content)
             part.replace(self._path)
         except OSError:

@@ -8,25 +8,62 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+PRIVATE_FILE: Final = 0o600
+PRIVATE_FOLDER: Final = 0o700
+
 _POLL_S: Final = 0.05
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Put a file in its place in one step: who looks sees the old one or the new one.
 
     Parameters
     ----------
     mode
-        Who may read and write it, from the first byte on; the process's umask takes more away.
+        Who may read and write it, from the first byte on, whatever the umask; usually its owner alone.
     """
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)  # one left by a kill keeps its own mode
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
     sync_folder(path.parent)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner enters, whatever the umask; one that is there already keeps its mode."""
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(PRIVATE_FOLDER)
+
+
+def make_private(path: Path, *, create: bool = True) -> None:
+    """Let only its owner read and write a file, whatever the umask.
+
+    Parameters
+    ----------
+    create
+        Make it, empty, where it is missing; a reader between the making and the mode must not be.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), PRIVATE_FILE)
+    except FileNotFoundError:
+        if create:
+            raise
+        return
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            os.fchmod(descriptor, PRIVATE_FILE)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fnrbc_device.errors import ConfigError, FolderHeldError
+from fnrbc_device.host.atomic_file import make_private_folder
 from fnrbc_device.host.clock import iso_utc
 
 LOCK_NAME: Final = ".lock"
@@ -48,7 +49,7 @@ def hold_state_folder(path: Path, who: str, wait_s: float = WAIT_S) -> Iterator[
         The folder cannot be made or written, or its disk knows no locks.
     """
     try:
-        _make_private(path)
+        make_private_folder(path)
         descriptor = _open_lock(path)
     except OSError as error:
         raise ConfigError(
@@ -60,13 +61,6 @@ def hold_state_folder(path: Path, who: str, wait_s: float = WAIT_S) -> Iterator[
         yield
     finally:
         os.close(descriptor)
-
-
-def _make_private(path: Path) -> None:
-    """Make a folder that only its owner enters; one that is there already keeps its mode."""
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o700)
 
 
 def _open_lock(path: Path) -> int:

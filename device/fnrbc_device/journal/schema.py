@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.errors import JournalError
+from fnrbc_device.host.atomic_file import make_private, make_private_folder
 from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
 from fnrbc_device.journal.audit import add_link, messages_gone, plates_kept, sealed
 from fnrbc_device.journal.migrations import FIRST_VERSION, SCHEMA_VERSION, make_tables, take_steps, version_fault
@@ -43,7 +44,7 @@ def open_database(path: Path, clock: Clock | None = None) -> sqlite3.Connection:
     Parameters
     ----------
     path
-        The file. Its folder is made where it is missing.
+        The file. It is its owner's alone, whatever the umask; its folder is made where it is missing.
 
     Raises
     ------
@@ -51,7 +52,11 @@ def open_database(path: Path, clock: Clock | None = None) -> sqlite3.Connection:
         The file cannot be opened, is no journal, or one of a newer version.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
+        # SQLite gives the write-ahead file the mode of the database.
+        make_private(path)
+        for beside in ("-wal", "-shm"):
+            make_private(path.with_name(path.name + beside), create=False)
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         raise journal_error(path, error) from error

@@ -90,7 +90,7 @@ class AccountFile:
             if len(accounts) > MAX_ACCOUNTS:
                 raise UsageError(f"there would be {len(accounts)} accounts, the limit is {MAX_ACCOUNTS}; remove some")
             content = json.dumps({"accounts": [asdict(one) for one in accounts.values()]}, indent=1)
-            write_whole(self.path, content.encode(), mode=0o600)
+            write_whole(self.path, content.encode())
 
     def _state(self) -> tuple[int, int, int] | None:
         try:

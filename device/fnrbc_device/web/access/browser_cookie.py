@@ -10,7 +10,7 @@ from typing import Final
 
 from itsdangerous import BadData, Signer, URLSafeSerializer
 
-from fnrbc_device.host.atomic_file import write_whole
+from fnrbc_device.host.atomic_file import make_private_folder, write_whole
 
 KEY_NAME: Final = "page.key"
 KEY_BYTES: Final = 32
@@ -92,6 +92,6 @@ def signing_key(folder: Path | None) -> bytes:
         return os.urandom(KEY_BYTES)
     path = folder / KEY_NAME
     if not path.is_file() or path.stat().st_size != KEY_BYTES:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, os.urandom(KEY_BYTES), mode=0o600)
+        make_private_folder(folder)
+        write_whole(path, os.urandom(KEY_BYTES))
     return path.read_bytes()
