@@ -1,5 +1,8 @@
 """What the machine says of itself, read from files as a Jetson, a laptop and a container have them."""
 
+import resource
+from contextlib import ExitStack, suppress
+
 import pytest
 
 from fnrbc_device.host.vitals import Vitals, hottest_c, read_vitals
@@ -76,3 +79,19 @@ def test_a_machine_that_tells_nothing_costs_nothing(tmp_path):
 @pytest.mark.parametrize("meminfo", ["", "MemTotal: x kB\nMemAvailable: 1 kB\n", "MemTotal:\nMemAvailable:\n", "\x00"])
 def test_odd_memory_files_tell_nothing(machine, tmp_path, meminfo):
     assert read_vitals(tmp_path, *machine(meminfo=meminfo)).mem_used_mb is None
+
+
+def test_without_a_file_descriptor_left_nothing_is_told_and_nothing_raised(machine, tmp_path):
+    folders = machine(ORIN, [("cpu-throttle-alert", 1)], MEMINFO)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as taken:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[0]), limits[1]))
+        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        with suppress(OSError):
+            while True:
+                taken.enter_context(open("/dev/null"))  # noqa: PTH123 - a Path would need one more
+        vitals = read_vitals(tmp_path, *folders)
+        hottest = hottest_c(folders[0])
+
+    assert (vitals.cpu_temp_c, vitals.gpu_temp_c, vitals.throttled, vitals.mem_used_mb, hottest) == (None,) * 5
+    assert read_vitals(tmp_path, *folders).throttled is True

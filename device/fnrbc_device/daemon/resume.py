@@ -30,6 +30,10 @@ MOST_REREAD: Final = 100_000
 RESUME_WITHIN: Final = timedelta(hours=8)
 """A session that was cut off longer ago, a working day, is ended: another slide lies under the objective by then."""
 
+CLOCK_SLACK: Final = timedelta(minutes=10)
+"""A clock may be set back by so much and be believed: what a time server mends on a machine that ran without one. Set
+back by more, nobody knows how long ago a session was cut off."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +52,9 @@ def why_not(cut_off: Unfinished, meta: SessionMeta, now: datetime) -> str:
     for name in ("bundle", "source") if then.get("objective") else ("bundle", "source", "pixel_size_um"):
         if then.get(name) != asdict(meta)[name]:
             return f"{name} was {then.get(name)} and is {asdict(meta)[name]}"
+    newest = moment_of(cut_off.newest_utc)
+    if newest - now > CLOCK_SLACK:
+        return f"the record goes on to {cut_off.newest_utc} and the clock says {iso_utc(now)}: how long ago is not known"
     if now - moment_of(cut_off.last_utc) > RESUME_WITHIN:
         return f"it was cut off at {cut_off.last_utc}, more than {RESUME_WITHIN} before {iso_utc(now)}"
     return ""

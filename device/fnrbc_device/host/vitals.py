@@ -79,7 +79,11 @@ def _throttled(zones: Path) -> bool | None:
 
 
 def _kinds(folder: Path, pattern: str) -> Iterator[tuple[Path, str]]:
-    for one in folder.glob(pattern):
+    try:
+        found = sorted(folder.glob(pattern))
+    except OSError:  # no file descriptor is left, or the kernel shows none of this
+        return
+    for one in found:
         try:
             yield one, (one / "type").read_text().strip().lower()
         except (OSError, ValueError):

@@ -64,6 +64,8 @@ class Unfinished:
     """-1 before the first."""
     last_utc: str
     """When its last transaction was written."""
+    newest_utc: str
+    """The latest time that stands anywhere in the audit: a clock that says less was set back."""
 
 
 class JournalQueries:
@@ -253,14 +255,15 @@ class JournalQueries:
 
     def _unfinished(self, session_id: str) -> Unfinished:
         with self._reading():
-            started, meta, last_frame, last_utc = self._connection.execute(
+            started, meta, last_frame, last_utc, newest_utc = self._connection.execute(
                 "SELECT started_utc, meta,"
                 " (SELECT coalesce(max(frame), -1) FROM frames WHERE frames.session = sessions.session),"
-                " (SELECT max(at_utc) FROM audit WHERE audit.session = sessions.session)"
+                " (SELECT max(at_utc) FROM audit WHERE audit.session = sessions.session),"
+                " (SELECT max(at_utc) FROM audit)"
                 " FROM sessions WHERE session = ?",
                 (session_id,),
             ).fetchone()
-        return Unfinished(session_id, started, meta, last_frame, last_utc or started)
+        return Unfinished(session_id, started, meta, last_frame, last_utc or started, newest_utc or started)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
