@@ -389,8 +389,11 @@ def _try_all_roles(device: Device) -> None:
     assert visits["rita"].post(f"/sessions/{session}/sign").status_code == 403  # without the token
     assert visits["rita"].give(f"/sessions/{session}/sign").status_code == 303
     assert visits["vera"].get(f"/sessions/{session}/export.csv").status_code == 200
-    assert visits["rita"].get(f"/sessions/{session}/export.csv?specimen=1").status_code == 403
-    assert "A 17" in visits["ada"].get(f"/sessions/{session}/export.json?specimen=1").text
+    assert visits["rita"].give(f"/sessions/{session}/export.csv").status_code == 403
+    assert visits["ada"].get(f"/sessions/{session}/export.json?specimen=1").status_code == 405
+    assert "A 17" not in visits["ada"].get(f"/sessions/{session}/export.json").text
+    assert visits["ada"].post(f"/sessions/{session}/export.json").status_code == 403  # without the token
+    assert "A 17" in visits["ada"].give(f"/sessions/{session}/export.json").text
     assert "whole" in visits["olga"].get(f"/sessions/{session}/proof").text
     for one in visits.values():
         one.close()

@@ -25,6 +25,9 @@ _ALWAYS: Final = {"topic", "schema", "device", "epoch", "seq", "replayed", OTHER
 _FEW_BYTES: Final = 64 * 1024
 """Read through rather than halved once more."""
 
+COPY_MODE: Final = 0o640
+"""Of a copy that is made, whatever the umask: no patient's id is in it, and a group of the lab may read it."""
+
 
 def open_copy(path: Path) -> tuple[io.FileIO, tuple[str, ...], int]:
     """Open for appending; gives the file, its columns, and the ``seq`` of its last line, 0 where there is none.
@@ -37,10 +40,11 @@ def open_copy(path: Path) -> tuple[io.FileIO, tuple[str, ...], int]:
         The heading is not ours; the file is left as it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = io.FileIO(path, "a+")
+    file = io.FileIO(path, "a+", opener=lambda name, flags: os.open(name, flags, COPY_MODE))
     try:
         columns = _columns(file)
         if columns is None:
+            os.fchmod(file.fileno(), COPY_MODE)
             file.truncate(0)
             file.write(HEADING)
             os.fsync(file.fileno())

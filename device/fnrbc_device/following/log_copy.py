@@ -21,14 +21,6 @@ MAX_AHEAD_CHARACTERS: Final = 64_000_000
 BLOCK_BYTES: Final = 64 * 2**20
 """That the table is read by; no line may be longer."""
 
-<<<<<<< HEAD
-=======
-COPY_MODE: Final = 0o640
-"""Of a copy that is made, whatever the umask: no patient's id is in it, and a group of the lab may read it."""
-
-HEADING: Final = (",".join(COLUMNS) + "\n").encode()
-
->>>>>>> 3d70ca5 (wip)
 _TYPES: Final[dict[Kind, str]] = {"integer": "int64", "number": "float64", "boolean": "bool", "string": "string"}
 
 _EPOCH: Final = re.compile(r"[0-9a-f]{1,64}")
@@ -220,88 +212,3 @@ def _plain(table: Any) -> Any:
     return table
 
 
-<<<<<<< HEAD
-=======
-def _opened(path: Path) -> tuple[io.FileIO, int]:
-    """Open for appending; gives the file and the ``seq`` of its last line, 0 where there is none.
-
-    Raises
-    ------
-    ValueError
-        The heading is not ours; the file is left as it is.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = io.FileIO(path, "a+", opener=lambda name, flags: os.open(name, flags, COPY_MODE))
-    try:
-        if not _has_heading(file):
-            os.fchmod(file.fileno(), COPY_MODE)
-            file.truncate(0)
-            file.write(HEADING)
-            os.fsync(file.fileno())
-            sync_folder(path.parent)
-        return file, _last_seq(file)
-    except BaseException:
-        file.close()
-        raise
-
-
-def _has_heading(file: io.FileIO) -> bool:
-    """Whether lines may follow; False for a new file, and for one that a kill left with half a heading."""
-    file.seek(0)
-    found = file.read(len(HEADING))
-    if found != HEADING and not HEADING.startswith(found):
-        raise ValueError("its columns are those of other software")
-    return found == HEADING
-
-
-def _last_seq(file: io.FileIO) -> int:
-    """``seq`` of the last whole line, 0 where there is none; a line that a kill cut short is cut off."""
-    line, end = _last_line(file)
-    seq = _seq_of(line.decode(errors="replace")) if line else 0
-    file.truncate(end)
-    return seq
-
-
-def _last_line(file: io.FileIO) -> tuple[bytes, int]:
-    """The last whole line and where it ends; empty where none follows the heading."""
-    size, length = file.seek(0, os.SEEK_END), TAIL_BYTES
-    while True:
-        start = max(len(HEADING), size - length)
-        file.seek(start)
-        tail = file.readall()
-        end = tail.rfind(b"\n")
-        before = tail.rfind(b"\n", 0, max(end, 0))
-        if before >= 0 or start == len(HEADING):
-            return tail[before + 1 : max(end, 0)], start + end + 1
-        length *= 4
-
-
-def _seq_of(line: str) -> int:
-    # Its own limit on a field's length is 128 kB.
-    csv.field_size_limit(max(csv.field_size_limit(), len(line)))
-    return int(next(csv.reader([line]))[list(COLUMNS).index("seq")])
-
-
-def _line(suffix: str, record: Mapping[str, Any]) -> str:
-    fields = {"topic": suffix, **record}
-    unknown = {name: value for name, value in fields.items() if name not in COLUMNS}
-    fields[OTHER] = json.dumps(unknown) if unknown else None
-    return _written(_cell(fields.get(name)) for name in COLUMNS)
-
-
-def _written(values: Any) -> str:
-    """One line of CSV: a line break within a text would end the line for whoever looks for the last one."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (bool, dict, list)):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        return str(value)
-    return guarded(" ".join(value.replace("\0", "\ufffd").splitlines()))
->>>>>>> 3d70ca5 (wip)

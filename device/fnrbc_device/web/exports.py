@@ -18,14 +18,19 @@ from fnrbc_device.web.sessions import OpenRecord, opened
 
 
 def routes(context: WebContext) -> list[Route]:
-    """One download a format: GET, for viewers; ``specimen=1`` gives the specimen's id and the note, to admins."""
-    return [Route("/sessions/{session}/export.{form}", _download(context))]
+    """One download a format: GET, for viewers; POST gives the specimen's id and the note too, to admins, on record."""
+    path = "/sessions/{session}/export.{form}"
+    return [
+        Route(path, _download(context, named=False), methods=["GET"]),
+        Route(path, _download(context, named=True), methods=["POST"]),
+    ]
 
 
-def _download(context: WebContext) -> Callable[[Request], Response]:
+def _download(context: WebContext, named: bool) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
-        named = request.query_params.get("specimen") == "1"
         user = require(request, "admin" if named else "viewer")
+        if not named and "specimen" in request.query_params:
+            raise HTTPException(405, "a file with the specimen's id is put on record: take it by the session's page")
         if request.path_params["form"] not in get_args(FormatName):
             raise HTTPException(404, f"there is no such format; there are {', '.join(MEDIA_TYPES)}")
         form = cast(FormatName, request.path_params["form"])
