@@ -213,10 +213,34 @@ def test_many_names_from_one_address_are_slowed_too_and_an_own_account_does_not_
 def test_strangers_cannot_keep_a_person_out_of_where_that_person_works(clock: SteppedClock) -> None:
     limit = LoginLimit(clock.monotonic_s)
     limit.succeeded("rita", "192.0.2.1")
-    for number in range(30):
+    for number in range(40):
         limit.failed("rita", f"198.51.100.{number}")
     assert limit.wait_s("rita", "192.0.2.1") == 0
     assert limit.wait_s("rita", "192.0.2.9") == 60
+
+
+def test_a_stranger_who_fails_elsewhere_does_not_lock_a_person_out_whoever_that_is(clock: SteppedClock) -> None:
+    """The person has not logged in since the start, so nothing says where that person works."""
+    limit = LoginLimit(clock.monotonic_s)
+    for _ in range(20):
+        clock.s += 1000
+        limit.failed("rita", "198.51.100.1")
+        assert limit.wait_s("rita", "192.0.2.1") == 0
+    assert limit.wait_s("rita", "198.51.100.1") > 0
+
+
+def test_who_mistypes_three_times_waits_a_second_not_a_minute(clock: SteppedClock) -> None:
+    limit = LoginLimit(clock.monotonic_s)
+    for _ in range(3):
+        limit.failed("rita", "192.0.2.1")
+    assert limit.wait_s("rita", "192.0.2.1") == 1.0
+
+
+def test_many_strangers_together_are_slowed_too(clock: SteppedClock) -> None:
+    limit = LoginLimit(clock.monotonic_s)
+    for number in range(45):
+        limit.failed("rita", f"198.51.100.{number}")
+    assert limit.wait_s("rita", "192.0.2.1") == 60.0
 
 
 def test_logins_from_everywhere_together_keep_a_pace(clock: SteppedClock) -> None:
@@ -233,7 +257,7 @@ def test_what_is_remembered_of_strangers_is_bounded(clock: SteppedClock) -> None
         address = f"10.{number >> 16}.{(number >> 8) & 255}.{number & 255}"
         limit.failed(f"n{number}", address)
         requests.allows(address)
-    assert len(limit._accounts._found) == len(limit._addresses._found) == MAX_KEYS
+    assert len(limit._accounts._found) == len(limit._addresses._found) == len(limit._persons._found) == MAX_KEYS
     assert len(requests._budgets._found) == MAX_KEYS
 
 

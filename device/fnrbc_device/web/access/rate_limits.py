@@ -16,9 +16,11 @@ REQUEST_BURST: Final = 600
 REQUESTS_PER_S: Final = 60.0
 """Of one address on the network. A gallery of 200 candidates is some 210 requests; a person reviews one a second."""
 
-FREE_OF_ACCOUNT: Final = 3
+FREE_OF_PERSON: Final = 3
 FREE_OF_ADDRESS: Final = 10
-"""Wrong passwords before the first delay: of a person who mistypes, of several behind one address."""
+FREE_OF_ACCOUNT: Final = 30
+"""Wrong passwords before the first delay: with one account from one address, as a person mistypes; from one address,
+several people behind it; with one account from all addresses together, which only many strangers reach."""
 
 MAX_DELAY_OF_ACCOUNT_S: Final = 60.0
 """Enough: at one try a minute 12 letters outlast the account."""
@@ -82,13 +84,15 @@ class _Home:
 class LoginLimit:
     """Makes whoever guesses passwords wait, twice as long after each. Safe from any thread.
 
-    Where a person logged in last, only the address's own failures count: strangers who fail elsewhere with that name
-    cannot keep the person out.
+    What counts are the failures from an address: a stranger who fails with a name elsewhere keeps nobody out. Only
+    where many addresses fail with one name does that name wait everywhere, but for where its person logged in last.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._lock = threading.Lock()
+        self._persons = _Remembered(_Failures)
+        """By account and address."""
         self._accounts = _Remembered(_Failures)
         self._addresses = _Remembered(_Failures)
         self._at_home = _Remembered(_Home)
@@ -97,7 +101,11 @@ class LoginLimit:
     def wait_s(self, name: str, address: str) -> float:
         """Seconds until a name may be tried from an address; 0 takes one try. The same whether the name exists."""
         with self._lock:
-            left = self._left_s(self._addresses[place_of(address)], FREE_OF_ADDRESS, MAX_DELAY_OF_ADDRESS_S)
+            person = self._persons[_person(name, address)]
+            left = max(
+                self._left_s(self._addresses[place_of(address)], FREE_OF_ADDRESS, MAX_DELAY_OF_ADDRESS_S),
+                self._left_s(person, FREE_OF_PERSON, MAX_DELAY_OF_ACCOUNT_S),
+            )
             if place_of(address) != self._at_home[name].place:
                 left = max(left, self._left_s(self._accounts[name], FREE_OF_ACCOUNT, MAX_DELAY_OF_ACCOUNT_S))
             return left or (0.0 if self._all.take() else 1.0 / LOGINS_PER_S)
@@ -106,7 +114,8 @@ class LoginLimit:
         """Take in that a password was wrong."""
         now = self._now_s()
         with self._lock:
-            for failures in (self._accounts[name], self._addresses[place_of(address)]):
+            person = self._persons[_person(name, address)]
+            for failures in (person, self._accounts[name], self._addresses[place_of(address)]):
                 failures.number = 1 if now - failures.last_s > FORGET_S else failures.number + 1
                 failures.last_s = now
 
@@ -114,6 +123,7 @@ class LoginLimit:
         """Take in that a password was right. The address's failures stand: its own account must not clear them."""
         with self._lock:
             self._accounts.forget(name)
+            self._persons.forget(_person(name, address))
             self._at_home[name].place = place_of(address)
 
     def _left_s(self, failures: _Failures, free: int, most_s: float) -> float:
@@ -122,6 +132,10 @@ class LoginLimit:
             return 0.0
         delay = min(2.0 ** min(past, 20), most_s)
         return max(0.0, failures.last_s + delay - self._now_s())
+
+
+def _person(name: str, address: str) -> str:
+    return f"{place_of(address)} {name}"
 
 
 def place_of(address: str) -> str:
