@@ -12,9 +12,12 @@ from contextlib import contextmanager
 import pytest
 
 from fnrbc_device.errors import ConfigError, JournalError, PublishError, UsageError
+from fnrbc_device.journal.outbox import Outbox
+from fnrbc_device.mqtt.connection import HEAD_BYTES
 from fnrbc_device.mqtt.embedded_broker import EmbeddedBroker
 from fnrbc_device.mqtt.publisher import Publisher
 from fnrbc_device.mqtt.settings import MqttSettings
+from mosquitto import Mosquitto, free_port, mosquitto_path
 
 
 def wait_until(what, timeout_s=15.0):
@@ -201,3 +204,55 @@ def test_a_defect_in_the_publishing_thread_costs_a_second_and_no_record(mosquitt
     assert publisher.flush(15.0)
     assert publisher.status.acked == 1
     assert "report this" in publisher.status.last_error
+
+
+def welcome(*properties):
+    """A broker's welcome with properties of its own, each an id and a value."""
+    said = bytes(properties)
+    return bytes([0x20, 3 + len(said), 0, 0, len(said)]) + said
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (welcome(0x24, 0), "takes no message with quality of service 1; turn that on there"),
+        (welcome(0x25, 0), "keeps no retained messages"),
+    ],
+    ids=["Maximum QoS 0", "no Retain"],
+)
+def test_a_broker_that_lacks_what_the_log_needs_is_named_with_the_cure(journal, publish, said, words):
+    with server_that_says(said) as port:
+        publisher = publish(port)
+        wait_until(lambda: publisher.status.last_error != "")
+    assert words in publisher.status.last_error
+    assert publisher.stop(5.0)
+
+
+def test_records_above_the_brokers_limit_are_parked_and_the_rest_goes_out(
+    tmp_path, path, journal, publish, listen, make_step
+):
+    if mosquitto_path() is None:
+        pytest.skip("mosquitto is not installed")
+    journal.record(make_step(0, [1, 2]))
+    outbox = Outbox(path)
+    sizes = {one.seq: len(f"fnrbc/v1/lab/fnrbc/{one.topic}{one.payload}") + HEAD_BYTES for one in outbox.pending(0, 9)}
+    limit = max(sizes.values()) - 1
+    (tmp_path / "broker").mkdir()
+    port = free_port()
+    conf = f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size {limit}"
+    broker = Mosquitto(tmp_path / "broker", conf=conf, port=port)
+    broker.start()
+    try:
+        far_end = listen(port)
+        publisher = publish(port)
+        assert publisher.flush(20.0)
+        time.sleep(1.5)
+        assert publisher.status.connections == 1
+        heard = {one.fields["seq"] for one in far_end.log() if one.fields["seq"] in sizes}
+    finally:
+        broker.stop()
+    assert heard == {seq for seq, size in sizes.items() if size <= limit}
+    assert 0 < len(heard) < len(sizes)
+    assert {one.seq for one in outbox.refused()} >= sizes.keys() - heard
+    assert all(f"above the broker's limit of {limit}; raise it there" in one.reason for one in outbox.refused())
+    outbox.close()

@@ -19,7 +19,7 @@ from fnrbc_device.contract.commands import Incoming
 from fnrbc_device.contract.topics import AVAILABILITY, PRESENCE, Delivery, Topics
 from fnrbc_device.errors import PublishError
 from fnrbc_device.mqtt.certificates import tls_context
-from fnrbc_device.mqtt.diagnosis import no_welcome, refused, unreachable, untrusted
+from fnrbc_device.mqtt.diagnosis import lacking, no_welcome, refused, unreachable, untrusted
 from fnrbc_device.mqtt.properties import expiring, limits
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.mqtt.wakeup import Wakeup
@@ -35,6 +35,12 @@ ACK_TIMEOUT_S: Final = 20.0
 
 MAX_PACKET_BYTES: Final = 256 * 1024
 """Told to the broker, which keeps larger ones from us. A command has 2 kB; what is larger is refused on record."""
+
+NO_LIMIT: Final = 2**28
+"""Bytes of the largest message that MQTT has."""
+
+HEAD_BYTES: Final = 32
+"""Of a message beside topic and payload, at most: its head, id and expiry."""
 
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason: another client came with our id. Mosquitto 2.0.11 closes the connection without a word."""
@@ -68,6 +74,9 @@ class Connection:
         self._window = 0
         self._sent_at_s: dict[int, float] = {}
         self._answers: list[Answer] = []
+        self._most_bytes = NO_LIMIT
+        self._refused_here = 0
+        """Id of the last message that was refused here; the broker's are above 0."""
         self._incoming: list[Incoming] = []
         self._lost: PublishError | None = None
         self._refusal: PublishError | None = None
@@ -145,6 +154,9 @@ class Connection:
         PublishError
             The connection is gone.
         """
+        size = len(topic.encode()) + len(payload.encode() if isinstance(payload, str) else payload) + HEAD_BYTES
+        if size > self._most_bytes:
+            return self._refuse_here(size)
         info = self._client.publish(topic, payload, delivery.qos, delivery.retain, expiring(delivery.expiry_s))
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost or PublishError(
@@ -153,6 +165,13 @@ class Connection:
         if delivery.qos:
             self._sent_at_s[info.mid] = time.monotonic()
         return info.mid
+
+    def _refuse_here(self, size: int) -> int:
+        """Answer in the broker's place: sent all the same, the message would end the connection, again and again."""
+        self._refused_here -= 1
+        words = f"a message of {size} bytes is above the broker's limit of {self._most_bytes}; raise it there"
+        self._answers.append(Answer(self._refused_here, True, words))
+        return self._refused_here
 
     def poll(self, wait_s: float) -> list[Answer]:
         """Read and write what can be; returns the broker's answers since the last call.
@@ -165,7 +184,7 @@ class Connection:
             The connection was lost. Answers that had come before are handed out first.
         """
         if not self._lost:
-            self._turn(wait_s)
+            self._turn(0.0 if self._answers else wait_s)
         answers, self._answers = self._answers, []
         if answers:
             return answers
@@ -250,10 +269,12 @@ class Connection:
         reason: ReasonCode,
         offered: Properties | None,
     ) -> None:
-        if reason.is_failure:
-            self._lost = self._refusal = refused(self._settings, reason)
-        else:
-            self._window = min(WINDOW, getattr(offered, "ReceiveMaximum", WINDOW))
+        refusal = refused(self._settings, reason) if reason.is_failure else lacking(self._settings, offered)
+        if refusal is not None:
+            self._lost = self._refusal = refusal
+            return
+        self._window = min(WINDOW, getattr(offered, "ReceiveMaximum", WINDOW))
+        self._most_bytes = getattr(offered, "MaximumPacketSize", NO_LIMIT)
 
     def _on_publish(
         self, _client: paho.Client, _user: Any, mid: int, reason: ReasonCode, _properties: Properties

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fnrbc_device.errors import BrokerRefusedError, PublishError
@@ -90,6 +91,23 @@ def refused(settings: MqttSettings, reason: ReasonCode) -> PublishError:
         return PublishError(f"{where} refused us for now ({name}); it is tried again")
     cause = _REFUSALS.get(name, "says no more; see its log").format(user=user, id=settings.client_id())
     return BrokerRefusedError(f"{where} refused us ({name}): it {cause}")
+
+
+def lacking(settings: MqttSettings, offered: Properties | None) -> BrokerRefusedError | None:
+    """Why a broker that let us in cannot be used after all; None where it can.
+
+    What it says of itself with its welcome (MQTT 5, section 3.2.2.3) is heeded: sent all the same, a message ends the
+    connection again and again.
+    """
+    if getattr(offered, "MaximumQoS", 1) < 1:
+        return _lacks(settings, "QoS not supported")
+    if getattr(offered, "RetainAvailable", 1) == 0:
+        return _lacks(settings, "Retain not supported")
+    return None
+
+
+def _lacks(settings: MqttSettings, name: str) -> BrokerRefusedError:
+    return BrokerRefusedError(f"the broker at {settings.host}:{settings.port} {_REFUSALS[name]}")
 
 
 def no_welcome(settings: MqttSettings, how: str, given_up: Callable[[], bool]) -> PublishError:

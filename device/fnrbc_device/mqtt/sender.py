@@ -194,8 +194,7 @@ class Sender:
         if state:
             self._states.park(state.suffix)
         what = f"the state {state.suffix}" if state else "a message"
-        trouble = (
-            f"the broker refused {what} ({answer.reason}); it is kept and tried again in an hour: "
-            "let this device write there in the broker's access list"
-        )
+        # A reason of our own names its cure itself.
+        cure = "" if "; " in answer.reason else ": let this device write there in the broker's access list"
+        trouble = f"the broker refused {what} ({answer.reason}); it is kept and tried again in an hour{cure}"
         self._account = replace(self._account, refused=self._account.refused + 1, trouble=trouble)
