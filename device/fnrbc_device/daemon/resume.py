@@ -54,7 +54,8 @@ def why_not(cut_off: Unfinished, meta: SessionMeta, now: datetime) -> str:
             return f"{name} was {then.get(name)} and is {asdict(meta)[name]}"
     newest = moment_of(cut_off.newest_utc)
     if newest - now > CLOCK_SLACK:
-        return f"the record goes on to {cut_off.newest_utc} and the clock says {iso_utc(now)}: how long ago is not known"
+        there = f"the record goes on to {cut_off.newest_utc} and the clock says {iso_utc(now)}"
+        return f"{there}: how long ago it was cut off is not known"
     if now - moment_of(cut_off.last_utc) > RESUME_WITHIN:
         return f"it was cut off at {cut_off.last_utc}, more than {RESUME_WITHIN} before {iso_utc(now)}"
     return ""

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,10 +44,13 @@ def make_private_folder(path: Path) -> None:
 def make_private(path: Path, *, create: bool = True) -> None:
     """Let only its owner read and write a file, whatever the umask.
 
+    A file that is there is not opened: to close it again would let go of the locks that SQLite holds on it for other
+    threads of this process.
+
     Parameters
     ----------
     create
-        Make it, empty, where it is missing; a reader between the making and the mode must not be.
+        Make it, empty, where it is missing.
 
     Raises
     ------
@@ -54,16 +58,26 @@ def make_private(path: Path, *, create: bool = True) -> None:
         It cannot be made.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), PRIVATE_FILE)
+        found = path.stat()
     except FileNotFoundError:
         if create:
-            raise
+            _make_empty(path)
         return
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        path.chmod(PRIVATE_FILE)
+
+
+def _make_empty(path: Path) -> None:
+    """Make it under another name, and give it its own once nobody has it open."""
+    descriptor, made = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
-        if os.fstat(descriptor).st_uid == os.geteuid():
-            os.fchmod(descriptor, PRIVATE_FILE)
-    finally:
+        os.fchmod(descriptor, PRIVATE_FILE)
         os.close(descriptor)
+        os.link(made, path)
+    except FileExistsError:  # another was quicker
+        return
+    finally:
+        Path(made).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -53,7 +53,7 @@ def fault_of(model: bytes) -> str:
 
 
 def _fault_of_node(walk: "_Walk", node: memoryview) -> str:
-    look = {_TENSOR: _fault_of_tensor, _TENSORS: _fault_of_tensor, _SPARSE: _fault_of_sparse, _SPARSES: _fault_of_sparse}
+    look = dict.fromkeys((_TENSOR, _TENSORS), _fault_of_tensor) | dict.fromkeys((_SPARSE, _SPARSES), _fault_of_sparse)
     for _, attribute in walk.messages(node, _ATTRIBUTE):
         for number, part in walk.messages(attribute, *look, _SUBGRAPH, _SUBGRAPHS):
             if number in (_SUBGRAPH, _SUBGRAPHS):

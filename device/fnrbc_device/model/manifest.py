@@ -183,7 +183,7 @@ class Manifest(_Part):
         if roles.count("target") != 1 or "denominator" not in roles:
             raise ValueError(f"roles are {roles}; one target and a denominator are needed")
         if INDETERMINATE in (entry.name for entry in self.classes):
-            raise ValueError(f"a class is called {INDETERMINATE}, as a cell is that no class was decided for; rename it")
+            raise ValueError(f"a class is called {INDETERMINATE}, as cells are that were not decided; rename it")
         if len({entry.name for entry in self.classes}) != len(roles):
             raise ValueError("two classes have one name; each needs its own")
         low, high = self.indeterminate
