@@ -9,7 +9,7 @@ from collections import Counter as Counts
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from fnrbc_device.daemon.codecs import (
     require_names,
 )
 from fnrbc_device.daemon.snapshot_cells import fill_cells, pack_cells, read_rows, rows_of
-from fnrbc_device.records import Join, Pose
+from fnrbc_device.records import Join, Pose, ProvisionalReason
 from fnrbc_device.vision.dust import Spot
 from fnrbc_device.vision.keyframes import Keyframe, Keyframes
 from fnrbc_device.vision.objective import LEARNED
@@ -242,6 +242,17 @@ def _fill_counter(counter: Counter, said: Any, room: Room, path: str) -> None:
     counter._suspected = dict(Row(Fixed((COUNT, COUNT))).unpack(said["suspected"], room, f"{path}.suspected"))
 
 
+BORDER: Final = Part(
+    "_columns",
+    "_usual",
+    "_coarse",
+    _crops=Array(np.int64, (None,), writable=True),
+    _beyond=Array(np.int64, (None, None), writable=True),
+    _fields=COUNT,
+    _badly_lit=COUNT,
+    _noted=Row(Word(get_args(ProvisionalReason)), set),
+)
+
 SHAPE: Final = Maybe(Fixed((Whole(1, 100_000), Whole(1, 100_000))))
 
 ANALYSER: Final = Part(
@@ -266,6 +277,7 @@ ANALYSER: Final = Part(
         ("_open", "_suspected", "pictures", "_ledger", "_classifier", "_manifest", "_um", "_light"),
     ),
     _pan_speed=SPEED,
+    border=BORDER,
     islands=Row(COUNT, set),
 )
 
