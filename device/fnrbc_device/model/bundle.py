@@ -190,7 +190,8 @@ def _lacking(where: Path, name: str, reason: str) -> str:
 def _bounded(content: bytes, where: Path, name: str) -> bytes:
     if len(content) > _most(name):
         raise BundleError(
-            f"{name} of the bundle {where} is larger than {_most(name) / 2**20:g} MiB; that is no P-net, export it again"
+            f"{name} of the bundle {where} is larger than {_most(name) / 2**20:g} MiB; that is no P-net, "
+            "export it again"
         )
     return content
 
