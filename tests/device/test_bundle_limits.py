@@ -14,7 +14,7 @@ from fnrbc_device.inference.bundle_store import BundleStore
 from fnrbc_device.inference.proof_apart import prove_apart
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
 from fnrbc_device.model.graph import fault_of
-from fnrbc_device.model.manifest import SEALED_FILES
+from fnrbc_device.model.manifest import SEALED_FILES, SEEING_FILES
 from fnrbc_export.seal import golden_bytes, seal
 
 onnx = pytest.importorskip("onnx", reason="the models are made with the package onnx")
@@ -24,7 +24,8 @@ def sealed(folder, contents=None, **changed):
     """A bundle that somebody sealed with our own code."""
     fields = json.loads(load_bundle(None).manifest.canonical())
     fields = {k: v for k, v in fields.items() if k not in ("format", "bundle_id", "files")}
-    files = {name: (SHIPPED / name).read_bytes() for name in SEALED_FILES} | (contents or {})
+    names = SEALED_FILES + SEEING_FILES
+    files = {name: (SHIPPED / name).read_bytes() for name in names} | (contents or {})
     folder.mkdir(parents=True)
     for name, content in seal({**fields, **changed}, files).items():
         (folder / name).write_bytes(content)

@@ -11,10 +11,11 @@ from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fnrbc_device.errors import BundleError, FnrbcError, ParityError
 from fnrbc_device.host import npz
-from fnrbc_device.model.bundle import MAX_FILE_BYTES, MAX_GOLDEN_BYTES, Bundle
+from fnrbc_device.model.bundle import MAX_FILE_BYTES, MAX_GOLDEN_BYTES, Bundle, SeeingModel
 from fnrbc_device.model.manifest import Manifest
 
 PROOF_S: Final = 60.0
@@ -25,7 +26,7 @@ MEMORY_BYTES: Final = 4 * 2**30
 
 
 def prove_apart(bundle: Bundle) -> None:
-    """Have a bundle's network reproduce its golden crops in another process.
+    """Have a bundle's networks reproduce what is golden in it, in another process.
 
     Raises
     ------
@@ -55,18 +56,25 @@ def _too_much(bundle: Bundle) -> str:
 
 
 def _packed(bundle: Bundle) -> bytes:
-    return npz.packed(
-        {
-            "manifest": np.frombuffer(bundle.manifest.canonical(), np.uint8),
-            "model": np.frombuffer(bundle.model, np.uint8),
-            "golden_crops": bundle.golden_crops,
-            "golden_probabilities": bundle.golden_probabilities,
+    parts: dict[str, NDArray[Any]] = {
+        "manifest": np.frombuffer(bundle.manifest.canonical(), np.uint8),
+        "model": np.frombuffer(bundle.model, np.uint8),
+        "golden_crops": bundle.golden_crops,
+        "golden_probabilities": bundle.golden_probabilities,
+    }
+    if bundle.seeing is not None:
+        parts |= {
+            "see": np.frombuffer(bundle.seeing.model, np.uint8),
+            "golden_frames": bundle.seeing.golden_frames,
+            "golden_glass": bundle.seeing.golden_glass,
+            "golden_maps": bundle.seeing.golden_maps,
         }
-    )
+    return npz.packed(parts)
 
 
 def _unpacked(content: bytes) -> Bundle:
-    parts = npz.unpacked(content, 2 * MAX_FILE_BYTES + MAX_GOLDEN_BYTES)
+    parts = npz.unpacked(content, 3 * MAX_FILE_BYTES + 2 * MAX_GOLDEN_BYTES)
+    golden = (parts.get("golden_frames"), parts.get("golden_glass"), parts.get("golden_maps"))
     return Bundle(
         manifest=Manifest.model_validate_json(parts["manifest"].tobytes()),
         model=parts["model"].tobytes(),
@@ -74,6 +82,7 @@ def _unpacked(content: bytes) -> Bundle:
         golden_probabilities=parts["golden_probabilities"],
         seen=np.empty(0, np.uint64),
         model_card="",
+        seeing=SeeingModel(parts["see"].tobytes(), *golden) if "see" in parts else None,  # type: ignore[arg-type]
     )
 
 
@@ -88,6 +97,7 @@ def _said(output: bytes) -> dict[str, Any] | None:
 def _main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from fnrbc_device.inference.centre_network import OnnxCentreNetwork, prove_seeing
     from fnrbc_device.inference.onnx_classifier import OnnxClassifier
     from fnrbc_device.inference.selftest import prove
 
@@ -95,6 +105,9 @@ def _main() -> int:
     try:
         with closing(OnnxClassifier(bundle)) as classifier:
             prove(classifier, bundle)
+        if bundle.seeing is not None:
+            with closing(OnnxCentreNetwork(bundle.seeing.model)) as network:
+                prove_seeing(network, bundle)
     except FnrbcError as error:
         print(json.dumps({"words": str(error), "parity": isinstance(error, ParityError)}))
         return 1
