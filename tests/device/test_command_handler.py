@@ -105,6 +105,17 @@ def test_what_the_state_allows_is_done(bench, state, verb, after):
     assert bench.control.state == after
 
 
+def test_a_start_says_what_is_on_the_slide_and_the_record_has_it(bench):
+    bench.control.enter("idle")
+    assert bench.send("start", kind="blank").reply.accepted
+    assert bench.control.plan.kind == "blank"
+    assert bench.audit()[-1].detail == "blank"
+    bench.control.enter("finished")
+    assert bench.send("start", id="r2").reply.accepted
+    assert bench.control.plan.kind is None  # as the configuration says
+    assert bench.send("start", id="r3", kind="slide").reply.code == "malformed"
+
+
 @pytest.mark.parametrize(
     ("state", "verb"),
     [
