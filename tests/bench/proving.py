@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 from fnrbc_device.errors import FnrbcError
-from fnrbc_device.following.against import held_against
+from fnrbc_device.following.copy_check import held_against
 from fnrbc_device.following.devices import FollowedDevice
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox

@@ -13,7 +13,7 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Acknowledgement, Outbox
 from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.retention import prune
-from fnrbc_device.mqtt.alarms import Alarms
+from fnrbc_device.mqtt.alarm_states import Alarms
 from fnrbc_device.mqtt.retained_states import RetainedStates
 from fnrbc_device.records import SessionMeta
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chaos import Child, fnrbc, in_csv, recorded, wait_for_records
-from fnrbc_device.following.against import held_against
+from fnrbc_device.following.copy_check import held_against
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.journal.backup import back_up, restore

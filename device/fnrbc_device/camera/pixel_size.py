@@ -1,4 +1,4 @@
-"""Holds the pixel size that a person stated against the one that the session's red cells suggest.
+"""Compares the pixel size that a person stated with the one estimated from the red cells of the session.
 
 The estimate is offered, in a refusal or a warning; nothing is ever counted with it unless a person states it.
 """

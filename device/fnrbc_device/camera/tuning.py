@@ -1,4 +1,4 @@
-"""What is set on a camera before it starts: everything fixed, for automatics move the threshold of nuclei."""
+"""What is set on a camera before it starts: every automatic mode is off, since it would shift the threshold of nuclei."""
 
 from dataclasses import dataclass
 

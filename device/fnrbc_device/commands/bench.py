@@ -1,4 +1,4 @@
-"""``fnrbc bench``: what each stage costs a frame, as a ratio to the least that any counting must do.
+"""``fnrbc bench``: the time of each stage a frame, relative to the least work that any count must do.
 
 The *floor* of a frame is one pass of grey conversion, 5x5 Gaussian, fixed threshold and contours over it, measured
 right before and after the frame is counted, on the same threads. Ratios to it carry over between machines;

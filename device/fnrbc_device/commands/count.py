@@ -11,12 +11,12 @@ from typing import Any
 
 import fnrbc_device
 from fnrbc_device.camera.colours import ColourWatch
-from fnrbc_device.camera.given import Account
+from fnrbc_device.camera.left_out import Account
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.commands.left_out import account_fields, sections_of, still_open
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.cell_table import CELL_COLUMNS, cell_row
+from fnrbc_device.counting.cells_csv import CELL_COLUMNS, cell_row
 from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.errors import UsageError
@@ -30,8 +30,8 @@ from fnrbc_device.records import USUAL_SEEING, ErrorCounts, Pose, SeeingMethod, 
 from fnrbc_device.reporting.counts import COUNT_COLUMNS, count_row, counts
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.reporting.gallery import Gallery, change_table
+from fnrbc_device.reporting.poses_csv import POSE_COLUMNS, Poses, write_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
-from fnrbc_device.reporting.tables import POSE_COLUMNS, Poses, write_table
 from fnrbc_device.texts import KIND_WORDS, RESEARCH_USE_ONLY, to_go
 from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 from fnrbc_device.vision.session_stain import SessionStain

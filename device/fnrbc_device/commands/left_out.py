@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from fnrbc_device.camera.given import Account
+from fnrbc_device.camera.left_out import Account
 from fnrbc_device.errors import LeftOutError
 from fnrbc_device.texts import left_open, rejection
 

@@ -1,4 +1,4 @@
-"""What a command changes goes on record before it is done, as what somebody at a page changes does."""
+"""Records every change that a command makes before it makes it, as the web pages do."""
 
 import getpass
 import os

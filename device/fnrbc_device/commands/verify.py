@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fnrbc_device.errors import JournalError, UsageError
-from fnrbc_device.following.against import Agreement, held_against
+from fnrbc_device.following.copy_check import Agreement, held_against
 from fnrbc_device.journal.proof import Proof, prove
 from fnrbc_device.journal.read_only import knows_session
 from fnrbc_device.journal.schema import JOURNAL_NAME

@@ -1,1 +1,1 @@
-"""Counting: the cells of a slide, each once, and the record of it on disk."""
+"""Counting: the cells of a slide, each once. No files, no threads."""

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.counting.border import Border
 from fnrbc_device.counting.counter import Counter
 from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, wants_view
 from fnrbc_device.counting.marks import mark_of
+from fnrbc_device.counting.measured_range import Border
 from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper

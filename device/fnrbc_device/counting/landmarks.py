@@ -1,4 +1,4 @@
-"""Known cells as landmarks: which detections are views of them, and by how much they say the frame lies elsewhere."""
+"""Matches detections to known cells, and computes from them by how much the frame's position is off."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Under which epoch records are numbered: a journal that is older than what was told begins a new one.
+"""Starts a new epoch where the journal is older than the records that were already sent from it.
 
 (device, epoch, seq) names a record for ever. Where a backup took the journal's place, the laboratory may hold higher
 numbers than the journal knows; under the old epoch they would be given twice.

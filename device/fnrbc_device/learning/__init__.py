@@ -1,1 +1,1 @@
-"""What comes back to the network: reviewed cells as a dataset, drift, and a new bundle asked about old cells."""
+"""What comes back to the network: reviewed cells as a data set, drift, and reviewed cells classified by a new bundle."""

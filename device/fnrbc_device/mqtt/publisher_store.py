@@ -16,7 +16,7 @@ from fnrbc_device.host.clock import Clock
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.outbox import Outbox
 from fnrbc_device.mqtt import certificates
-from fnrbc_device.mqtt.alarms import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
+from fnrbc_device.mqtt.alarm_states import BROKER_REFUSED, CERTIFICATE_EXPIRING, RECORDS_REFUSED, Alarms
 from fnrbc_device.mqtt.command_handler import CommandHandler
 from fnrbc_device.mqtt.retained_states import RetainedStates
 from fnrbc_device.mqtt.settings import MqttSettings

@@ -1,4 +1,4 @@
-"""Where gpiozero's pins come from: a factory of our own on a Jetson, on which none of gpiozero's works."""
+"""Gives gpiozero its pins. On a Jetson they are from a factory of our own, since none of gpiozero's works there."""
 
 from collections.abc import Callable
 from pathlib import Path

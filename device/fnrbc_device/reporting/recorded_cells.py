@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Any, Final
 
-from fnrbc_device.counting.cell_table import cell_row
+from fnrbc_device.counting.cells_csv import cell_row
 from fnrbc_device.counting.recount import ENTERING
 from fnrbc_device.records import CountEvent, Join, Pose, final_pose
 from fnrbc_device.sessions.lookup import joins_of, last_events

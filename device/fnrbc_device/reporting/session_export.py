@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fnrbc_device.counting.cell_table import CELL_COLUMNS
+from fnrbc_device.counting.cells_csv import CELL_COLUMNS
 from fnrbc_device.errors import UsageError
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.reporting.recorded_cells import REVIEW_COLUMNS, cell_table

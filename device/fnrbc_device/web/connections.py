@@ -1,4 +1,4 @@
-"""Takes connections in: so many at most, so many from one place, and none for long that has its client wait on."""
+"""Limits connections in all and for each address, and closes those whose client is too slow."""
 
 import asyncio
 import logging

@@ -1,1 +1,1 @@
-"""A microscope that exists only on paper: slide, optics, hand and stain, each from a seed."""
+"""A simulated microscope: slide, optics, hand and stain, each from a seed."""

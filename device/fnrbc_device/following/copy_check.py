@@ -1,4 +1,4 @@
-"""Holds a device's record against the laboratory's copy of its log: record by record, and hash by hash."""
+"""Compares a record with the laboratory's copy of it: what was cut off or written anew shows only there."""
 
 import json
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 
 from fnrbc_device.commands.verify import verify
 from fnrbc_device.errors import JournalError, UsageError
-from fnrbc_device.following.against import held_against
+from fnrbc_device.following.copy_check import held_against
 from fnrbc_device.following.devices import FollowedDevice
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.audit import add_link

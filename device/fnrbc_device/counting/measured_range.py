@@ -1,4 +1,4 @@
-"""Watches whether a session lies within what the network was measured on: beyond it, nobody knows its errors.
+"""Watches whether a session lies inside the range that the network was measured on; outside, its errors are unknown.
 
 Nothing here changes a count. What lies beyond is told with every count, and no claim is made (``claim``).
 """
