@@ -1,4 +1,4 @@
-"""What is set on a camera before it starts: every automatic mode is off, since it would shift the threshold of nuclei."""
+"""What is set on a camera before it starts: every automatic mode is off, since it would move the threshold."""
 
 from dataclasses import dataclass
 

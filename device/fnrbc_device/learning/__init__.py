@@ -1,1 +1,1 @@
-"""What comes back to the network: reviewed cells as a data set, drift, and reviewed cells classified by a new bundle."""
+"""What comes back to the network: reviewed cells as a data set, drift, and such cells asked about by a new bundle."""
