@@ -61,13 +61,18 @@ def save(checkpoint: Checkpoint, out: Path) -> None:
         "state": checkpoint.state,
         "about": json.dumps(checkpoint.about),
         "card": checkpoint.card,
-        "proof_crops": torch.from_numpy(checkpoint.proof_crops),
-        "proof_labels": torch.from_numpy(checkpoint.proof_labels),
-        "proof_heldout": torch.from_numpy(checkpoint.proof_heldout),
-        "calibration_crops": torch.from_numpy(checkpoint.calibration_crops),
-        "seen": torch.from_numpy(checkpoint.seen.view(np.int64)),  # torch reads no uint64 back
+        "proof_crops": _tensor(checkpoint.proof_crops),
+        "proof_labels": _tensor(checkpoint.proof_labels),
+        "proof_heldout": _tensor(checkpoint.proof_heldout),
+        "calibration_crops": _tensor(checkpoint.calibration_crops),
+        "seen": _tensor(checkpoint.seen.view(np.int64)),  # torch reads no uint64 back
     }
     write(content, out)
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """A copy: what was read from a bundle may not be written to, which torch does not know of."""
+    return torch.from_numpy(np.array(array))
 
 
 def load(path: Path) -> Checkpoint:
