@@ -6,4 +6,4 @@ import os
 # stands before it is first imported. Nothing leaves this machine that nobody chose to send.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

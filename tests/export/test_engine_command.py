@@ -146,7 +146,7 @@ def test_a_kill_in_the_middle_of_a_build_leaves_the_last_good_engine_and_no_lock
 KILLED = """
 import os, sys
 from pathlib import Path
-from fnrbc_device import durable
+from fnrbc_device.host import atomic_file
 from fnrbc_device.inference.engines import EngineCache
 left = int(sys.argv[3])
 real = os.fsync
@@ -156,7 +156,7 @@ def fsync(descriptor):
         os.kill(os.getpid(), 9)
     left -= 1
     real(descriptor)
-durable.os.fsync = fsync
+atomic_file.os.fsync = fsync
 cache = EngineCache(Path(sys.argv[1]), sys.argv[2])
 cache.add(b"another plan", cache.engines()[0].sidecar)
 """

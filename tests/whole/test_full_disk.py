@@ -17,7 +17,7 @@ from attended import PowerLost, power_lost
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
-from fnrbc_device.errors import DiskFullError, JournalError
+from fnrbc_device.errors import ConfigError, DiskFullError
 from fnrbc_device.host.disk_space import CLOSE_AT_BYTES, MB, RecordSettings, Reserve, room_bytes
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.proof import prove
@@ -229,5 +229,5 @@ def test_a_folder_that_cannot_be_written_is_said_as_such(setup_in, tmp_path):
     (tmp_path / "file").write_text("")
     setup = replace(setup_in(tmp_path), journal_path=tmp_path / "file" / "journal.sqlite")
 
-    with pytest.raises(JournalError, match="cannot be used"):
+    with pytest.raises(ConfigError, match="cannot be used"):
         Daemon(setup).run(threading.Event())

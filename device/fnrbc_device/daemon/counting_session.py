@@ -199,7 +199,7 @@ class CountingSession:
             parts.health.note("stain_changed", now_s)
         if stain.state != self._stain:
             self._stain = stain.state
-            _log.warning("the stain is %s", stain.in_words())
+            _log.info("the stain is %s", stain.in_words())
 
     def _show_candidates(self, step: Step) -> None:
         """Hand the pictures of newly counted candidates to the lab."""

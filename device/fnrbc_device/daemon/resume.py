@@ -30,9 +30,10 @@ MOST_REREAD: Final = 100_000
 RESUME_WITHIN: Final = timedelta(hours=8)
 """A session that was cut off longer ago, a working day, is ended: another slide lies under the objective by then."""
 
-CLOCK_SLACK: Final = timedelta(minutes=10)
-"""A clock may be set back by so much and be believed: what a time server mends on a machine that ran without one. Set
-back by more, nobody knows how long ago a session was cut off."""
+CLOCK_SLACK: Final = timedelta(hours=2)
+"""A clock may be set back by so much and be believed: a machine whose clock has no battery starts from the time that
+its time service saved last, half an hour ago or so, and people set clocks by an hour. Set back by more, nobody knows
+how long ago a session was cut off."""
 
 _log = logging.getLogger(__name__)
 
