@@ -176,7 +176,7 @@ def per_100(rate: Interval) -> str:
     if isinf(rate.value):
         return f"more than {rate.low:.1f} per 100 leukocytes"
     high = "more" if isinf(rate.high) else f"{rate.high:.1f}"
-    return f"{rate.value:.1f} per 100 leukocytes (95 % interval {rate.low:.1f}\N{EN DASH}{high})"
+    return f"{rate.value:.1f} per 100 leukocytes (95 % interval {rate.low:.1f} to {high})"
 
 
 def _at_most(high: float) -> str:
