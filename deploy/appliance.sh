@@ -5,7 +5,10 @@
 #   appliance.sh rollback                                the version before it counts again
 #   appliance.sh status
 #
-# ROOT puts everything below another folder (an image that is being made); PYTHON chooses the interpreter.
+# ROOT puts everything below another folder (an image that is being made); PYTHON chooses the interpreter; PIP_ARGS goes
+# to pip, such as "--no-index --find-links FOLDER" where there is no network.
+#
+# What the wheel needs comes from requirements.txt beside this script, each file held to the hash that stands there.
 set -euo pipefail
 # What is installed is read by the service's user; secrets below have modes of their own.
 umask 022
@@ -15,6 +18,7 @@ PYTHON=${PYTHON:-python3}
 PIP_ARGS=${PIP_ARGS:-}
 HOME_DIR=$ROOT/opt/fnrbc
 HERE=$(cd "$(dirname "$0")" && pwd)
+REQUIREMENTS=$HERE/requirements.txt
 
 die() { echo "error: $*" >&2; exit 1; }
 
@@ -27,18 +31,46 @@ restart() {
   if systemctl is-enabled --quiet fnrbc; then systemctl restart fnrbc; fi
 }
 
+require_pins() {
+  local python known
+  [ -f "$REQUIREMENTS" ] || die "$REQUIREMENTS is missing; take the whole deploy folder of the release"
+  python=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || die "$PYTHON is no Python"
+  known=$(sed -n 's/^# CPython \(.*\) on .*/\1/p' "$REQUIREMENTS")
+  case " $known " in
+    *" $python "*) ;;
+    *) die "$REQUIREMENTS is for Python ${known// /, }, not $python; choose another with PYTHON=" ;;
+  esac
+}
+
+# One sentence for why pip refused; all that it said is too long to be read.
+refuse() {
+  local what=$1 part=$2 other reason
+  other=$(sed -n '/DO NOT MATCH THE HASHES/,$ s/^ *\([^ ]*==[^ ]*\) from .*/\1/p' "$part/pip.log" | head -n 1)
+  reason=$(sed -n 's/^ERROR: //p' "$part/pip.log" | tail -n 1)
+  rm -rf "$part"
+  [ -z "$other" ] || die "$other is not the file that $REQUIREMENTS pins (its hash differs); nothing was changed"
+  die "$what cannot be installed (${reason:-pip says no reason}); nothing was changed"
+}
+
 install_version() {
   local wheel=$1 version target
   [ -f "$wheel" ] || die "$wheel does not exist; give the wheel of a release"
+  require_pins
   version=$(basename "$wheel" | cut -d- -f2)
   target=$HOME_DIR/$version
   [ ! -e "$target" ] || die "version $version is installed already; 'rollback' or another wheel"
   install -d -m 755 "$HOME_DIR"
   # JetPack's TensorRT and OpenCV, and the cameras' bindings, belong to the system's Python.
   "$PYTHON" -m venv --system-site-packages "$target.part"
+  # What the system has in the same version has shown no hash: it is not taken.
   # shellcheck disable=SC2086 - several arguments are meant
-  "$target.part/bin/pip" install --quiet --disable-pip-version-check $PIP_ARGS "$wheel" || {
-    rm -rf "$target.part"; die "$wheel cannot be installed; nothing was changed"; }
+  "$target.part/bin/pip" install --quiet --disable-pip-version-check $PIP_ARGS --only-binary=:all: --require-hashes \
+    --ignore-installed --requirement "$REQUIREMENTS" 2>"$target.part/pip.log" \
+    || refuse "what $REQUIREMENTS pins" "$target.part"
+  # Its own needs are there by now: what is not is refused, not fetched without a hash.
+  PIP_CONFIG_FILE=/dev/null "$target.part/bin/pip" --isolated install --quiet --disable-pip-version-check --no-index \
+    "$wheel" 2>"$target.part/pip.log" || refuse "$wheel" "$target.part"
+  rm "$target.part/pip.log"
   "$target.part/bin/python" -c "import fnrbc_device" || { rm -rf "$target.part"; die "$wheel holds no fnrbc"; }
   # Scripts name their interpreter by its path: they are made to go through the link.
   sed -i "1s#^\#!.*#\#!/opt/fnrbc/$version/bin/python#" "$target.part"/bin/fnrbc*
