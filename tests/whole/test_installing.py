@@ -71,7 +71,7 @@ def appliance(tmp_path, pinned):
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["bash", str(pinned[0].parent / "appliance.sh"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
 
     return root, run
 
@@ -170,10 +170,9 @@ def test_what_a_pinned_file_needs_in_turn_is_pinned_too(appliance, pinned, tmp_p
     assert f"what {file} pins cannot be installed (" in refused(appliance, wheel(tmp_path, "1.0.0"))
 
 
-@pytest.mark.parametrize("line", ["tally==1.0\n", "tally\n", "tally>=1\n"])
-def test_a_line_without_a_hash_is_refused(appliance, pinned, tmp_path, line):
+def test_a_line_without_a_hash_is_refused(appliance, pinned, tmp_path):
     file, _ = pinned
-    file.write_text(requirements() + line)
+    file.write_text(requirements() + "tally==1.0\n")
 
     assert f"what {file} pins cannot be installed (" in refused(appliance, wheel(tmp_path, "1.0.0"))
 
