@@ -8,7 +8,8 @@ BINDINGS := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --u
 # axe-core as a Python package ships it, 1 MB, without the browser driver that the package is made for.
 AXE    := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/axe
 ARGS   ?=
-DATA   ?= ../shared/data/pbc
+DATA   ?= $(addprefix ../shared/data/,pbc munich)
+ELSEWHERE ?= ../shared/data/atlas
 SEEN   ?= $(addprefix ../shared/data/,pbc munich smear_fields nuclei anaemia_fields)
 
 .PHONY: demo test check bench bundle clean
@@ -31,11 +32,12 @@ bench: $(VENV)/demo.stamp
 bundle: $(VENV)/dev.stamp  ## trains and exports the default bundle again, from the real cells in DATA and SEEN, and painted ones
 	rm -rf build/simulated
 	$(BIN)/fnrbc simulate --out build/simulated --cells 1000 --seed 1
-	$(BIN)/fnrbc-train cut --data $(DATA) --simulated build/simulated --out build/crops.npz
-	$(BIN)/fnrbc-train fit --data build/crops.npz --out build/pnet.pt --events build/events $(ARGS)
+	$(BIN)/fnrbc-train cut $(addprefix --data ,$(DATA)) --simulated build/simulated --out build/crops.npz --most-dropped 0.2
+	$(BIN)/fnrbc-train cut $(addprefix --data ,$(ELSEWHERE)) --out build/elsewhere.npz
+	$(BIN)/fnrbc-train fit --data build/crops.npz --measure build/elsewhere.npz --out build/pnet.pt --events build/events $(ARGS)
 	$(BIN)/fnrbc-train see $(addprefix --data ,$(SEEN)) --out build/see.pt
 	$(BIN)/fnrbc-export onnx build/pnet.pt --see build/see.pt --out device/fnrbc_device/bundles/default
-	$(BIN)/fnrbc-train evaluate --data $(DATA)
+	$(BIN)/fnrbc-train evaluate $(addprefix --data ,$(DATA) $(ELSEWHERE))
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

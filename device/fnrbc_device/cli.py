@@ -14,6 +14,7 @@ from fnrbc_device.commands import bundle as bundle_command
 from fnrbc_device.commands import exit_codes as command
 from fnrbc_device.commands import user as user_command
 from fnrbc_device.commands.backup import backup, restore
+from fnrbc_device.commands.calibrate import calibrate
 from fnrbc_device.commands.follow import follow
 from fnrbc_device.commands.validate import validate
 from fnrbc_device.host.malloc import keep_large_buffers
@@ -225,6 +226,7 @@ app.command()(follow)
 app.command()(backup)
 app.command()(restore)
 app.command()(validate)
+app.command()(calibrate)
 
 
 @app.command()

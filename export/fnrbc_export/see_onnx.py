@@ -1,6 +1,5 @@
 """The centre network's part of a bundle: the same network, proved on frames that it never saw, or nothing at all."""
 
-import io
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +11,9 @@ from fnrbc_device.errors import ParityError
 from fnrbc_device.inference.centre_network import INPUT, OUTPUT, OnnxCentreNetwork
 from fnrbc_device.model.bundle import Bundle, load_bundle, read_files
 from fnrbc_device.model.manifest import SEALED_FILES
+from fnrbc_device.model.seal import npz_bytes, seal, write_bundle
 from fnrbc_device.vision.centre_picture import DEEPEST, centre_picture
 from fnrbc_device.vision.stain import IDENTITY
-from fnrbc_export.seal import seal, write_bundle
 from fnrbc_export.to_onnx import exported, stripped
 from fnrbc_export.verify import verify
 from fnrbc_training.see_checkpoint import SeeCheckpoint
@@ -62,14 +61,12 @@ def seeing_part(checkpoint: SeeCheckpoint) -> tuple[dict[str, Any], dict[str, by
     about = {key: value for key, value in checkpoint.about.items() if key != "card"}
     fields = {**about, "tolerance": DEVICE_TOLERANCE, "largest_difference": worst}
     rows = np.unique(np.linspace(0, len(wanted) - 1, min(GOLDEN, len(wanted))).astype(int))
-    golden = io.BytesIO()
-    np.savez_compressed(
-        golden,
+    golden = npz_bytes(
         frames=checkpoint.frames[rows],
         glass=checkpoint.glass[rows],
         maps=np.stack([wanted[int(row)] for row in rows]),
     )
-    return fields, {"see.onnx": model, "golden_frames.npz": golden.getvalue()}
+    return fields, {"see.onnx": model, "golden_frames.npz": golden}
 
 
 def with_seeing(bundle: Path, checkpoint: SeeCheckpoint, out: Path) -> Bundle:

@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 from fnrbc_device import __version__
 from fnrbc_device.errors import BundleError, ParityError
 from fnrbc_device.inference.onnx_classifier import INPUT, OUTPUT
+from fnrbc_device.inference.second_look import SYMMETRIES, turned
 from fnrbc_device.model.bundle import Bundle, load_bundle
+from fnrbc_device.model.head import FEATURES_OUTPUT, Head, Replay, arrays_of, features_of, holds
 from fnrbc_device.model.manifest import Precision
+from fnrbc_device.model.seal import golden_bytes, npy_bytes, seal, write_bundle
 from fnrbc_device.records import Image
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 from fnrbc_device.vision.preprocessing import CROP_PX
 from fnrbc_export.proof import DEVICE_TOLERANCES, Proof, ProofSet, prove_model
 from fnrbc_export.quantise import to_half, to_int8
-from fnrbc_export.seal import golden_bytes, npy_bytes, seal, write_bundle
 from fnrbc_export.verify import verify
 from fnrbc_training.checkpoint import Checkpoint
-from fnrbc_training.pnet import Calibrated
+from fnrbc_training.pnet import Calibrated, head_weights
 
 OPSET: Final = 17
 """The newest that needs no trace of the source's paths in its nodes, and that TensorRT 10.3 reads."""
@@ -91,7 +93,9 @@ def export_bundle(
     }
     contents = {
         "model.onnx": model,
-        "golden.npz": golden_bytes(against.crops[golden], against.wanted[golden], looks_of(checkpoint)),
+        "golden.npz": golden_bytes(
+            against.crops[golden], against.wanted[golden], looks_of(checkpoint), tunable_of(checkpoint, model)
+        ),
         "seen.npy": npy_bytes(checkpoint.seen),
         "proof.json": proof.as_json(),
         "MODEL_CARD.md": _card(checkpoint.card, proof).encode(),
@@ -116,7 +120,9 @@ def convert(network: Calibrated) -> bytes:
         The converter fell back to another opset, which it does silently.
     """
     example = torch.zeros(2, CROP_PX, CROP_PX, 3, dtype=torch.uint8)
-    return stripped(exported(network, example, INPUT, OUTPUT, {"crops": {0: torch.export.Dim("N", min=1)}}))
+    model = exported(network, example, INPUT, OUTPUT, {"crops": {0: torch.export.Dim("N", min=1)}})
+    _name_features(model)
+    return stripped(model)
 
 
 def exported(
@@ -187,6 +193,32 @@ def looks_of(checkpoint: Checkpoint) -> NDArray[np.float64]:
     return found
 
 
+def tunable_of(checkpoint: Checkpoint, model: bytes) -> dict[str, NDArray[Any]] | None:
+    """The head, and cells as it sees them, for a site's calibration; None where the model does not hold the head as is.
+
+    That is so in fp16 and int8, whose weights were rounded: a site calibrates the fp32 bundle.
+    """
+    first, bias, second, bias2 = (array.numpy() for array in head_weights(checkpoint.state))
+    head = Head(first, bias, second, bias2, float(checkpoint.about["temperature"]))
+    if not holds(model, head) or not len(checkpoint.replay_labels):
+        return None
+    kept = checkpoint.proof_heldout
+    replay = Replay(
+        features_of(model, checkpoint.replay_crops).astype(np.float16),
+        checkpoint.replay_labels.astype(np.int64),
+        _mean_features(model, checkpoint.proof_crops[kept]).astype(np.float16),
+        checkpoint.proof_labels[kept].astype(np.int64),
+        checkpoint.proof_names[kept],
+    )
+    return arrays_of(head, replay)
+
+
+def _mean_features(model: bytes, crops: Image) -> NDArray[np.float32]:
+    """Of a crop's eight symmetries, which is how cells that matter are looked at."""
+    total = sum(features_of(model, turned(crops, which)) for which in range(SYMMETRIES))
+    return np.asarray(total / SYMMETRIES, np.float32)
+
+
 def lowered(model: bytes, precision: Precision, checkpoint: Checkpoint) -> bytes:
     """Bring an fp32 model to a precision; see ``quantise``."""
     if precision == "fp16":
@@ -238,6 +270,17 @@ def _require_opset(model: onnx.ModelProto) -> None:
             f"the converter gave opset {found}, {OPSET} is needed; keep to operators that it converts, "
             "such as no mean over an axis"
         )
+
+
+def _name_features(model: onnx.ModelProto) -> None:
+    """Call the head's input by a name that a calibration can ask for: it feeds the first fully connected layer."""
+    first = next(node for node in model.graph.node if node.op_type in ("Gemm", "MatMul"))
+    old = first.input[0]
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == old:
+                    names[i] = FEATURES_OUTPUT
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -21,7 +21,8 @@ from fnrbc_device.records import BadFrame, CountEvent, Frame, Image, Step, Tally
 
 UM = 0.125
 SMALL = (480, 640)
-MANIFEST: Manifest = load_bundle(None).manifest
+MANIFEST: Manifest = load_bundle(None).manifest.model_copy(update={"second_look_from": None})
+"""Looked at once, so that what is asked can be counted; the second look has tests of its own."""
 CLEAN = Optics(exposure=0.0, vignette=0.0, dust=0, focus_drift_px=0.0, light_drift=0.0, noise=2.0)
 
 

@@ -15,7 +15,7 @@ from fnrbc_device.inference.proof_apart import prove_apart
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
 from fnrbc_device.model.graph import fault_of
 from fnrbc_device.model.manifest import SEALED_FILES, SEEING_FILES
-from fnrbc_export.seal import golden_bytes, seal
+from fnrbc_device.model.seal import golden_bytes, seal
 
 onnx = pytest.importorskip("onnx", reason="the models are made with the package onnx")
 

@@ -15,7 +15,7 @@ from fnrbc_device.errors import BundleError, ParityError, UsageError
 from fnrbc_device.inference.bundle_store import SHIPPED_NAME, BundleStore
 from fnrbc_device.journal.proof import prove
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
-from fnrbc_export.seal import golden_bytes, seal
+from fnrbc_device.model.seal import golden_bytes, seal
 
 
 def resealed(folder, golden=None, **changed):

@@ -10,10 +10,10 @@ from fnrbc_device.errors import BundleError
 from fnrbc_device.journal.images import as_png
 from fnrbc_device.learning.drift import FEWEST_CROPS, drifts, in_words
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
+from fnrbc_device.model.seal import golden_bytes, seal, write_bundle
 from fnrbc_device.records import INDETERMINATE, Verdict
 from fnrbc_device.sessions.labels import KeptCell
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
-from fnrbc_export.seal import golden_bytes, seal, write_bundle
 
 VERDICTS = {
     "fnrbc": Verdict("fnrbc", "target", 0.99, 0.99),

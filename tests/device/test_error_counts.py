@@ -9,7 +9,7 @@ from fnrbc_device.intervals import share
 from fnrbc_device.model.bundle import SHIPPED, load_bundle
 from fnrbc_device.model.error_counts import shipped_errors
 from fnrbc_device.model.manifest import Manifest
-from fnrbc_export.seal import seal
+from fnrbc_device.model.seal import seal
 
 PBC = [
     {"laboratory": "pbc", "class_name": "erythroblast", "role": "target", "right": 230, "wrong": 1, "undecided": 1},

@@ -43,9 +43,9 @@ def make_checkpoint(turned_crops) -> Callable[..., Checkpoint]:
 
     def make(net="pnet", seed: int = 0, temperature: float = 0.7) -> Checkpoint:
         torch.manual_seed(seed)
-        network = build(net, 3)
+        network = build(net, 3, normalisation="batch")
         with torch.no_grad():  # statistics as after a training, so that folding them is put to the proof
-            for block in (network.block1, network.block2, network.block3):
+            for block in network.blocks:
                 block.normalisation.running_mean.normal_(0, 0.1)
                 block.normalisation.running_var.uniform_(0.2, 2.0)
         return Checkpoint(
@@ -57,6 +57,9 @@ def make_checkpoint(turned_crops) -> Callable[..., Checkpoint]:
             proof_labels=np.arange(len(crops)) % 3,
             proof_heldout=np.ones(len(crops), bool),
             calibration_crops=turned_crops,
+            replay_crops=turned_crops[:6],
+            replay_labels=np.arange(6) % 3,
+            proof_names=np.array([f"painted/{i % 3}" for i in range(len(crops))]),
             seen=np.array([3, 2**63 + 5], np.uint64),
         )
 
@@ -78,6 +81,9 @@ def trained_checkpoint(turned_crops) -> Checkpoint:
         proof_labels=probabilities[certain].argmax(axis=1),
         proof_heldout=np.arange(len(certain)) % 8 > 0,
         calibration_crops=turned_crops,
+        replay_crops=turned_crops[:6],
+        replay_labels=np.arange(6) % 3,
+        proof_names=np.array([f"turned/{i}" for i in probabilities[certain].argmax(axis=1)]),
         seen=bundle.seen,
     )
 
@@ -104,17 +110,6 @@ def _in_each_precision(trained_checkpoint, folder):
 
 
 def weights_of(model: bytes) -> dict[str, torch.Tensor]:
-    """A P-net's weights out of its ONNX file, whose convolutions have taken the normalisation in."""
-    network = PNet(3)
+    """A P-net's weights out of its ONNX file."""
     found = {w.name: onnx.numpy_helper.to_array(w) for w in onnx.load_from_string(model).graph.initializer}
-    state = network.state_dict()
-    for name in state:
-        if f"network.{name}" in found:
-            state[name] = torch.from_numpy(found[f"network.{name}"].copy())
-    for block in ("block1", "block2", "block3"):
-        bias = found[f"network.{block}.convolution.weight_bias"]
-        state[f"{block}.normalisation.bias"] = torch.from_numpy(bias.copy())
-        state[f"{block}.normalisation.weight"] = torch.ones(len(bias))
-        state[f"{block}.normalisation.running_mean"] = torch.zeros(len(bias))
-        state[f"{block}.normalisation.running_var"] = torch.ones(len(bias)) - network.block1.normalisation.eps
-    return state
+    return {name: torch.from_numpy(found[f"network.{name}"].copy()) for name in PNet(3).state_dict()}

@@ -166,7 +166,7 @@ def test_a_folder_with_other_things_in_it_is_not_replaced(make_checkpoint, tmp_p
 
 def test_verify_finds_a_bundle_sealed_with_another_models_golden_crops(make_checkpoint, tmp_path):
     from fnrbc_device.model.manifest import SEALED_FILES
-    from fnrbc_export.seal import golden_bytes, seal
+    from fnrbc_device.model.seal import golden_bytes, seal
 
     folder = tmp_path / "bundle"
     bundle = export_bundle(make_checkpoint(), folder)

@@ -6,7 +6,6 @@ from fnrbc_training.bootstrap import difference_by_group, share_by_group
 from fnrbc_training.metrics import (
     choose_band,
     choose_temperature,
-    choose_threshold,
     expected_calibration_error,
     false_positives_per_thousand,
     measure,
@@ -70,32 +69,6 @@ def test_a_tuning_set_without_an_error_does_not_call_for_certainty():
     logits = 4.0 * np.eye(3)[labels]
     sure = softmax(logits, choose_temperature(logits, labels)).max(axis=1)
     assert 0.99 < sure.mean() < 0.998
-
-
-def test_the_threshold_lies_in_the_middle_of_the_gap():
-    probabilities = np.array([0.01, 0.02, 0.1, 0.9, 0.98, 0.99])
-    assert choose_threshold(probabilities, probabilities > 0.5) == pytest.approx(0.5, abs=0.01)
-
-
-def test_the_threshold_follows_where_the_classes_part():
-    probabilities = np.concatenate([np.linspace(0.01, 0.2, 50), np.linspace(0.4, 0.99, 50)])
-    assert 0.2 < choose_threshold(probabilities, probabilities > 0.3) < 0.4
-
-
-def test_one_odd_crop_does_not_drag_the_threshold_to_itself():
-    probabilities = np.concatenate([np.linspace(0.01, 0.2, 50), np.linspace(0.8, 0.99, 50), [0.03]])
-    positive = np.append(probabilities[:-1] > 0.5, True)
-    assert choose_threshold(probabilities, positive) == pytest.approx(0.5, abs=0.15)
-
-
-def test_the_threshold_keeps_the_stated_sensitivity_even_where_false_positives_cost_more():
-    rng = np.random.default_rng(8)
-    probabilities = np.concatenate([rng.beta(3, 2, 500), rng.beta(2, 3, 2000)])
-    positive = np.arange(2500) < 500
-    found = {s: choose_threshold(probabilities, positive, s) for s in (0.5, 0.9, 0.99)}
-    assert found[0.5] >= found[0.9] > found[0.99]
-    for sensitivity, threshold in found.items():
-        assert np.mean(probabilities[positive] >= threshold) >= sensitivity
 
 
 def test_false_positives_are_counted_on_a_thousand_leukocytes():

@@ -6,6 +6,7 @@ import pytest
 from fnrbc_device.camera.headers import UnreadablePictureError
 from fnrbc_device.errors import UsageError
 from fnrbc_training.cutting import DroppedError, cut, require_most_found
+from fnrbc_training.dataset import TARGET, require_learnable
 from fnrbc_training.description import describe
 from fnrbc_training.readers import agreed, cohens_kappa, in_manifest
 from fnrbc_training.splitting import require_no_leak
@@ -115,7 +116,6 @@ def test_a_part_that_is_stated_is_kept(make_manifest):
         (HEADING, ("fnrbc,fnrbc", "fnrbc,blast"), "bert says 'blast'"),
         (HEADING, (",150,150", ",left,150"), "x is 'left'"),
         (HEADING, (",150,150", ",-5,150"), "x is '-5'"),
-        (HEADING, ("fnrbc,fnrbc", "fnrbc,leukocyte"), "no cell is an fNRBC"),
         (HEADING, "one", "class 'fnrbc' has 1 cell"),
         (HEADING, "twice", "stands there twice with two labels"),
         (HEADING, "none", "no line below its heading"),
@@ -136,6 +136,14 @@ def test_a_manifest_that_lacks_something_is_refused(make_manifest, heading, chan
         path.write_text(HEADING + "\n")
     with pytest.raises(UsageError, match=says):
         cut([path], [], silent)
+
+
+def test_a_laboratory_without_an_fnrbc_is_read_but_nothing_is_learned_from_it_alone(make_manifest):
+    lines = [line.replace("fnrbc,fnrbc", "fnrbc,leukocyte") for line in said_by(2)]
+    crops = cut([make_manifest(lines)], [], silent)
+    assert TARGET not in crops.labels
+    with pytest.raises(UsageError, match="class 'fnrbc' has no crop for training"):
+        require_learnable(crops)
 
 
 def test_a_manifest_without_pixel_size_is_refused(make_manifest):

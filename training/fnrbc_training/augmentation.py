@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from fnrbc_device.records import Image
 from fnrbc_device.vision.preprocessing import GLASS
+from fnrbc_training.styling import STYLED, Styling
+from fnrbc_training.variation import varied
 
-Augmentation = Literal["none", "symmetries", "appearance"]
-"""``appearance`` comes on top of the symmetries."""
+Augmentation = Literal["none", "symmetries", "appearance", "wide", "styles"]
+"""On top of the symmetries: ``appearance`` varies within one laboratory, ``wide`` beyond it, and ``styles`` lays the
+styles of other laboratories on before."""
 
 SYMMETRIES: Final = 8
 """Of the square: rotations by 0, 90, 180 and 270 degrees, each as it is and mirrored."""
@@ -56,7 +59,18 @@ def symmetry(crop: Image, which: int) -> Image:
     return turned[:, ::-1] if which >= 4 else turned
 
 
-def augment(crops: Image, indices: NDArray[np.int64], kind: Augmentation, epoch: int, seed: int) -> Image:
+PLAIN_AMONG_LABORATORIES: Final = 0.2
+"""The same for ``wide`` and ``styles``."""
+
+
+def augment(
+    crops: Image,
+    indices: NDArray[np.int64],
+    kind: Augmentation,
+    epoch: int,
+    seed: int,
+    styling: Styling | None = None,
+) -> Image:
     """Vary crops for one epoch.
 
     Over any eight consecutive epochs that start at a multiple of eight, a crop is shown in each of its eight
@@ -75,21 +89,30 @@ def augment(crops: Image, indices: NDArray[np.int64], kind: Augmentation, epoch:
         From 0.
     seed
         Of the whole training.
+    styling
+        Needed for ``styles``.
     """
     if kind == "none":
         return crops
     return np.stack([
-        _augmented(crop, int(index), kind, epoch, seed) for crop, index in zip(crops, indices, strict=True)
+        _augmented(crop, int(index), kind, epoch, seed, styling) for crop, index in zip(crops, indices, strict=True)
     ])  # fmt: skip
 
 
-def _augmented(crop: Image, index: int, kind: Augmentation, epoch: int, seed: int) -> Image:
+def _augmented(crop: Image, index: int, kind: Augmentation, epoch: int, seed: int, styling: Styling | None) -> Image:
     order = np.random.default_rng((seed, index, epoch // SYMMETRIES)).permutation(SYMMETRIES)
     turned = symmetry(crop, int(order[epoch % SYMMETRIES]))
     if kind == "symmetries":
         return turned
     rng = np.random.default_rng((seed, index, epoch, SYMMETRIES))  # four numbers: a stream of its own
-    return turned if rng.random() < PLAIN else appearance(np.ascontiguousarray(turned), rng)
+    turned = np.ascontiguousarray(turned)
+    if kind == "appearance":
+        return turned if rng.random() < PLAIN else appearance(turned, rng)
+    if rng.random() < PLAIN_AMONG_LABORATORIES:
+        return turned
+    if styling is not None and rng.random() < STYLED:
+        turned = styling.lay(turned, index, rng)
+    return varied(turned, rng)
 
 
 def appearance(crop: Image, rng: np.random.Generator) -> Image:

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.records import Image
-from fnrbc_training.pnet import Calibrated, NetName, build, widths_of
+from fnrbc_training.pnet import Calibrated, NetName, build, is_pooled, normalisation_of, widths_of
 
-FORMAT: Final = 2
-"""2: labels beside the proof's crops, and crops to calibrate whole numbers with."""
+FORMAT: Final = 3
+"""3: crops to replay when a site calibrates, and the names of the proof's crops."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +43,24 @@ class Checkpoint:
     """(P,) real and held out: on these, decisions and figures are compared."""
     calibration_crops: Image
     """(C, 120, 120, 3) uint8 RGB, real and not held out: they set the ranges of an int8 model."""
+    replay_crops: Image
+    """(R, 120, 120, 3) uint8 RGB, trained on: a site's calibration replays them."""
+    replay_labels: NDArray[np.int64]
+    """(R,) column of their class."""
+    proof_names: NDArray[np.str_]
+    """(P,) laboratory/class of each of the proof's crops."""
     seen: NDArray[np.uint64]
     """(S,) sorted digests of the pictures trained or tuned on."""
 
     def network(self) -> Calibrated:
         """Build the network as it is exported: ready to be used, not to be trained."""
-        network = build(self.net, len(self.about["classes"]), widths_of(self.state))
+        network = build(
+            self.net,
+            len(self.about["classes"]),
+            widths_of(self.state),
+            normalisation_of(self.state),
+            is_pooled(self.state),
+        )
         network.load_state_dict(self.state)
         return Calibrated(network, float(self.about["temperature"])).eval()
 
@@ -65,6 +77,9 @@ def save(checkpoint: Checkpoint, out: Path) -> None:
         "proof_labels": _tensor(checkpoint.proof_labels),
         "proof_heldout": _tensor(checkpoint.proof_heldout),
         "calibration_crops": _tensor(checkpoint.calibration_crops),
+        "replay_crops": _tensor(checkpoint.replay_crops),
+        "replay_labels": _tensor(checkpoint.replay_labels),
+        "proof_names": "\n".join(checkpoint.proof_names),
         "seen": _tensor(checkpoint.seen.view(np.int64)),  # torch reads no uint64 back
     }
     write(content, out)
@@ -95,6 +110,9 @@ def load(path: Path) -> Checkpoint:
         proof_labels=content["proof_labels"].numpy(),
         proof_heldout=content["proof_heldout"].numpy(),
         calibration_crops=content["calibration_crops"].numpy(),
+        replay_crops=content["replay_crops"].numpy(),
+        replay_labels=content["replay_labels"].numpy(),
+        proof_names=np.array(content["proof_names"].split("\n")),
         seen=content["seen"].numpy().view(np.uint64),
     )
 

@@ -1,4 +1,4 @@
-"""The command line of the training: cut, fit, see, evaluate, compare."""
+"""The command line of the training: cut, styles, fit, see, evaluate, compare."""
 
 import json
 import sys
@@ -14,12 +14,17 @@ from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import Interval
 from fnrbc_training import dataset
 from fnrbc_training.augmentation import Augmentation
+from fnrbc_training.bylaboratory import said_of_worst, table
 from fnrbc_training.cutting import MOST_DROPPED, cut, require_most_found
 from fnrbc_training.dataset import CropSet
 from fnrbc_training.evaluation import Evaluation, evaluate
-from fnrbc_training.pnet import NetName
+from fnrbc_training.pnet import NetName, Normalisation
 from fnrbc_training.recipe import Recipe
 from fnrbc_training.splitting import contradictions
+from fnrbc_training.stylecells import measured_in
+from fnrbc_training.styles import SHIPPED as SHIPPED_STYLES
+from fnrbc_training.styles import load as load_styles
+from fnrbc_training.styles import save as save_styles
 
 app = typer.Typer(
     help="Dataset, training and evaluation of P-net.",
@@ -65,10 +70,17 @@ def cut_command(
 def fit_command(
     data: Annotated[Path, typer.Option("--data", help="The .npz that cut wrote.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
-    epochs: Annotated[int, typer.Option(min=1, max=1000)] = 40,
+    epochs: Annotated[int, typer.Option(min=1, max=1000)] = 48,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     net: Annotated[NetName, typer.Option(help="pnet is the paper's Net2.")] = "pnet",
-    augmentation: Annotated[Augmentation, typer.Option()] = "appearance",
+    augmentation: Annotated[Augmentation, typer.Option()] = "styles",
+    normalisation: Annotated[Normalisation, typer.Option(help="none carries no style.")] = "none",
+    styles: Annotated[
+        Path | None, typer.Option(help="Styles of other laboratories, as styles wrote them; without, the shipped ones.")
+    ] = None,
+    measure: Annotated[
+        list[Path] | None, typer.Option(help="A set of other laboratories, cut: measured for the card, not learned.")
+    ] = None,
     events: Annotated[Path | None, typer.Option(help="A folder for TensorBoard's event files.")] = None,
 ) -> None:
     """Train a network; a killed run goes on where it was when started again. Several processes: torchrun."""
@@ -77,10 +89,12 @@ def fit_command(
     from fnrbc_training.parallel import joined
     from fnrbc_training.train import fit
 
-    crops, recipe = dataset.load(data), Recipe(net, epochs, augmentation, seed)
+    crops, recipe = dataset.load(data), Recipe(net, epochs, augmentation, seed, normalisation)
+    elsewhere = [dataset.load(path) for path in measure or []]
+    laboratories = load_styles(styles or SHIPPED_STYLES) if augmentation == "styles" else ()
     with joined() as ranks, ExitStack() as opened:
         curves = opened.enter_context(closing(EventFile(events))) if events and ranks.first else None
-        performance = fit(crops, recipe, out, progress, curves, ranks)
+        performance = fit(crops, recipe, out, progress, curves, ranks, laboratories, elsewhere)
     if performance is not None:
         print(f"{out}: held out, accuracy {_shown(performance.accuracy)}")
 
@@ -99,6 +113,23 @@ def see_command(
     from fnrbc_training.see_command import train_and_save
 
     print(train_and_save(data, out, seed, steps, progress))
+
+
+@app.command("styles")
+def styles_command(
+    pictures: Annotated[list[Path], typer.Argument(help="Folders of pictures, one a laboratory, no labels needed.")],
+    pixel_size_um: Annotated[float, typer.Option(min=0.02, max=2.0, help="Of the pictures.")],
+    source: Annotated[str, typer.Option(help="Who made them, under which licence.")],
+    out: Annotated[Path, typer.Option(help="The .json to write; laboratories that it has already stay in it.")],
+    most: Annotated[int, typer.Option(min=10, help="Cells of each laboratory, evenly chosen.")] = 120,
+) -> None:
+    """Measure how laboratories stain, as numbers that can be laid on cells of others."""
+    known = {lab.name: lab for lab in load_styles(out)} if out.exists() else {}
+    for folder in pictures:
+        lab = measured_in(folder, pixel_size_um, source, most, progress)
+        known[lab.name] = lab
+        print(f"{lab.name}: {len(lab.cells)} cells")
+    save_styles(list(known.values()), out)
 
 
 @app.command("evaluate")
@@ -147,6 +178,7 @@ def _crops(data: list[Path]) -> CropSet:
 
 def _print(found: Evaluation) -> None:
     performance = found.performance
+    print(f"worst: {said_of_worst(found.laboratories)}\n\n{table(found.laboratories)}\n\nall together:")
     for name in ("accuracy", "sensitivity", "specificity"):
         print(f"{name:<12} {_shown(getattr(performance, name))}")
     print(f"{'ece':<12} {100 * performance.ece:.2f} %")

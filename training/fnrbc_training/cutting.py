@@ -6,7 +6,6 @@ CSV manifest of cells in larger pictures (see ``readers``). Cells that nobody la
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,10 @@ from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.model.bundle import digest_of
 from fnrbc_device.records import Detection, Field, Image
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID, crop
+from fnrbc_device.vision.reduction import glass_colour, reduce
 from fnrbc_device.vision.segmentation import Segmenter
+from fnrbc_device.vision.session_stain import SessionStain
+from fnrbc_device.vision.stain import IDENTITY, StainMap
 from fnrbc_training.dataset import CLASSES, COLUMNS, CropSet, Source
 from fnrbc_training.description import Description, describe
 from fnrbc_training.labelled import Labelled, in_class_folders
@@ -37,6 +39,9 @@ RING_SHARE: Final = 0.06
 
 SURROUNDINGS_UM: Final = 38.0
 """Side of the square of a field that stands for a cell's picture: that of the single-cell pictures."""
+
+STAIN_PICTURES: Final = 200
+"""That vote for a dataset's stain: its medians settle with a tenth of them."""
 
 MOST_DROPPED: Final = 0.1
 """Share of the named cells that may be missing. Of real single-cell pictures less than 1 in 100 is, of each class."""
@@ -127,7 +132,7 @@ def _cut_one(path: Path, simulated: bool, known: _Known, progress: Progress) -> 
     """One dataset's crops, and which of them have a part that the dataset states."""
     about, cells, kappas = _listed(path, simulated)
     rows: list[_Row] = []
-    missed = Counter(dict.fromkeys(about.classes, 0) if path.is_dir() else {})
+    missed: dict[str, list[tuple[int, Labelled]]] = {name: [] for name in about.classes} if path.is_dir() else {}
     new = 0
     for cell, image, field in _seen(path, cells, about, progress):
         digest = digest_of(image)
@@ -136,15 +141,25 @@ def _cut_one(path: Path, simulated: bool, known: _Known, progress: Progress) -> 
         new += 1
         row = _row(cell, image, field, digest, about.pixel_size_um) if field else _ready(path, cell, image, digest)
         if row is None:
-            missed[cell.original] += 1
+            missed.setdefault(cell.original, []).append((digest, cell))
         else:
             rows.append(row)
     if not rows:
         raise UsageError(f"no cell was found in any picture of {path}; is pixel_size_um {about.pixel_size_um} right?")
     source = Source(
-        _title(path), about.source, about.stain, about.pixel_size_um, simulated,
-        len(cells), len(cells) - new, dict(missed), kappas,
-    )  # fmt: skip
+        name=_title(path),
+        source=about.source,
+        stain=about.stain,
+        pixel_size_um=about.pixel_size_um,
+        simulated=simulated,
+        pictures=len(cells),
+        duplicates=len(cells) - new,
+        missed={name: len(of) for name, of in missed.items()},
+        kappas=kappas,
+        missed_digests={name: [digest for digest, _ in of] for name, of in missed.items()},
+        missed_labels={name: of[0][1].label for name, of in missed.items() if of},
+        missed_learned=[digest for of in missed.values() for digest, cell in of if cell.part != "heldout"],
+    )
     return _collected(rows, source), np.array([row.cell.stated for row in rows])
 
 
@@ -173,13 +188,28 @@ def _seen(
             "write them again from their sessions with the same fnrbc as trains"
         )
     reader, done = PictureReader(), 0
+    stain = IDENTITY if about.crops else _stain_of([cell.path for cell in cells], about.pixel_size_um)
     for picture, among in itertools.groupby(cells, key=lambda cell: cell.path):
         image = _read(reader, picture)
-        field = None if about.crops else Segmenter(about.pixel_size_um).segment(image)
+        field = None if about.crops else _field(image, about.pixel_size_um, stain)
         for cell in among:
             done += 1
             progress(f"cutting {_title(path)}", done, len(cells))
             yield cell, image, field
+
+
+def _field(image: Image, pixel_size_um: float, stain: StainMap) -> Field:
+    return Segmenter(pixel_size_um).segment_reduced(reduce(image, pixel_size_um, stain))
+
+
+def _stain_of(paths: list[Path], pixel_size_um: float) -> StainMap:
+    """A dataset's own stain, as a session learns it: by the majority of its pictures, evenly chosen."""
+    pictures = list(dict.fromkeys(paths))
+    session, reader = SessionStain(), PictureReader()
+    for path in pictures[:: max(1, len(pictures) // STAIN_PICTURES)]:
+        image = _read(reader, path)
+        session.learn(image, pixel_size_um, glass_colour(image))
+    return session.map
 
 
 def _read(reader: PictureReader, path: Path) -> Image:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,6 +58,12 @@ class Source:
     """Cells that segmentation did not find where they are said to be, by class folder or label."""
     kappas: dict[str, float] = field(default_factory=dict)
     """Cohen's kappa of fNRBC or not, for each two readers of a manifest."""
+    missed_digests: dict[str, list[int]] = field(default_factory=dict)
+    """The pictures of those in ``missed``, by digest."""
+    missed_labels: dict[str, int] = field(default_factory=dict)
+    """The column in ``CLASSES`` of each class in ``missed_digests``."""
+    missed_learned: list[int] = field(default_factory=list)
+    """Those of them that would have trained or tuned, had segmentation found the cell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +113,15 @@ class CropSet:
         for words in (self.parts, self.originals):
             digest.update("\n".join(words).encode())
         return digest.hexdigest()
+
+    def seen(self) -> NDArray[np.uint64]:
+        """(S,) sorted digests of the pictures that are no evidence: trained or tuned on, or missed among those."""
+        missed = [digest for source in self.sources for digest in source.missed_learned]
+        return np.unique(np.append(self.digests[self.parts != "heldout"], np.array(missed, np.uint64)))
+
+    def laboratories(self) -> NDArray[np.str_]:
+        """(N,) the source that each crop is from."""
+        return np.array([str(name).split("/")[0] for name in self.names])
 
 
 COLUMNS: Final = (
@@ -183,3 +199,22 @@ def require_learnable(crops: CropSet) -> None:
                     f"class {name!r} has no crop for {part}; at least {BLOCKS} pictures of it, or 3 groups in a "
                     "manifest, are needed, so that whole blocks of them can be kept apart"
                 )
+
+
+def require_apart(crops: CropSet, elsewhere: Sequence[CropSet]) -> None:
+    """Refuse to measure on what was trained on.
+
+    Raises
+    ------
+    UsageError
+        A set of another laboratory has a source of the same name, or pictures of the training's.
+    """
+    names = {source.name for source in crops.sources}
+    for other in elsewhere:
+        shared = sorted(names & {source.name for source in other.sources})
+        if shared:
+            raise UsageError(f"{shared[0]} is among the data that train; give other laboratories to measure on")
+        if np.isin(other.digests, crops.digests).any():
+            raise UsageError(
+                f"pictures of {other.sources[0].name} are among the data that train; take them out of one of the two"
+            )

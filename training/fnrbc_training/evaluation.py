@@ -8,8 +8,10 @@ import numpy as np
 
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.inference.second_look import as_counted
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle
+from fnrbc_training.bylaboratory import OfLaboratory, by_laboratory, said_of_worst
 from fnrbc_training.dataset import DENOMINATOR, CropSet
 from fnrbc_training.metrics import Performance, false_positives_per_thousand, measure
 
@@ -28,6 +30,8 @@ class Evaluation:
     """Crops whose picture the network was trained or tuned on."""
     missed: dict[str, int]
     """Pictures in whose centre segmentation found no cell, by original class."""
+    laboratories: tuple[OfLaboratory, ...]
+    """Every data set for itself, end to end."""
 
     def as_json(self) -> dict[str, Any]:
         """Give the object that ``fnrbc-train evaluate --json`` prints."""
@@ -40,6 +44,8 @@ class Evaluation:
             "bundle": self.bundle_id,
             "left_out_as_seen": self.left_out,
             "missed": self.missed,
+            "worst": said_of_worst(self.laboratories),
+            "laboratories": [laboratory.as_json() for laboratory in self.laboratories],
         }
 
 
@@ -60,7 +66,7 @@ def evaluate(crops: CropSet, bundle: Bundle) -> Evaluation:
         )
     classifier = OnnxClassifier(bundle)
     prove(classifier, bundle)
-    probabilities = classifier.probabilities(unseen.crops)
+    probabilities = as_counted(classifier, bundle.manifest).probabilities(unseen.crops)
     classifier.close()
     manifest = bundle.manifest
     performance = measure(
@@ -81,6 +87,7 @@ def evaluate(crops: CropSet, bundle: Bundle) -> Evaluation:
         false_positives_per_thousand(wanted, *kinds, manifest.indeterminate[1]),
         len(crops) - len(unseen),
         _missed(crops),
+        by_laboratory(unseen, probabilities, manifest.indeterminate, bundle.seen),
     )
 
 

@@ -27,16 +27,7 @@ BAND_LIMIT: Final = 0.25
 """Largest half of the band, log-odds: a probability of 0.44 to 0.56, where deciding is little better than a coin.
 Without a limit the band filled the empty middle of 413 tuning crops, and 4 of 828 held-out ones fell into it."""
 
-SENSITIVITY: Final = 0.99
-"""Of the fNRBC, what the threshold has to find on the tuning crops: what is wanted of the network as a whole."""
-
 PER_THOUSAND: Final = 1000
-
-SOFTNESS: Final = 0.5
-"""Log-odds over which an error counts in part when the threshold is chosen."""
-
-THRESHOLD_LIMIT: Final = 3.0
-"""Log-odds, 0.05 to 0.95: beyond, a threshold says that the calibration failed."""
 
 TEMPERATURES: Final = (0.05, 20.0)
 """Searched for the temperature; well-trained networks lie at 0.3 to 3."""
@@ -199,37 +190,6 @@ def choose_temperature(logits: Probabilities, labels: NDArray[np.int64]) -> floa
     return float(np.exp(min(grid, key=surprise)))
 
 
-def choose_threshold(
-    probabilities: Probabilities, positive: NDArray[np.bool_], sensitivity: float = SENSITIVITY
-) -> float:
-    """Find the target's probability with the fewest errors of those that keep a stated sensitivity.
-
-    Of the thresholds that find the stated share of the fNRBC, one missed fNRBC always allowed, the one with the
-    fewest false positives and misses. False positives alone would choose the highest threshold allowed, which
-    lies at the fNRBC's edge however far the classes are apart. Errors are counted softly, over ``SOFTNESS`` in
-    log-odds: a single odd crop does not drag the threshold to itself, and in a gap it comes to lie in the middle.
-
-    Parameters
-    ----------
-    probabilities
-        (N,) the target's, of the tuning crops.
-    positive
-        (N,) which are the target.
-    sensitivity
-        To be kept, 0..1.
-    """
-    found = _log_odds(probabilities)
-    missed_allowed = max(1, int((1 - sensitivity) * positive.sum()))
-    highest = np.sort(found[positive])[min(missed_allowed, int(positive.sum()) - 1)]
-
-    def errors(cut: float) -> float:
-        return float((1 / (1 + np.exp(np.where(positive, 1.0, -1.0) * (found - cut) / SOFTNESS))).sum())
-
-    cuts = np.linspace(-THRESHOLD_LIMIT, THRESHOLD_LIMIT, 401)
-    allowed = cuts[cuts <= highest]
-    return _probability(min(allowed if len(allowed) else cuts[:1], key=errors))
-
-
 def false_positives_per_thousand(
     probabilities: Probabilities, positive: NDArray[np.bool_], leukocyte: NDArray[np.bool_], threshold: float
 ) -> float:
@@ -265,8 +225,8 @@ def _log_odds(probabilities: Probabilities) -> NDArray[np.float64]:
     return np.asarray(np.log(inside / (1 - inside)))
 
 
-def _probability(log_odds: float) -> float:
-    return float(1 / (1 + np.exp(-log_odds)))
+def _probability(odds: float) -> float:
+    return float(1 / (1 + np.exp(-odds)))
 
 
 def _confusion(

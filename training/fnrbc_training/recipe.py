@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fnrbc_training.augmentation import Augmentation
-from fnrbc_training.pnet import NetName
+from fnrbc_training.pnet import NetName, Normalisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +14,4 @@ class Recipe:
     epochs: int
     augmentation: Augmentation
     seed: int
+    normalisation: Normalisation = "none"

@@ -4,7 +4,7 @@ Beside the classes that count, the network learns to name what the data calls ea
 from the same features. What names them is left out of what is kept, so that it costs nothing later.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,18 +20,20 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Image
 from fnrbc_training import checkpoint
 from fnrbc_training.augmentation import augment
-from fnrbc_training.dataset import CLASSES, CropSet, require_learnable
+from fnrbc_training.dataset import CLASSES, CropSet, require_apart, require_learnable
 from fnrbc_training.events import Curves
 from fnrbc_training.finishing import finished, predict
 from fnrbc_training.metrics import Performance
 from fnrbc_training.parallel import ALONE, Ranks
-from fnrbc_training.pnet import PNet, build
+from fnrbc_training.pnet import PNet, build, fold, standardise
 from fnrbc_training.recipe import Recipe
 from fnrbc_training.splitting import require_no_leak
+from fnrbc_training.styles import Laboratory
+from fnrbc_training.styling import Styling
 
 BATCH: Final = 32
 """With 64, tuning and held-out crops alike were told apart a little worse after as many epochs."""
-LEARNING_RATE: Final = 1e-3
+LEARNING_RATE: Final = 2e-3
 """At its peak, after the warm-up; falls to zero along a cosine."""
 WARM_UP: Final = 0.1
 """Share of the steps in which the learning rate rises."""
@@ -80,6 +82,7 @@ class _Run:
     averaged: AveragedModel
     """The same, its weights averaged over the last steps: what is kept in the end."""
     optimiser: torch.optim.Optimizer
+    styling: Styling | None
     epoch: int
 
 
@@ -90,6 +93,8 @@ def fit(
     progress: Progress,
     curves: Curves | None = None,
     ranks: Ranks = ALONE,
+    laboratories: Sequence[Laboratory] = (),
+    elsewhere: Sequence[CropSet] = (),
 ) -> Performance | None:
     """Train, calibrate on the tuning part, measure on the held-out part, write the checkpoint.
 
@@ -107,6 +112,10 @@ def fit(
         Given the figures of every epoch.
     ranks
         The processes that train together. Only the first writes.
+    laboratories
+        Whose styles are laid on the crops beside those of the data's own sources.
+    elsewhere
+        Sets of other laboratories to measure on: nothing is learned from them, and the card tells their figures.
 
     Returns
     -------
@@ -125,12 +134,15 @@ def fit(
         raise UsageError(f"{out} is a folder; give the name of a file, such as {out / 'pnet.pt'}")
     require_learnable(crops)
     require_no_leak(crops)
+    require_apart(crops, elsewhere)
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
     unfinished = out.with_name(out.name + ".unfinished")
-    identity = {**asdict(recipe), "data": crops.sha256(), "processes": ranks.count}
     training = crops.part("training")
-    run = _resumed(unfinished, identity, recipe, training, ranks)
+    styling = Styling.of(training, tuple(laboratories)) if recipe.augmentation == "styles" else None
+    styles = styling.sha256() if styling else ""
+    identity = {**asdict(recipe), "data": crops.sha256(), "styles": styles, "processes": ranks.count}
+    run = _resumed(unfinished, identity, _fresh(recipe, training, styling, ranks))
     while run.epoch < recipe.epochs:
         loss = _train_epoch(run, training, recipe, ranks)
         run.epoch += 1
@@ -140,8 +152,9 @@ def fit(
     if not ranks.first:
         return None
     network = cast(Taught, run.averaged.module).network
-    _settle_normalisation(network, training, recipe, ranks)
-    complete, performance = finished(network.cpu(), crops, recipe)
+    _settle_normalisation(network, training, recipe, run.styling, ranks)
+    fold(network)
+    complete, performance = finished(network.cpu(), crops, recipe, styling, elsewhere)
     checkpoint.save(complete, out)
     unfinished.unlink()
     return performance
@@ -157,8 +170,7 @@ def _report(run: _Run, loss: float, crops: CropSet, recipe: Recipe, progress: Pr
     progress(f"training, loss {loss:.4f}", run.epoch, recipe.epochs)
 
 
-def _resumed(unfinished: Path, identity: dict[str, Any], recipe: Recipe, training: CropSet, ranks: Ranks) -> _Run:
-    run = _fresh(recipe, training, ranks)
+def _resumed(unfinished: Path, identity: dict[str, Any], run: _Run) -> _Run:
     content = checkpoint.read(unfinished)
     if content is None:
         return run
@@ -171,15 +183,17 @@ def _resumed(unfinished: Path, identity: dict[str, Any], recipe: Recipe, trainin
     return run
 
 
-def _fresh(recipe: Recipe, training: CropSet, ranks: Ranks) -> _Run:
+def _fresh(recipe: Recipe, training: CropSet, styling: Styling | None, ranks: Ranks) -> _Run:
     torch.manual_seed(recipe.seed)
-    taught = Taught(build(recipe.net, len(CLASSES)), len(np.unique(training.originals))).to(ranks.device)
+    network = build(recipe.net, len(CLASSES), normalisation=recipe.normalisation)
+    standardise(network)
+    taught = Taught(network, len(np.unique(training.originals))).to(ranks.device)
     steps = recipe.epochs * max(1, len(training) // BATCH)
     decay = 1 - 1 / max(AVERAGED * steps, 1.0)
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch annotates it only in part
     averaged = AveragedModel(taught, multi_avg_fn=average)
     optimiser = torch.optim.AdamW(taught.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    return _Run(taught, ranks.together(taught), averaged, optimiser, 0)
+    return _Run(taught, ranks.together(taught), averaged, optimiser, styling, 0)
 
 
 def _keep(run: _Run, identity: dict[str, Any], unfinished: Path) -> None:
@@ -203,14 +217,17 @@ def _train_epoch(run: _Run, training: CropSet, recipe: Recipe, ranks: Ranks) -> 
     batches = [ranks.share(rows) for rows in whole if len(rows) >= ranks.count]
     total = 0.0
     shown_ahead = _one_ahead(
-        lambda rows: augment(training.crops[rows], rows, recipe.augmentation, run.epoch, recipe.seed), batches
+        lambda rows: augment(training.crops[rows], rows, recipe.augmentation, run.epoch, recipe.seed, run.styling),
+        batches,
     )
     for step, (rows, shown) in enumerate(shown_ahead):
         _set_rate(run.optimiser, (run.epoch + step / len(batches)) / recipe.epochs)
         crops, labels, named = (
             torch.from_numpy(v).to(ranks.device) for v in (shown, training.labels[rows], names[rows])
         )
-        logits, naming = run.together(crops)
+        # Half the time on processors that multiply bfloat16; weights, losses and steps stay in float32.
+        with torch.autocast(ranks.device.type, torch.bfloat16):
+            logits, naming = (out.float() for out in run.together(crops))
         loss: Tensor = measure(logits, labels) + NAMING * measure(naming, named)
         run.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
@@ -220,16 +237,20 @@ def _train_epoch(run: _Run, training: CropSet, recipe: Recipe, ranks: Ranks) -> 
     return total / len(batches)
 
 
-def _settle_normalisation(network: nn.Module, training: CropSet, recipe: Recipe, ranks: Ranks) -> None:
-    """Take the normalisation's statistics over one whole epoch; the running ones lag behind the weights."""
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.reset_running_stats()
-            layer.momentum = None  # a plain mean over all batches
+def _settle_normalisation(
+    network: nn.Module, training: CropSet, recipe: Recipe, styling: Styling | None, ranks: Ranks
+) -> None:
+    """Take batch normalisation's statistics over one whole epoch; the running ones lag behind the weights."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    if not layers:
+        return
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over all batches
     network.train()
     with torch.no_grad():
         for rows in _batches(len(training), recipe.seed, recipe.epochs):
-            shown = augment(training.crops[rows], rows, recipe.augmentation, recipe.epochs, recipe.seed)
+            shown = augment(training.crops[rows], rows, recipe.augmentation, recipe.epochs, recipe.seed, styling)
             network(torch.from_numpy(shown).to(ranks.device))
 
 

@@ -22,6 +22,7 @@ from fnrbc_device.counting.tally import TallyKeeper
 from fnrbc_device.errors import ObjectiveError, RegistrationError
 from fnrbc_device.host.stopwatch import Stopwatch
 from fnrbc_device.inference.classifier import Classifier
+from fnrbc_device.inference.second_look import as_counted
 from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import (
     BadFrame,
@@ -69,7 +70,7 @@ class Analyser:
     pixel_size_um
         Size of the frames' pixels on the slide, um, 0.01..1.
     classifier, manifest
-        The network and its description.
+        The network and its description, which says whether candidates are looked at twice.
     usual_looks
         (classes, 5, 6) how the crops looked that the network was measured on, as in the bundle; None: not known.
     still
@@ -98,7 +99,7 @@ class Analyser:
     ) -> None:
         require_pixel_size(pixel_size_um)
         self.pixel_size_um = pixel_size_um
-        self.classifier = classifier
+        self.classifier = as_counted(classifier, manifest)
         self.manifest = manifest
         self._still = still
         self.clock = clock
@@ -114,7 +115,7 @@ class Analyser:
         """(rows, cols) px; None before the first good frame."""
         self.ledger = Ledger(pixel_size_um, (0, 0))
         """The cells seen so far, counted or not; read it, never change it."""
-        self.counter = Counter(self.ledger, classifier, manifest, pixel_size_um, self._light)
+        self.counter = Counter(self.ledger, self.classifier, manifest, pixel_size_um, self._light)
         self._pan_speed = PanSpeed(pixel_size_um)
         self.border = Border(manifest.class_names, usual_looks, pixel_size_um, manifest.pixel_size_um)
         """Whether the session lies within what the network was measured on."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fnrbc_device.counting.counter import FIRST_VIEWS, decide_alike, fuse
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.inference.second_look import as_counted
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.model.bundle import Bundle, digest_of
 from fnrbc_device.model.manifest import Manifest
@@ -112,7 +113,8 @@ def _named(cells: Sequence[Reclassified]) -> str:
 def _roles(bundle: Bundle, views: list[Image]) -> list[Role | None]:
     with closing(OnnxClassifier(bundle)) as classifier:
         prove(classifier, bundle)
-        looks = np.split(classifier.probabilities(np.concatenate(views)), np.cumsum([len(one) for one in views])[:-1])
+        found = as_counted(classifier, bundle.manifest).probabilities(np.concatenate(views))
+        looks = np.split(found, np.cumsum([len(one) for one in views])[:-1])
     return [_role(look, bundle.manifest) for look in looks]
 
 

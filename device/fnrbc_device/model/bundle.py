@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from fnrbc_device.errors import BundleError
 from fnrbc_device.host import npz
 from fnrbc_device.model.graph import fault_of
+from fnrbc_device.model.head import HEAD_ARRAYS, REPLAY_ARRAYS, Head, Replay
 from fnrbc_device.model.manifest import FORMAT, SEALED_FILES, SEEING_FILES, Manifest
 from fnrbc_device.model.signature import SIGNATURE, require_signature
 from fnrbc_device.records import Image, Role
@@ -79,6 +80,10 @@ class Bundle:
     number where a class had none. None where the bundle does not say."""
     seeing: SeeingModel | None = None
     """None in a bundle whose cells are found by the paper's threshold alone."""
+    head: Head | None = None
+    """The last two layers. None where the bundle does not bring them: it cannot be calibrated."""
+    replay: Replay | None = None
+    """What a calibration shows beside a site's own cells, and is held against."""
 
     @property
     def id(self) -> str:
@@ -266,6 +271,7 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
         crops, probabilities = golden["crops"], golden["probabilities"]
         # An array beside the golden crops: bundles without it stay readable, and it is sealed like all else.
         looks = golden.get("appearance")
+        tuned = {str(name): golden[name] for name in (*HEAD_ARRAYS, *REPLAY_ARRAYS) if name in golden}
         seen = npz.array_of(contents["seen.npy"], "seen.npy")
         card = contents["MODEL_CARD.md"].decode()
         _require_plain_graphs(contents)
@@ -279,7 +285,8 @@ def _opened(manifest: Manifest, contents: dict[str, bytes], where: Path) -> Bund
         shape = (len(manifest.classes), len(QUANTILES), len(FEATURES))
         _require_array("figures of appearance", looks, shape, np.float64, where)
     seeing = None if manifest.seeing is None else _seeing(contents, where)
-    return Bundle(manifest, contents["model.onnx"], crops, probabilities, seen, card, looks, seeing)
+    head, replay = _tunable(tuned, manifest, where)
+    return Bundle(manifest, contents["model.onnx"], crops, probabilities, seen, card, looks, seeing, head, replay)
 
 
 def _seeing(contents: dict[str, bytes], where: Path) -> SeeingModel:
@@ -301,6 +308,28 @@ def _require_plain_graphs(contents: dict[str, bytes]) -> None:
         fault = fault_of(content) if name.endswith(".onnx") else ""
         if fault:
             raise ValueError(f"{name} holds {fault}, which no bundle may")
+
+
+def _tunable(
+    arrays: dict[str, NDArray[Any]], manifest: Manifest, where: Path
+) -> tuple[Head, Replay] | tuple[None, None]:
+    """The head and the replay cells, where a bundle brings both."""
+    if set(arrays) != {*HEAD_ARRAYS, *REPLAY_ARRAYS}:
+        return None, None
+    first, bias, second, bias2 = (arrays[name] for name in HEAD_ARRAYS)
+    head = Head(first, bias, second, bias2, manifest.temperature)
+    replay = Replay(*(arrays[name] for name in REPLAY_ARRAYS))
+    (width, features), classes = head.weight1.shape, len(manifest.classes)
+    _require_array("the head's first layer", head.weight1, (width, features), np.float32, where)
+    _require_array("the head's first bias", head.bias1, (width,), np.float32, where)
+    _require_array("the head's second layer", head.weight2, (classes, width), np.float32, where)
+    _require_array("the head's second bias", head.bias2, (classes,), np.float32, where)
+    taught, kept = len(replay.labels), len(replay.heldout_labels)
+    _require_array("cells to replay", replay.features, (taught, features), np.float16, where)
+    _require_array("labels to replay", replay.labels, (taught,), np.int64, where)
+    _require_array("held-out cells", replay.heldout_features, (kept, features), np.float16, where)
+    _require_array("held-out labels", replay.heldout_labels, (kept,), np.int64, where)
+    return head, replay
 
 
 def _require_array(what: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type, where: Path) -> None:

@@ -148,6 +148,27 @@ class SeeingEntry(_Part):
     sources: Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
+class SiteCalibration(_Part):
+    """What tuned a bundle to one laboratory, and what it gained there."""
+
+    name: Text
+    """Of the laboratory."""
+    parent: Sha256
+    """The id of the bundle whose last layers were tuned."""
+    cells: dict[Literal["target", "denominator", "ignored"], Count]
+    """Reviewed cells of the laboratory, by what they count as."""
+    cells_sha256: Sha256
+    """Over their crops and labels."""
+    auc_before: Share
+    auc_after: Share
+    """Area under the ROC curve on the laboratory's cells, each judged by a head that was not tuned on it."""
+    gain: float
+    """By how much less surprised the tuned head is by such a cell: nats, the mean."""
+    gain_low: float
+    gain_high: float
+    """Its 95 % interval, over cells drawn again."""
+
+
 class Manifest(_Part):
     """The bundle's description. Written canonically, so that not a byte of it can change unnoticed."""
 
@@ -168,6 +189,9 @@ class Manifest(_Part):
     """From the first up to the second probability of the target the network does not decide."""
     temperature: Annotated[float, Field(gt=0)]
     """The logits' divisor that calibrated the probabilities; it is inside the graph already."""
+    second_look_from: Share | None = None
+    """The target's probability from which on a crop is looked at in all eight symmetries of the square, and the mean
+    counts. None in bundles of fnrbc 0.1, which look once; it is not written there."""
     network: Text
     precision: Precision
     metrics: Metrics
@@ -175,6 +199,8 @@ class Manifest(_Part):
     training_data: TrainingData
     seeing: SeeingEntry | None = None
     """None in a bundle whose cells are found by the paper's threshold alone."""
+    site: SiteCalibration | None = None
+    """None in a bundle that no laboratory tuned; it is not written there."""
     files: dict[Text, Sha256]
 
     @model_validator(mode="after")

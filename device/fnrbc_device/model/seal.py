@@ -86,12 +86,23 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
 
 
 def golden_bytes(
-    crops: Image, probabilities: NDArray[np.float32], appearance: NDArray[np.float64] | None = None
+    crops: Image,
+    probabilities: NDArray[np.float32],
+    appearance: NDArray[np.float64] | None = None,
+    tunable: dict[str, NDArray[Any]] | None = None,
 ) -> bytes:
-    """Serialise golden crops, their probabilities and, where it is known, how the crops of each class look."""
+    """Serialise golden crops, their probabilities and, where it is known, how the crops of each class look.
+
+    ``tunable`` is what a site's calibration needs, as ``head.arrays_of`` names it.
+    """
     arrays: dict[str, Any] = {"crops": crops, "probabilities": probabilities}
     if appearance is not None:
         arrays["appearance"] = appearance
+    return npz_bytes(**arrays, **(tunable or {}))
+
+
+def npz_bytes(**arrays: Any) -> bytes:
+    """Serialise arrays as one .npz file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
