@@ -259,7 +259,7 @@ def _card(card: str, proof: Proof) -> str:
 
 def _reference(network: Calibrated, crops: Image) -> NDArray[np.float32]:
     with torch.no_grad():
-        parts = [network(torch.from_numpy(crops[i : i + 64])) for i in range(0, len(crops), 64)]
+        parts = [network(torch.from_numpy(np.array(crops[i : i + 64]))) for i in range(0, len(crops), 64)]
     return torch.cat(parts).numpy()
 
 

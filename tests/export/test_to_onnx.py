@@ -32,7 +32,7 @@ def proof_of(model, checkpoint, wanted):
 
 def reference(checkpoint, crops):
     with torch.no_grad():
-        return checkpoint.network()(torch.from_numpy(crops)).numpy()
+        return checkpoint.network()(torch.from_numpy(np.array(crops))).numpy()
 
 
 @pytest.mark.parametrize("net", ["pnet", "net1"])
