@@ -124,7 +124,7 @@ def test_the_page_tells_the_count_its_interval_and_what_it_rests_on(
     assert browser.text("#interval") == "3.0\u20135.7 (95 % interval)"
     assert browser.text("#claim-headline") == "More than a blank slide shows"
     assert re.fullmatch(
-        r"4\.0 per 100 leukocytes \(95 % interval \d\.\d\u2013\d\.\d\), the network's errors taken out",
+        r"4\.0 per 100 leukocytes \(95 % interval \d\.\d to \d\.\d\), the network's errors taken out",
         browser.text("#claim-figures"),
     )
     assert browser.text("#leukocytes") == "1\u202f003"
