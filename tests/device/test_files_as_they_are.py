@@ -77,7 +77,10 @@ def test_white_is_zero_is_no_negative(tmp_path, bits):
     full = 2**bits - 1
     grey = np.rint(RGB[..., 1] / 255 * full).astype(np.uint8 if bits == 8 else np.uint16)
     packed = {"bitspersample": bits} if bits == 12 else {}
-    tifffile.imwrite(tmp_path / "a.tif", (full - grey).astype(grey.dtype), photometric="miniswhite", **packed)
+    try:
+        tifffile.imwrite(tmp_path / "a.tif", (full - grey).astype(grey.dtype), photometric="miniswhite", **packed)
+    except NotImplementedError:
+        pytest.skip("the imagecodecs of Python 3.10 writes no packed bits; reading them is tried with later ones")
     (image,) = images(tmp_path / "a.tif")
     assert np.abs(image[..., 0].astype(int) - RGB[..., 1]).max() <= 1
 
