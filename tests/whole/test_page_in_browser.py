@@ -352,6 +352,7 @@ def test_every_command_is_one_key_and_ending_asks_first(
     token = browser.evaluate("document.querySelector('meta[name=token]').content")
     assert browser.evaluate("window.asked") == [["/api/session/mark", "POST", token, {"note": ""}]]
     press(browser, "e")
+    browser.wait_for("document.getElementById('ending').open")
     press(browser, "Tab")
     press(browser, "Enter")
     browser.wait_for("window.asked.length === 2")

@@ -96,7 +96,7 @@ at("keys-off").addEventListener("change", (event) => localStorage.setItem(KEYS_O
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !at("big").hidden) return showBig(false);
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || at("keys-off").checked) return;
-  if (event.target.closest("input, textarea, select, dialog")) return;
+  if (event.target.closest("input, textarea, select, dialog[open]")) return; // a closed one keeps the focus till it is drawn
   const key = event.key.toLowerCase();
   const wanted = [...document.querySelectorAll("[data-key]")].find((node) => node.dataset.key === key && node.checkVisibility());
   if (!wanted) return;
