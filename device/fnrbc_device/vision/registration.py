@@ -6,6 +6,7 @@ with the length of the way. Frames come with their light evened out: dust and vi
 move, and would hold the picture.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -97,7 +98,7 @@ class Registration:
             It fits nothing, and all in it is larger or smaller than before.
         """
         grey, picture = self._pictured(reduced)
-        contrast = float(picture.density.std())
+        contrast = cv2.norm(picture.density, cv2.NORM_L2) / math.sqrt(picture.density.size)
         if contrast < MIN_CONTRAST:
             raise RegistrationError(
                 f"the field's contrast {contrast:.4f} is below {MIN_CONTRAST}: nothing to hold on to; "

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fnrbc_device.records import Join, Pose
 from fnrbc_device.vision.keyframes import COARSE, Keyframe, Keyframes
-from fnrbc_device.vision.shift import ShiftPicture, find_shift, overlap_correlation, refined, significance
+from fnrbc_device.vision.refinement import STEPS, refined
+from fnrbc_device.vision.shift import ShiftPicture, overlap_correlation, search_shift, significance
 
 FRESH_PAIRS: Final = 12
 FRESH_FRAMES: Final = 100
@@ -199,7 +200,7 @@ class Relocation:
 
     def _first_proof(self, young: Keyframe, old: Keyframe) -> Proof | None:
         self.comparisons += 1
-        found = find_shift(self._coarse_of(old), self._coarse_of(young), PEAKS)
+        found = search_shift(self._coarse_of(old), self._coarse_of(young), PEAKS)
         if found is None:
             return None
         needed = np.sqrt(CHANCE_SIGMA**2 + 2 * np.log(self.comparisons))
@@ -255,7 +256,7 @@ def _proved(sight: Sight, old: Keyframe, row: float, col: float) -> tuple[Proof 
     height, width = moving.shape
     if (1 - abs(row) / height) * (1 - abs(col) / width) < LEAST_SHARED or max(abs(row) / height, abs(col) / width) >= 1:
         return None, False
-    row, col = refined(reference, moving, round(row), round(col))
+    row, col = refined(reference, moving, (round(row), round(col)), STEPS)
     whole = round(row), round(col)
     if overlap_correlation(reference, moving, *whole) < DOUBTFUL:
         return None, True
