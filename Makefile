@@ -12,7 +12,7 @@ DATA   ?= $(addprefix ../shared/data/,pbc munich)
 ELSEWHERE ?= ../shared/data/atlas
 SEEN   ?= $(addprefix ../shared/data/,pbc munich smear_fields nuclei anaemia_fields)
 
-.PHONY: demo test check bench bundle clean
+.PHONY: demo test check bench bundle words clean
 
 demo: $(VENV)/demo.stamp  ## a simulated microscope, a broker and the page; ARGS="--seconds 30" ends it by itself
 	$(BIN)/fnrbc demo $(ARGS)
@@ -38,6 +38,9 @@ bundle: $(VENV)/dev.stamp  ## trains and exports the default bundle again, from 
 	$(BIN)/fnrbc-train see $(addprefix --data ,$(SEEN)) --out build/see.pt
 	$(BIN)/fnrbc-export onnx build/pnet.pt --see build/see.pt --out device/fnrbc_device/bundles/default
 	$(BIN)/fnrbc-train evaluate $(addprefix --data ,$(DATA) $(ELSEWHERE))
+
+words: $(VENV)/demo.stamp  ## takes changed sentences into the catalogues of all languages
+	$(BIN)/python deploy/words.py $(ARGS)
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

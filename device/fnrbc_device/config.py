@@ -20,6 +20,7 @@ from fnrbc_device.camera.settings import CameraSettings
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.host.text_file import read_text
+from fnrbc_device.language import languages
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.quality.controls import ControlRules, Target
 from fnrbc_device.records import USUAL_SEEING, SeeingMethod, SessionKind
@@ -149,6 +150,15 @@ class WebSettings(_ConfigPart):
     """Under which others know this machine, beside its addresses and its own name."""
     login: LoginPlace = "network"
     """Who logs in: all who come over the network, or always also who sits at this machine."""
+    language: str = "browser"
+    """Of the page until its reader chooses another, such as ``de``; ``browser`` for what each browser asks for."""
+
+    @field_validator("language")
+    @classmethod
+    def _language_is_there(cls, language: str) -> str:
+        if language != "browser" and language not in languages():
+            raise ValueError(f"there is no such language here; choose one of browser, {', '.join(languages())}")
+        return language
 
     @field_validator("key_file")
     @classmethod

@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from fnrbc_device.language import N_, _
 from fnrbc_device.records import HealthState, Step
 
 HELD_S: Final = 2.0
@@ -22,7 +23,7 @@ class HealthReason:
 
     code: str
     """As it goes into messages and the record."""
-    cure: str
+    english_cure: str
     """What to do about it, in one sentence or two."""
     lamp: ReasonLamp | None = None
     """None: the lamp does not tell of it."""
@@ -31,106 +32,131 @@ class HealthReason:
     harmless: bool = False
     """Whether it says nothing against the count."""
 
+    @property
+    def cure(self) -> str:
+        """What to do about it, in the language that is spoken."""
+        return _(self.english_cure)
+
 
 _TABLE: Final = (
-    HealthReason("pan_too_fast", "Panning too fast: slow down now, before cells pass unseen.", lamp="too_fast"),
-    HealthReason("focus_lost", "Out of focus: turn the fine focus until edges are crisp.", lamp="lost"),
+    HealthReason("pan_too_fast", N_("Panning too fast: slow down now, before cells pass unseen."), lamp="too_fast"),
+    HealthReason("focus_lost", N_("Out of focus: turn the fine focus until edges are crisp."), lamp="lost"),
     HealthReason(
-        "tracking_lost", "Lost the place on the slide: go back to where cells are, and pan on slowly.", lamp="lost"
+        "tracking_lost", N_("Lost the place on the slide: go back to where cells are, and pan on slowly."), lamp="lost"
     ),
     HealthReason(
         "objective_changed",
-        "Another objective: nothing is counted until the old one is back; for the new one, end the session and set its "
-        "pixel size.",
+        N_(
+            "Another objective: nothing is counted until the old one is back; for the new one, end the session and set "
+            "its pixel size."
+        ),
         lamp="lost",
         alarm=True,
     ),
-    HealthReason("exposure_drift", "Too dark or too bright: set the lamp and the camera's exposure."),
+    HealthReason("exposure_drift", N_("Too dark or too bright: set the lamp and the camera's exposure.")),
     HealthReason(
         "stain_changed",
-        "The slide's stain is another than before in this session: if the slide was changed, end the session and begin "
-        "one for the new slide.",
+        N_(
+            "The slide's stain is another than before in this session: if the slide was changed, end the session and "
+            "begin one for the new slide."
+        ),
         alarm=True,
     ),
     HealthReason(
         "colours_missing",
-        "The camera shows no colours, by which nuclei are told best: set it to colour, or expect more that is no cell.",
+        N_(
+            "The camera shows no colours, by which nuclei are told best: set it to colour, or expect more that is no "
+            "cell."
+        ),
     ),
-    HealthReason("camera_frozen", "The camera repeats its picture: check its cable.", lamp="fault", alarm=True),
+    HealthReason("camera_frozen", N_("The camera repeats its picture: check its cable."), lamp="fault", alarm=True),
     HealthReason(
         "camera_repeating",
-        "The camera shows the same few pictures over and over: unplug it and plug it in again.",
+        N_("The camera shows the same few pictures over and over: unplug it and plug it in again."),
         lamp="fault",
     ),
-    HealthReason("camera_lost", "The camera is gone: plug it in again.", lamp="fault", alarm=True),
-    HealthReason("camera_black", "The picture is black: switch the lamp on, take the cap off.", lamp="fault"),
-    HealthReason("camera_white", "The picture is white: turn the lamp down.", lamp="fault"),
+    HealthReason("camera_lost", N_("The camera is gone: plug it in again."), lamp="fault", alarm=True),
+    HealthReason("camera_black", N_("The picture is black: switch the lamp on, take the cap off."), lamp="fault"),
+    HealthReason("camera_white", N_("The picture is white: turn the lamp down."), lamp="fault"),
     HealthReason(
         "camera_wrong_format",
-        "The camera gives pictures of another size or kind: set it back, or start a new session.",
+        N_("The camera gives pictures of another size or kind: set it back, or start a new session."),
         lamp="fault",
     ),
     HealthReason(
-        "camera_slow", "The camera gives fewer pictures than asked for: check its cable and its exposure time."
+        "camera_slow", N_("The camera gives fewer pictures than asked for: check its cable and its exposure time.")
     ),
-    HealthReason("camera_incomplete", "Pictures come incomplete: check the camera's cable and the network."),
-    HealthReason("broker_refused", "The broker refuses messages: counting goes on, tell whoever keeps the broker."),
-    HealthReason("broker_away", "The broker cannot be reached: counting goes on, and messages wait."),
+    HealthReason("camera_incomplete", N_("Pictures come incomplete: check the camera's cable and the network.")),
+    HealthReason("broker_refused", N_("The broker refuses messages: counting goes on, tell whoever keeps the broker.")),
+    HealthReason("broker_away", N_("The broker cannot be reached: counting goes on, and messages wait.")),
     HealthReason(
         "pixel_size_doubtful",
-        "Red cells do not measure what the pixel size says: check objective, binning and camera.pixel_size_um.",
+        N_("Red cells do not measure what the pixel size says: check objective, binning and camera.pixel_size_um."),
         alarm=True,
     ),
     HealthReason(
         "stain_out_of_domain",
-        "The count is provisional: cells are coloured unlike those that the network was measured on. Check stain, lamp "
-        "and white balance.",
+        N_(
+            "The count is provisional: cells are coloured unlike those that the network was measured on. Check stain, "
+            "lamp and white balance."
+        ),
     ),
     HealthReason(
         "pixel_size_out_of_domain",
-        "The count is provisional: cells or pixels are of another size than those that the network was measured on. "
-        "Check objective, binning and camera.pixel_size_um.",
+        N_(
+            "The count is provisional: cells or pixels are of another size than those that the network was measured "
+            "on. Check objective, binning and camera.pixel_size_um."
+        ),
     ),
     HealthReason(
         "focus_out_of_domain",
-        "The count is provisional: cells are less sharp, or sharper, than those that the network was measured on. Turn "
-        "the fine focus; clean objective and camera.",
+        N_(
+            "The count is provisional: cells are less sharp, or sharper, than those that the network was measured on. "
+            "Turn the fine focus; clean objective and camera."
+        ),
     ),
     HealthReason(
         "light_out_of_domain",
-        "The count is provisional: empty glass is too bright or too dark to show pale cells. Set lamp and exposure so "
-        "that glass is light grey, not white.",
+        N_(
+            "The count is provisional: empty glass is too bright or too dark to show pale cells. Set lamp and exposure "
+            "so that glass is light grey, not white."
+        ),
     ),
     HealthReason(
         "colours_impossible",
-        "The count is provisional: the colours cannot be right. A grey camera, red and blue exchanged "
-        "(camera.exchange_red_blue), or a white balance far off: the log says which.",
+        N_(
+            "The count is provisional: the colours cannot be right. A grey camera, red and blue exchanged "
+            "(camera.exchange_red_blue), or a white balance far off: the log says which."
+        ),
     ),
     HealthReason(
         "engine_parity_failed",
-        "The GPU's network failed its proof: one that passed counts instead, tell an engineer.",
+        N_("The GPU's network failed its proof: one that passed counts instead, tell an engineer."),
         lamp="fault",
         alarm=True,
     ),
     HealthReason(
         "seeing_by_threshold",
-        "The network that finds cells failed its proof: the threshold alone finds them, tell an engineer.",
+        N_("The network that finds cells failed its proof: the threshold alone finds them, tell an engineer."),
         alarm=True,
     ),
     HealthReason(
         "disk_low",
-        "The disk is nearly full: a session is closed before it is, and none begins; free some, or tell an engineer.",
+        N_(
+            "The disk is nearly full: a session is closed before it is, and none begins; free some, or tell an "
+            "engineer."
+        ),
         lamp="fault",
     ),
     HealthReason(
         "clock_unsynced",
-        "No time server holds the clock: dates may be wrong, counts are not; tell an engineer.",
+        N_("No time server holds the clock: dates may be wrong, counts are not; tell an engineer."),
         harmless=True,
     ),
     HealthReason(
-        "page_certificate_ended", "The page's certificate has ended: browsers refuse it, have a new one made."
+        "page_certificate_ended", N_("The page's certificate has ended: browsers refuse it, have a new one made.")
     ),
-    HealthReason("frames_dropped", "This machine cannot keep up with the camera: lower its frame rate."),
+    HealthReason("frames_dropped", N_("This machine cannot keep up with the camera: lower its frame rate.")),
 )
 
 REASONS: Final = {reason.code: reason for reason in _TABLE}

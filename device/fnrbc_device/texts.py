@@ -7,6 +7,7 @@ from typing import Final
 
 from fnrbc_device.health import REASONS
 from fnrbc_device.intervals import PLANNED_WITHIN
+from fnrbc_device.language import N_, Said, _, decimal, ngettext, number
 from fnrbc_device.records import (
     Claim,
     ClaimState,
@@ -18,108 +19,138 @@ from fnrbc_device.records import (
     SessionState,
 )
 
-RESEARCH_USE_ONLY: Final = "For research use only. Not for use in diagnostic procedures."
+RESEARCH_USE_ONLY: Final = N_("For research use only. Not for use in diagnostic procedures.")
+"""Files and messages have it in English; pages and reports say it in the language that is spoken."""
 
-UNVERIFIED: Final = "Machine count, unverified by a person."
+UNVERIFIED: Final = N_("Machine count, unverified by a person.")
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """What is the matter, and what to do about it."""
 
-    words: str
-    cure: str = ""
+    english_words: str
+    english_cure: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is the matter, in the language that is spoken."""
+        return _(self.english_words)
+
+    @property
+    def cure(self) -> str:
+        """What to do about it, in the language that is spoken."""
+        return _(self.english_cure)
 
 
 REJECTIONS: Final[Mapping[Rejection, Advice]] = {
-    "unreadable": Advice(
-        "unreadable", "The picture could not be read; check the camera's cable or the file."
-    ),
-    "wrong_size": Advice("wrong size", "The picture differs in size from the first; keep one camera mode."),
-    "repeated": Advice("repeated", "The camera sent the same picture again."),
-    "too_dark": Advice("too dark", "Turn the lamp up or open the aperture."),
-    "too_bright": Advice("too bright", "Turn the lamp down or shorten the exposure."),
-    "blurred": Advice("blurred", "Bring the slide into focus."),
-    "too_fast": Advice("too fast", "Pan more slowly."),
-    "tracking_lost": Advice("place lost", "Pan back a little, until cells seen before are in view."),
+    "unreadable": Advice(N_("unreadable"), N_("The picture could not be read; check the camera's cable or the file.")),
+    "wrong_size": Advice(N_("wrong size"), N_("The picture differs in size from the first; keep one camera mode.")),
+    "repeated": Advice(N_("repeated"), N_("The camera sent the same picture again.")),
+    "too_dark": Advice(N_("too dark"), N_("Turn the lamp up or open the aperture.")),
+    "too_bright": Advice(N_("too bright"), N_("Turn the lamp down or shorten the exposure.")),
+    "blurred": Advice(N_("blurred"), N_("Bring the slide into focus.")),
+    "too_fast": Advice(N_("too fast"), N_("Pan more slowly.")),
+    "tracking_lost": Advice(N_("place lost"), N_("Pan back a little, until cells seen before are in view.")),
     "objective_changed": Advice(
-        "objective changed", "Turn the old objective back in, or end the session and set the new pixel size."
+        N_("objective changed"), N_("Turn the old objective back in, or end the session and set the new pixel size.")
     ),
-    "failed": Advice("failed", "This frame could not be analysed; the log says why."),
+    "failed": Advice(N_("failed"), N_("This frame could not be analysed; the log says why.")),
 }
 
-PROVISIONAL: Final[Mapping[ProvisionalReason, str]] = {
-    "stain_out_of_domain": "cells are coloured unlike those that the network was measured on",
-    "pixel_size_out_of_domain": "cells or pixels are of another size than those that the network was measured on",
-    "focus_out_of_domain": "cells are less sharp, or sharper, than those that the network was measured on",
-    "light_out_of_domain": "empty glass is too bright or too dark to show pale cells",
-    "colours_impossible": "the colours cannot be right: a grey camera, red and blue exchanged, or a strong cast",
-}
+PROVISIONAL: Final[Mapping[ProvisionalReason, str]] = Said(
+    {
+        "stain_out_of_domain": N_("cells are coloured unlike those that the network was measured on"),
+        "pixel_size_out_of_domain": N_(
+            "cells or pixels are of another size than those that the network was measured on"
+        ),
+        "focus_out_of_domain": N_("cells are less sharp, or sharper, than those that the network was measured on"),
+        "light_out_of_domain": N_("empty glass is too bright or too dark to show pale cells"),
+        "colours_impossible": N_(
+            "the colours cannot be right: a grey camera, red and blue exchanged, or a strong cast"
+        ),
+    }
+)
 
-UNLIKE: Final[Mapping[str, str]] = {
-    "stain_out_of_domain": "stain",
-    "pixel_size_out_of_domain": "size",
-    "focus_out_of_domain": "focus",
-    "light_out_of_domain": "light",
-}
+UNLIKE: Final[Mapping[str, str]] = Said(
+    {
+        "stain_out_of_domain": N_("stain"),
+        "pixel_size_out_of_domain": N_("size"),
+        "focus_out_of_domain": N_("focus"),
+        "light_out_of_domain": N_("light"),
+    }
+)
 """What is unlike that which the network was measured on, in a word, where there is no room for ``PROVISIONAL``."""
 
-CLAIMS: Final[Mapping[ClaimState, str]] = {
-    "above_blank": "more than a blank slide shows",
-    "not_distinguishable": "not distinguishable from none",
-    "provisional": "provisional",
-}
+CLAIMS: Final[Mapping[ClaimState, str]] = Said(
+    {
+        "above_blank": N_("more than a blank slide shows"),
+        "not_distinguishable": N_("not distinguishable from none"),
+        "provisional": N_("provisional"),
+    }
+)
 """In two or three words, where there is no room for ``claim_words``."""
 
-HEALTH_STATES: Final[Mapping[HealthState, str]] = {
-    "starting": "Starting",
-    "building_engine": "Preparing the network for this machine",
-    "ready": "Ready",
-    "counting": "Counting",
-    "paused": "Paused",
-    "degraded": "Counting, with trouble",
-    "fault": "Not counting",
-    "stopping": "Stopping",
-}
+HEALTH_STATES: Final[Mapping[HealthState, str]] = Said(
+    {
+        "starting": N_("Starting"),
+        "building_engine": N_("Preparing the network for this machine"),
+        "ready": N_("Ready"),
+        "counting": N_("Counting"),
+        "paused": N_("Paused"),
+        "degraded": N_("Counting, with trouble"),
+        "fault": N_("Not counting"),
+        "stopping": N_("Stopping"),
+    }
+)
 
-SESSION_STATES: Final[Mapping[SessionState, str]] = {
-    "idle": "no session",
-    "starting": "starting",
-    "running": "running",
-    "paused": "paused",
-    "stopping": "stopping",
-    "finished": "finished",
-}
+SESSION_STATES: Final[Mapping[SessionState, str]] = Said(
+    {
+        "idle": N_("no session"),
+        "starting": N_("starting"),
+        "running": N_("running"),
+        "paused": N_("paused"),
+        "stopping": N_("stopping"),
+        "finished": N_("finished"),
+    }
+)
 
 
 KIND_WORDS: Final[Mapping[SessionKind, Advice]] = {
-    "sample": Advice("Sample", "A specimen."),
-    "blank": Advice("Blank", "A slide without fNRBC: all that is counted as fNRBC is false."),
-    "control": Advice("Control", "A slide that is counted again and again: it says whether anything has changed."),
+    "sample": Advice(N_("Sample"), N_("A specimen.")),
+    "blank": Advice(N_("Blank"), N_("A slide without fNRBC: all that is counted as fNRBC is false.")),
+    "control": Advice(
+        N_("Control"), N_("A slide that is counted again and again: it says whether anything has changed.")
+    ),
 }
 
 
 def rejection(reason: str) -> Advice:
     """Find the words for a reason why frames were not used; a reason without words stays readable."""
     known = {str(code): advice for code, advice in REJECTIONS.items()}
-    return known.get(reason) or Advice(reason.replace("_", " "), "The log says more.")
+    return known.get(reason) or Advice(reason.replace("_", " "), N_("The log says more."))
 
 
 def health_reason(reason: str) -> str:
     """Find the sentence for a reason of the health state; one without a sentence stays readable."""
     known = REASONS.get(reason)
-    return known.cure if known else f"{reason.replace('_', ' ').capitalize()}: the log says more."
+    return known.cure if known else f"{reason.replace('_', ' ').capitalize()}: {_('the log says more.')}"
 
 
 def left_open(frames_used: int, islands: int, cells_open: int) -> list[str]:
     """Say what keeps a count from being complete; nothing where nothing does."""
-    words = [] if frames_used else ["no frame could be used"]
+    words = [] if frames_used else [_("no frame could be used")]
     if islands > 1:
         words.append(
-            f"the frames form {islands} islands that are not joined: a cell seen on two of them is counted twice"
+            _(
+                "the frames form %(islands)s islands that are not joined: a cell seen on two of them is counted twice",
+                islands=islands,
+            )
         )
     if cells_open:
-        words.append(f"{number(cells_open)} cells were seen and not settled")
+        words.append(
+            ngettext("%(count)s cell was seen and not settled", "%(count)s cells were seen and not settled", cells_open)
+        )
     return words
 
 
@@ -143,16 +174,19 @@ def claim_words(claim: Claim | None, reasons: Iterable[str] = ()) -> str:
         return ""
     found = claim.corrected
     if found is None or claim.limit_of_blank is None:
-        return f"Provisional: {provisional_words(reasons)}. How often the network errs there is not known."
+        return _("Provisional: %(why)s. How often the network errs there is not known.", why=provisional_words(reasons))
     if claim.state == "above_blank":
-        taken = "misses" if claim.verified else "false calls and misses"
-        began = "Seen by a person." if claim.verified else "More than the network's false calls explain."
-        return f"{began} With its {taken} taken out: {per_100(found)}. {_known_from(claim)}"
-    most = f"if there are any, {_at_most(found.high)} per 100 leukocytes"
+        return f"{_above_blank(claim, found)} {_known_from(claim)}"
+    most = _("if there are any, %(most)s per 100 leukocytes", most=_at_most(found.high))
     if claim.verified:
-        return f"None was confirmed; {most}. {_known_from(claim)}"
-    blank = f"a slide without any may show up to {number(claim.limit_of_blank)} among so many cells (limit of blank)"
-    return f"Not distinguishable from none: {blank}; {most}. {_known_from(claim)}"
+        return f"{_('None was confirmed; %(most)s.', most=most)} {_known_from(claim)}"
+    none = _(
+        "Not distinguishable from none: a slide without any may show up to %(limit)s among so many cells (limit of "
+        "blank); %(most)s.",
+        limit=number(claim.limit_of_blank),
+        most=most,
+    )
+    return f"{none} {_known_from(claim)}"
 
 
 def claim_lines(claim: Claim | None, reasons: Iterable[str] = ()) -> tuple[str, str]:
@@ -162,31 +196,58 @@ def claim_lines(claim: Claim | None, reasons: Iterable[str] = ()) -> tuple[str, 
     headline = CLAIMS[claim.state][:1].upper() + CLAIMS[claim.state][1:]
     found = claim.corrected
     if found is None:
-        unlike = ", ".join(UNLIKE.get(code, "colours") for code in reasons)
-        return headline, f"{unlike} unlike what the network was measured on"
+        unlike = ", ".join(UNLIKE.get(code, _("colours")) for code in reasons)
+        return headline, _("%(what)s unlike what the network was measured on", what=unlike)
     if claim.state == "above_blank":
-        taken = "misses" if claim.verified else "the network's errors"
-        return headline, f"{per_100(found)}, {taken} taken out"
-    blank = "" if claim.verified else f"limit of blank {number(claim.limit_of_blank or 0)} fNRBC; "
-    return headline, f"{blank}{_at_most(found.high)} per 100 leukocytes"
+        if claim.verified:
+            return headline, _("%(rate)s, misses taken out", rate=per_100(found))
+        return headline, _("%(rate)s, the network's errors taken out", rate=per_100(found))
+    most = _("%(most)s per 100 leukocytes", most=_at_most(found.high))
+    if claim.verified:
+        return headline, most
+    blank = _("limit of blank %(limit)s fNRBC", limit=number(claim.limit_of_blank or 0))
+    return headline, f"{blank}; {most}"
 
 
 def per_100(rate: Interval) -> str:
     """Write a ratio, e.g. ``2.1 per 100 leukocytes (95 % interval 1.2 to 3.4)``; an end may be infinite."""
     if isinf(rate.value):
-        return f"more than {rate.low:.1f} per 100 leukocytes"
-    high = "more" if isinf(rate.high) else f"{rate.high:.1f}"
-    return f"{rate.value:.1f} per 100 leukocytes (95 % interval {rate.low:.1f} to {high})"
+        return _("more than %(low)s per 100 leukocytes", low=decimal(rate.low))
+    return _(
+        "%(value)s per 100 leukocytes (95 %% interval %(low)s to %(high)s)",
+        value=decimal(rate.value),
+        low=decimal(rate.low),
+        high=_("more") if isinf(rate.high) else decimal(rate.high),
+    )
 
 
 def _at_most(high: float) -> str:
-    return "any number" if isinf(high) else f"at most {high:.1f}" if high >= 0.05 else "fewer than 0.1"
+    if isinf(high):
+        return _("any number")
+    return _("at most %(high)s", high=decimal(high)) if high >= 0.05 else _("fewer than %(least)s", least=decimal(0.1))
+
+
+def _above_blank(claim: Claim, found: Interval) -> str:
+    if claim.verified:
+        return _("Seen by a person. With its misses taken out: %(rate)s.", rate=per_100(found))
+    return _(
+        "More than the network's false calls explain. With its false calls and misses taken out: %(rate)s.",
+        rate=per_100(found),
+    )
 
 
 def _known_from(claim: Claim) -> str:
-    where = "here" if claim.source == "site" else "before it was shipped"
-    return (
-        f"The network was measured {where}, on {number(claim.targets)} fNRBC and {number(claim.leukocytes)} leukocytes."
+    targets, leukocytes = number(claim.targets), number(claim.leukocytes)
+    if claim.source == "site":
+        return _(
+            "The network was measured here, on %(targets)s fNRBC and %(leukocytes)s leukocytes.",
+            targets=targets,
+            leukocytes=leukocytes,
+        )
+    return _(
+        "The network was measured before it was shipped, on %(targets)s fNRBC and %(leukocytes)s leukocytes.",
+        targets=targets,
+        leukocytes=leukocytes,
     )
 
 
@@ -194,12 +255,9 @@ def to_go(leukocytes: int | None) -> str:
     """Say how many more leukocytes the ratio's interval needs, e.g. ``412 more leukocytes for +-20 %``."""
     within = f"\N{PLUS-MINUS SIGN}{PLANNED_WITHIN:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
     if leukocytes is None:
-        return f"no ratio yet to plan {within} with"
+        return _("no ratio yet to plan %(within)s with", within=within)
     if leukocytes == 0:
-        return f"leukocytes enough for {within}"
-    return f"{number(leukocytes)} more leukocytes for {within}"
-
-
-def number(count: int) -> str:
-    """Write a count with thin spaces between thousands, e.g. ``12 345``."""
-    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        return _("leukocytes enough for %(within)s", within=within)
+    return ngettext(
+        "%(count)s more leukocyte for %(within)s", "%(count)s more leukocytes for %(within)s", leukocytes, within=within
+    )

@@ -118,6 +118,7 @@ def _context(
         device=config.mqtt.device,
         pixel_size_um=pixel_size_um,
         kind=config.session.kind,
+        language=config.web.language,
         controls=config.quality.rules(),
         site_figures=store_of(config).site_figures,
         objectives={one.name: one.pixel_size_um for one in config.objectives},

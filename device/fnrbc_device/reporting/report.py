@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.host.console import ESCAPE
+from fnrbc_device.language import number
 from fnrbc_device.records import INDETERMINATE, Image
 from fnrbc_device.reporting.rendering import render
 from fnrbc_device.reporting.report_map import LEGEND, map_html
-from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, left_open, number, rejection, to_go
+from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, left_open, rejection, to_go
 
 CHANGED: Final = "What changed since the earlier count"
 """Heading of what two counts of the same frames make of them."""

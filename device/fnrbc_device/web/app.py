@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
-from fnrbc_device.web import exports, learn, quality, review, sessions
+from fnrbc_device.web import exports, language, learn, quality, review, sessions
 from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
 from fnrbc_device.web.access.authentication import Authentication
@@ -55,11 +55,11 @@ def application(context: WebContext, viewers: Viewers, access: Authentication) -
         *learn.routes(context),
         *quality.routes(context),
         *access_pages.routes(access),
+        *language.routes(),
         Mount("/static", StaticFiles(packages=[("fnrbc_device.web", "static")])),
     ]
-    return AccessMiddleware(
-        Starlette(routes=routes, exception_handlers={FnrbcError: _failed, HTTPException: _refused}), access
-    )
+    pages = Starlette(routes=routes, exception_handlers={FnrbcError: _failed, HTTPException: _refused})
+    return AccessMiddleware(pages, access, context.language)
 
 
 async def _failed(_request: Request, error: Exception) -> Response:

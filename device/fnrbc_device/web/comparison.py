@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fnrbc_device.language import number
 from fnrbc_device.records import Interval
 from fnrbc_device.sessions.archive import ArchivedSession
-from fnrbc_device.texts import claim_words, number, rejection
+from fnrbc_device.texts import claim_words, rejection
 
 
 @dataclass(frozen=True, slots=True)

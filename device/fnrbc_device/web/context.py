@@ -43,6 +43,8 @@ class WebContext:
     """Loads the one that the next session counts with."""
     config_file: Path | None = None
     """As the daemon was started with it, for commands that people are told; None where they find it by themselves."""
+    language: str = "browser"
+    """Of the pages, where a reader has chosen none; ``browser`` for the one that each browser asks for."""
     clock: Clock = field(default_factory=SystemClock)
     told: LongPoll = field(default_factory=LongPoll)
     """Wakes who waits for another person's decision."""

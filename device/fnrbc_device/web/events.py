@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 from fnrbc_device import __version__
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import HARMLESS, Health
+from fnrbc_device.language import speaking
 from fnrbc_device.records import BadFrame, Image, Mark, SessionMeta, Step, Tally
 from fnrbc_device.reporting.counts import claim_fields
 from fnrbc_device.texts import (
@@ -49,15 +50,20 @@ def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def frame_event(shown: Shown) -> bytes:
-    """Picture, marks and figures of one moment in one event, so that outlines fit their picture."""
-    fields = describe(shown)
+def frame_events(shown: Shown, languages: Iterable[str]) -> dict[str, bytes]:
+    """Picture, marks and figures of one moment in one event, so that outlines fit their picture; one a language."""
     step = shown.snapshot.step
-    fields["picture"] = _picture(step)
     marks = sorted(step.marks, key=lambda mark: MARK_ORDER.index(mark.role)) if step else []
-    fields["marks"] = [_mark(mark) for mark in marks[:MAX_MARKS]]
-    fields["marks_left_out"] = max(len(marks) - MAX_MARKS, 0)
-    return event("frame", fields)
+    drawn = {
+        "picture": _picture(step),
+        "marks": [_mark(mark) for mark in marks[:MAX_MARKS]],
+        "marks_left_out": max(len(marks) - MAX_MARKS, 0),
+    }
+    events = {}
+    for language in languages:
+        with speaking(language):
+            events[language] = event("frame", describe(shown) | drawn)
+    return events
 
 
 def describe(shown: Shown) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def _frame(step: Step, pixel_size_um: float, slide_map: SlideMap | None) -> dict
     return {
         "index": step.frame.index,
         "used": step.reason is None,
-        "reason": None if step.reason is None else {"code": step.reason, **asdict(rejection(step.reason))},
+        "reason": None if step.reason is None else _reason(step.reason),
         "detail": step.frame.detail if isinstance(step.frame, BadFrame) else "",
         "speed_um_s": round(step.speed_um_s, 1),
         "speed_limit_um_s": None if step.speed_limit_um_s is None else round(step.speed_limit_um_s, 1),
@@ -136,6 +142,11 @@ def _frame(step: Step, pixel_size_um: float, slide_map: SlideMap | None) -> dict
         "sharpness": round(step.sharpness, 3),
         "place": place,
     }
+
+
+def _reason(code: str) -> dict[str, str]:
+    advice = rejection(code)
+    return {"code": code, "words": advice.words, "cure": advice.cure}
 
 
 def _mark(mark: Mark) -> Sequence[object]:

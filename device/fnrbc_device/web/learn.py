@@ -17,12 +17,12 @@ from fnrbc_device.contract.names import is_segment
 from fnrbc_device.errors import BundleError, JournalError, ReviewError
 from fnrbc_device.host.console import readable
 from fnrbc_device.journal.read_only import reading
+from fnrbc_device.language import number
 from fnrbc_device.learning.comparison import Change, Comparison, kept
 from fnrbc_device.learning.drift import Drift
 from fnrbc_device.learning.drift_cache import DriftCache, DriftReport
 from fnrbc_device.records import Role
 from fnrbc_device.sessions.lookup import newest
-from fnrbc_device.texts import number
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.rendering import render

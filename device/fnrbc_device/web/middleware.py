@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fnrbc_device.language import speaking
 from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.access.browser_cookie import BrowserCookie
 from fnrbc_device.web.access.cookies import browser_cookie, session_cookie
@@ -19,6 +20,7 @@ from fnrbc_device.web.access.login_sessions import LoginSession
 from fnrbc_device.web.access.rate_limits import is_loopback, place_of
 from fnrbc_device.web.access.user import AT_THE_MICROSCOPE, User
 from fnrbc_device.web.bodies import again, lingering, read_body, too_long, turn_away
+from fnrbc_device.web.language import language_of
 from fnrbc_device.web.rendering import render
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -41,7 +43,7 @@ HSTS: Final = "max-age=15552000"
 WATCH_S: Final = 5.0
 """How soon a picture that runs ends after its session did."""
 
-OPEN: Final = frozenset({"/login", "/static/login.css"})
+OPEN: Final = frozenset({"/login", "/static/login.css", "/language"})
 """What may be asked for without a login."""
 
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -62,16 +64,22 @@ class AccessMiddleware:
         The pages.
     access
         Knows who may come in.
+    language
+        In which the device speaks to who has chosen none; ``browser`` for what each browser asks for.
     """
 
-    def __init__(self, app: ASGIApp, access: Authentication) -> None:
+    def __init__(self, app: ASGIApp, access: Authentication, language: str = "browser") -> None:
         self._app = app
         self._access = access
+        self._language = language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Speak ASGI."""
-        if scope["type"] != "http":
-            return
+        """Speak ASGI, in the language of who asks."""
+        if scope["type"] == "http":
+            with speaking(language_of(scope, self._language)):
+                await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         session = self._recognise(scope)
         guarded = self._with_headers(scope, send)
         refusal = await self._refusal(scope, receive)

@@ -2,23 +2,17 @@
 
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from fnrbc_device import __version__
+from fnrbc_device.language import _, languages, script_words, spoken
+from fnrbc_device.reporting.rendering import environment
 from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, claim_lines, claim_words
 from fnrbc_device.web.access.user import user_of
 
-_TEMPLATES: Final = Environment(
-    loader=PackageLoader("fnrbc_device.web", "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_TEMPLATES.globals.update(version=__version__, research_use_only=RESEARCH_USE_ONLY, unverified=UNVERIFIED)
-_TEMPLATES.globals.update(claim_words=claim_words, claim_lines=claim_lines)
+_TEMPLATES: Final = environment("fnrbc_device.web")
+_TEMPLATES.globals.update(version=__version__, claim_words=claim_words, claim_lines=claim_lines, languages=languages)
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
@@ -37,6 +31,20 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
     """
     token = request.scope.get("fnrbc.token", "")
     page = _TEMPLATES.get_template(template).render(
-        user=user_of(request), token=token, path=request.url.path, **context
+        user=user_of(request),
+        token=token,
+        path=request.url.path,
+        here=_here(request),
+        script_words=script_words(spoken()),
+        research_use_only=_(RESEARCH_USE_ONLY),
+        unverified=_(UNVERIFIED),
+        **context,
     )
     return HTMLResponse(page, status)
+
+
+def _here(request: Request) -> str:
+    """Where to come back to after another language was chosen."""
+    if request.method != "GET":
+        return "/"
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -163,10 +163,10 @@ class _Server(uvicorn.Server):
         finally:
             cut.cancel()
 
-    def post(self, name: str, data: bytes) -> None:
+    def post(self, name: str, data: bytes, language: str = "") -> None:
         """Put an event on the board, from any thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._viewers.board.post, name, data)
+            self._loop.call_soon_threadsafe(self._viewers.board.post, name, data, language)
 
     def cut_stalled(self) -> bool:
         """Make room for another viewer; False where all of them read."""

@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from fnrbc_device.web.events import event, frame_event
+from fnrbc_device.language import spoken
+from fnrbc_device.web.events import event, frame_events
 from fnrbc_device.web.mapping import map_event
 from fnrbc_device.web.snapshot import LiveView
 
@@ -32,18 +34,18 @@ HEADERS: Final = [
 
 
 class Board:
-    """The newest event of each name. Belongs to the event loop."""
+    """The newest event of each name, in each language where it has words. Belongs to the event loop."""
 
     def __init__(self) -> None:
-        self._events: dict[str, tuple[int, bytes]] = {}
+        self._events: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._posted = 0
         self._changed = asyncio.Event()
         self.closed = False
 
-    def post(self, name: str, data: bytes) -> None:
-        """Put an event in the place of the last of that name."""
+    def post(self, name: str, data: bytes, language: str = "") -> None:
+        """Put an event in the place of the last of that name; one without a language has no words."""
         self._posted += 1
-        self._events[name] = (self._posted, data)
+        self._events[name, language] = (self._posted, data)
         self._wake()
 
     def close(self) -> None:
@@ -51,14 +53,15 @@ class Board:
         self.closed = True
         self._wake()
 
-    async def newer(self, seen: int, timeout_s: float) -> tuple[int, bytes]:
-        """Wait for events posted after ``seen``; nothing newer in that time is no bytes."""
+    async def newer(self, seen: int, timeout_s: float, language: str) -> tuple[int, bytes]:
+        """Wait for events posted after ``seen``; nothing newer in that time, or in that language, is no bytes."""
         if not self.closed and self._posted <= seen:
             try:
                 await asyncio.wait_for(self._changed.wait(), timeout_s)
             except asyncio.TimeoutError:
                 return seen, b""
-        return self._posted, b"".join(data for number, data in self._events.values() if number > seen)
+        readable = [one for (_name, said), one in self._events.items() if said in ("", language)]
+        return self._posted, b"".join(data for number, data in readable if number > seen)
 
     def _wake(self) -> None:
         self._changed.set()
@@ -78,6 +81,7 @@ class Viewers:
 
     def __init__(self, live: LiveView, make_room: Callable[[], bool] = lambda: False) -> None:
         self.count = 0
+        self.languages: Counter[str] = Counter()
         self.board = Board()
         self._live = live
         self._make_room = make_room
@@ -87,6 +91,7 @@ class Viewers:
         if not await self._has_room():
             return await _refuse(send)
         self.count += 1
+        self.languages[spoken()] += 1
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
@@ -95,6 +100,7 @@ class Viewers:
         finally:
             gone.cancel()
             self.count -= 1
+            self.languages[spoken()] -= 1
 
     async def _has_room(self) -> bool:
         if self.count >= MAX_VIEWERS and self._make_room():
@@ -108,7 +114,7 @@ class Viewers:
         """Send what is newest once the last was taken: ``send`` waits while the viewer's buffer is full."""
         seen = 0
         while not (gone.done() or self.board.closed):
-            seen, data = await self.board.newer(seen, BEAT_S)
+            seen, data = await self.board.newer(seen, BEAT_S, spoken())
             body = data + event("beat", {"age_s": self._live.age_s()})
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
@@ -126,7 +132,7 @@ async def _refuse(send: Send) -> None:
 
 
 class Encoder(threading.Thread):
-    """Makes the events, once for all viewers and only while there are any.
+    """Makes the events, once for all viewers of a language and only while there are any.
 
     Parameters
     ----------
@@ -135,16 +141,16 @@ class Encoder(threading.Thread):
     viewers
         Who looks.
     post
-        Takes an event's name and bytes; called from this thread.
+        Takes an event's name, bytes and language; called from this thread.
     """
 
-    def __init__(self, live: LiveView, viewers: Viewers, post: Callable[[str, bytes], None]) -> None:
+    def __init__(self, live: LiveView, viewers: Viewers, post: Callable[[str, bytes, str], None]) -> None:
         super().__init__(name="web-encoder", daemon=True)
         self._live = live
         self._viewers = viewers
         self._post = post
         self._ended = threading.Event()
-        self._seq = 0
+        self._said: dict[str, int] = {}
         self._map_at_s = float("-inf")
 
     def run(self) -> None:
@@ -159,14 +165,18 @@ class Encoder(threading.Thread):
         self.join(timeout_s)
 
     def _encode(self) -> None:
-        shown = self._live.wait_newer(self._seq, timeout_s=0.25)
+        languages = [language for language, viewers in list(self._viewers.languages.items()) if viewers]
+        oldest = min((self._said.get(language, 0) for language in languages), default=0)
+        shown = self._live.wait_newer(oldest, timeout_s=0.25) if languages else None
         if shown is None:
             return
-        self._seq = shown.seq
-        self._post("frame", frame_event(shown))
+        behind = [language for language in languages if self._said.get(language, 0) < shown.seq]
+        for language, data in frame_events(shown, behind).items():
+            self._said[language] = shown.seq
+            self._post("frame", data, language)
         step = shown.snapshot.step
         if shown.at_s - self._map_at_s >= MAP_PERIOD_S or shown.snapshot.state == "finished":
             self._map_at_s = shown.at_s
-            data = map_event(shown.snapshot.slide_map, step.pose if step else None)
-            if data is not None:
-                self._post("map", data)
+            drawn = map_event(shown.snapshot.slide_map, step.pose if step else None)
+            if drawn is not None:
+                self._post("map", drawn, "")

@@ -1,4 +1,4 @@
-"""The two cookies: which browser it is, and which session it is in. Scripts read neither, other sites send neither."""
+"""The cookies: which browser it is, its session, its language. Scripts read none of them, other sites send none."""
 
 from dataclasses import dataclass
 
@@ -34,6 +34,11 @@ def browser_cookie(scope: Scope) -> Cookie:
 def session_cookie(scope: Scope) -> Cookie:
     """Tell who is logged in."""
     return Cookie(scope, _named(scope, "session"))
+
+
+def language_cookie(scope: Scope) -> Cookie:
+    """Keep the language that a person chose."""
+    return Cookie(scope, _named(scope, "language"))
 
 
 def _named(scope: Scope, what: str) -> str:
