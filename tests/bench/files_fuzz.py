@@ -214,16 +214,20 @@ def _compared(path: Path, frames: list[Frame]) -> str:
     limit = VIDEO_DIFFERENCE if video else PICTURE_DIFFERENCE
     if not others:
         return "unconfirmed"
-    worst = 0.0
-    before: NDArray[np.uint8] | None = None
-    for frame, other in zip(frames, others, strict=False):
-        repeated, before = before is not None and np.array_equal(frame.image, before), frame.image
-        if repeated:  # not counted on: it shows nothing new
-            continue
-        if frame.image.shape != other.shape:
-            return f"differs: {frame.image.shape[:2]} px, the second decoder says {other.shape[:2]}"
-        worst = max(worst, float(np.abs(frame.image.astype(np.int16) - other).mean()))
+    if all(frames[0].image.shape != other.shape for other in others):
+        return f"differs: {frames[0].image.shape[:2]} px, the second decoder says {others[0].shape[:2]}"
+    if video:  # the two may leave out other frames, so a frame's number says nothing: which frame it is, its pixels do
+        worst = max(min(_apart(frame, other) for other in others) for frame in frames)
+    else:
+        worst = max(_apart(frame, others[frame.index]) for frame in frames if frame.index < len(others))
     return "same" if worst <= limit else f"differs: by {worst:.1f} levels"
+
+
+def _apart(frame: Frame, other: NDArray[Any]) -> float:
+    """Mean difference in levels; 255 where the sizes differ."""
+    if frame.image.shape != other.shape:
+        return 255.0
+    return float(np.abs(frame.image.astype(np.int16) - other).mean())
 
 
 def _by_pyav(path: Path) -> list[NDArray[np.uint8]]:
@@ -241,9 +245,15 @@ def _by_pillow(path: Path) -> list[NDArray[np.int16]]:
         for number in range(min(getattr(picture, "n_frames", 1), MOST_FRAMES)):
             picture.seek(number)
             found.append(np.asarray(picture.convert("RGB"), np.int16))
-    if path.name == "imagej.tif":  # red, green and blue as pages, where Pillow still finds them
+    if path.name == "imagej.tif" and _is_composite(path):  # red, green and blue as pages, where Pillow still finds them
         return [np.dstack([page[..., 0] for page in found])] if len(found) == 3 else []
     return found
+
+
+def _is_composite(path: Path) -> bool:
+    """Whether ImageJ's note still says so: with the note damaged, three grey pages are what the file holds."""
+    with tifffile.TiffFile(path) as tif:
+        return bool(tif.is_imagej) and "channels" in (tif.imagej_metadata or {})
 
 
 def _bits(picture: Pillow.Image, path: Path) -> int:

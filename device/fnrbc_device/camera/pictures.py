@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.camera.decoder_words import damage_heard
 from fnrbc_device.camera.headers import JPEG_START, PNG_START, About, UnreadablePictureError, about_picture
 from fnrbc_device.camera.tiff_pixels import Decoded, tiff_frames
 from fnrbc_device.records import Image
@@ -163,9 +164,13 @@ def _decoded_by_opencv(data: bytes, about: About, name: str) -> Decoded:
         raise UnreadablePictureError(f"{name} {fault}; copy it again, or leave it out")
     how = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+        with damage_heard() as said:
+            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
         raise UnreadablePictureError(f"{name} cannot be decoded ({error.err}); use a smaller picture") from error
+    if decoded is not None and said:
+        what = f"is a damaged {about.kind} (its decoder says: {said[0]})"
+        raise UnreadablePictureError(f"{name} {what}; copy it again, or leave it out")
     if decoded is None or decoded.shape[:2] != about.shapes[0]:
         what = f"is a damaged {about.kind} ({len(data)} bytes)"
         raise UnreadablePictureError(f"{name} {what}; copy it again, or leave it out")

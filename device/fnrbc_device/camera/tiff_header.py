@@ -7,7 +7,7 @@ kind of picture is refused by name.
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -31,7 +31,11 @@ MOST_PAGES: Final = 100_000
 _PLAIN, _INVERTED, _RGB, _PALETTE, _YCBCR = 1, 0, 2, 3, 6
 _SAMPLES: Final = {_PLAIN: (1, 2), _INVERTED: (1, 2), _PALETTE: (1,), _RGB: (3, 4, 5), _YCBCR: (3,)}
 """Samples a pixel that each kind may have: one or three, and transparency or the like."""
+_PLANAR: Final = (1, 2)
+"""How colours lie: pixel by pixel, or one plane after the other."""
 _JPEG: Final = 7
+_LEAST_FULL: Final = 256
+"""A palette below it is black by the standard; some old programs filled the lower 8 bits alone. Nothing tells which."""
 _COMPRESSIONS: Final = frozenset({1, 5, 7, 8, 32773, 32946, 33005, 34712, 34925, 50000, 34926, 50001, 34927, 50002})
 """Whose pixels are proved against a second decoder: none, LZW, JPEG, Deflate, PackBits, JPEG 2000, LZMA, ZSTD, WebP,
 JPEG XL."""
@@ -119,6 +123,8 @@ def _planes(tif: tifffile.TiffFile) -> list[Plane]:
     pages = _pages(tif)
     if not pages:
         raise ValueError("is a TIFF without a page; copy it again, or leave it out")
+    if tif.is_imagej:
+        _refuse_uncounted_channels(tif.imagej_metadata or {})
     if tif.is_imagej or tif.is_ome or tif.is_shaped:
         described = [plane for series in tif.series for plane in _of_series(series, tif)]
         if described:
@@ -131,6 +137,11 @@ def _planes(tif: tifffile.TiffFile) -> list[Plane]:
 def require_read(page: Any, size: int) -> None:
     """Refuse a page that is not read, by the name of what it is. Raises ``ValueError``."""
     photometric, samples = int(page.photometric), int(page.samplesperpixel)
+    if min(page.imagewidth, page.imagelength) < 1:
+        raise ValueError(f"is a TIFF of {page.imagewidth}x{page.imagelength} px; copy it again, or leave it out")
+    planar = page.tags.get(284)
+    if samples > 1 and planar is not None and planar.value not in _PLANAR:
+        raise ValueError(f"says {planar.value} of how its colours lie, 1 or 2 is known; copy it again, or leave it out")
     if photometric not in _SAMPLES:
         raise ValueError(f"is {_NAMES.get(photometric, _word(page.photometric))}, which is not read; save it as RGB")
     if int(page.compression) not in _COMPRESSIONS:
@@ -147,6 +158,8 @@ def require_read(page: Any, size: int) -> None:
         )
     if photometric == _PALETTE and (page.colormap is None or page.colormap.shape[1] < 2 ** bits_of(page)):
         raise ValueError("is a palette TIFF without its palette; save it as RGB")
+    if photometric == _PALETTE and int(page.colormap.max(initial=0)) < _LEAST_FULL:
+        raise ValueError("is a palette TIFF whose colours are all black in the 16 bits that they have; save it as RGB")
     _require_whole(page, size)
 
 
@@ -241,6 +254,11 @@ def _order_of_luts(tif: tifffile.TiffFile) -> tuple[int, ...]:
     if sorted(tops) != sorted(pure):
         raise ValueError("holds 3 channels shown in colours that are no red, green and blue; save it as RGB")
     return tuple(tops.index(colour) for colour in pure)
+
+
+def _refuse_uncounted_channels(metadata: Mapping[str, Any]) -> None:
+    if metadata.get("mode") in ("composite", "color") and not isinstance(metadata.get("channels"), int):
+        raise ValueError("shows its channels as one picture, and does not say how many there are; save it as RGB")
 
 
 def _refuse_channels_of_micro_manager(tif: tifffile.TiffFile) -> None:

@@ -98,6 +98,4 @@ def _meant(page: Any, stored: NDArray[Any]) -> Samples:
 
 
 def _of_palette(colours: NDArray[Any], places: NDArray[Any]) -> NDArray[np.uint8]:
-    # The standard's palettes hold 16 bits; some programs fill the lower 8 alone.
-    eight = colours if int(colours.max(initial=0)) <= _FULL else colours >> 8
-    return np.moveaxis(eight[:, places], 0, -1).astype(np.uint8)
+    return np.moveaxis((colours >> 8)[:, places], 0, -1).astype(np.uint8)

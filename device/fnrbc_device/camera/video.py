@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.camera.container import look_at_video
+from fnrbc_device.camera.decoder_words import FFMPEG_LEVEL, damage_heard
 from fnrbc_device.errors import SourceError
 from fnrbc_device.host.console import readable
 from fnrbc_device.records import BadFrame, Frame, Image
@@ -17,8 +18,11 @@ from fnrbc_device.records import BadFrame, Frame, Image
 NOMINAL_FPS: Final = 30.0
 """Files that do not say how fast they were recorded: the cameras meant here deliver 30 frames/s."""
 
-FFMPEG_QUIET: Final = "-8"
-"""Level at which the decoder of videos writes no lines of its own."""
+_MOST_FAILED: Final = 250
+"""Frames in a row that cannot be decoded, eight seconds of a pan: a decoder that fails for ever ends, too."""
+
+KEY_FRAME: Final = ord("I")
+"""Type of a frame that needs no other, as OpenCV says it: what is wrong before it ends with it."""
 
 
 class UnreadableVideoError(SourceError):
@@ -35,8 +39,9 @@ def look_into(path: Path) -> tuple[Image, int | None]:
     """
     capture = _capture(path)
     frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    read, first = capture.read()
-    capture.release()
+    with damage_heard():
+        read, first = capture.read()
+    _close(capture)
     # Some files open as a video and hold none: the first frame is the proof.
     if not read:
         raise UnreadableVideoError(_no_video(path))
@@ -59,17 +64,25 @@ def frames_of_video(path: Path, expected: int | None) -> Iterator[Frame | BadFra
     fps = capture.get(cv2.CAP_PROP_FPS) or NOMINAL_FPS
     index = 0
     held: Frame | BadFrame | None = None
+    damage, failed = "", 0
     try:
         while True:
-            read, picture = capture.read()
-            if not read:
+            with damage_heard() as said:
+                read, picture = capture.read()
+            failed = 0 if read else failed + 1
+            if failed and (not said or failed > _MOST_FAILED):
                 break
             if held is not None:
                 yield held
-            held = Frame(index, index / fps, _as_rgb(picture), f"{path.name}#{index}")
+            damage = _damage_after(damage, said, int(capture.get(cv2.CAP_PROP_FRAME_TYPE)))
+            where = f"{path.name}#{index}"
+            if damage:
+                held = BadFrame(index, index / fps, "unreadable", _damaged(path, index, damage), where)
+            else:
+                held = Frame(index, index / fps, _as_rgb(picture), where)
             index += 1
     finally:
-        capture.release()
+        _close(capture)
     if detail := _missing_end(path, index, expected):
         # The frame that a break goes through decodes to half of itself over half of the one before.
         held = BadFrame(max(index - 1, 0), max(index - 1, 0) / fps, "unreadable", detail, f"{path.name}#{index}")
@@ -77,17 +90,35 @@ def frames_of_video(path: Path, expected: int | None) -> Iterator[Frame | BadFra
         yield held
 
 
+def _damage_after(before: str, said: list[str], kind: int) -> str:
+    """What is wrong with the frame just read; a decoder makes up what it lacks, and later frames build on it."""
+    if said:
+        return said[0]
+    return "" if kind == KEY_FRAME else before
+
+
+def _damaged(path: Path, index: int, damage: str) -> str:
+    return f"{path.name} is damaged at frame {index} (its decoder says: {damage}); copy it again, or cut that part out"
+
+
+def _close(capture: cv2.VideoCapture) -> None:
+    with damage_heard():  # at its end a decoder tells how much it read
+        capture.release()
+
+
 def _capture(path: Path) -> cv2.VideoCapture:
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = FFMPEG_LEVEL
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, damage_heard():
             # OpenCV takes names that are text only; of others it is given the number of the open file.
             is_text = readable(str(path)) == str(path)
-            capture = cv2.VideoCapture(str(path) if is_text else f"/dev/fd/{file.fileno()}")
+            name = str(path) if is_text else f"/dev/fd/{file.fileno()}"
+            # One thread: with several, the decoder's words come some frames ahead of the frame that they are about.
+            capture = cv2.VideoCapture(name, cv2.CAP_ANY, [cv2.CAP_PROP_N_THREADS, 1])
     except OSError as error:
         raise UnreadableVideoError(f"{path.name} cannot be opened ({error.strerror}); check the file") from error
     if not capture.isOpened():
-        capture.release()
+        _close(capture)
         raise UnreadableVideoError(_no_video(path))
     return capture
 
