@@ -173,6 +173,18 @@ def animated_png(path):
     Pillow.fromarray(RGB).save(path, save_all=True, append_images=[Pillow.fromarray(scene(4))])
 
 
+def places():
+    return (RGB[..., 0] // 8).astype(np.uint8)
+
+
+def changed_tag(path, samples, code, value, **how):
+    """A TIFF one tag of which says something else than its writer meant."""
+    tifffile.imwrite(path, samples, metadata=None, **how)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tag = tif.pages[0].tags[code]
+        tag.overwrite(tuple(value) * 3 if isinstance(value, range) else value)
+
+
 REFUSED = {
     "CMYK JPEG": (lambda p: Pillow.fromarray(RGB).convert("CMYK").save(p), ".jpg", "CMYK"),
     "CMYK TIFF": (lambda p: Pillow.fromarray(RGB).convert("CMYK").save(p), ".tif", "CMYK"),
@@ -191,6 +203,10 @@ REFUSED = {
     "colours unsaid": (
         lambda p: tifffile.imwrite(p, RGB, photometric="minisblack", planarconfig="contig"), ".tif", "nothing says",
     ),
+    "colours in an unknown order": (lambda p: changed_tag(p, RGB, 284, 9, photometric="rgb"), ".tif", "says 9 of how"),
+    "no height": (lambda p: changed_tag(p, RGB[..., 0], 257, 0), ".tif", "TIFF"),
+    "palette of 8 bits in 16": (lambda p: changed_tag(p, places(), 320, range(256), photometric="palette",
+        colormap=np.zeros((3, 256), np.uint16)), ".tif", "all black"),
     "codec": (lambda p: tifffile.imwrite(p, RGB, photometric="rgb", compression="lerc"), ".tif", "LERC"),
     "raw mosaic": (lambda p: tifffile.imwrite(p, DEEP[..., 0], photometric="cfa"), ".tif", "raw mosaic"),
     "lossless JPEG": (lossless_jpeg, ".jpg", "lossless JPEG"),
