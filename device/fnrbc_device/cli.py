@@ -66,7 +66,7 @@ ConfigPath = Annotated[Path | None, typer.Option("--config", help="TOML file. [d
 
 @app.command()
 def count(
-    source: Annotated[Path, typer.Argument(help="A folder of frames in name order, a video, or one image.")],
+    source: Annotated[Path, typer.Argument(help="A folder of frames in name order, a video, an image, or a slide file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for summary.json, cells.csv, poses.csv, report.html.")],
     bundle: BundlePath = None,
     pixel_size_um: PixelSize = None,
@@ -91,10 +91,13 @@ def count(
     from fnrbc_device.camera.pixel_size import require_known_pixel_size
     from fnrbc_device.camera.replay import open_source
     from fnrbc_device.commands import count as counting
+    from fnrbc_device.commands.count_slide import count_job
     from fnrbc_device.commands.left_out import require_counted
     from fnrbc_device.inference.proof_apart import prove_apart
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.reporting.difference import read_earlier
+    from fnrbc_device.slides.job import prepare
+    from fnrbc_device.slides.opening import is_slide
     from fnrbc_device.vision.pixelsize import require_pixel_size
 
     if pixel_size_um is not None:
@@ -102,23 +105,32 @@ def count(
     counting.require_writable(out)
     if compare is not None:
         counting.require_apart(out, compare)
-    frames = open_source(source, pixel_size_um, exchange_red_blue=exchange_red_blue)
-    pixel_um = require_known_pixel_size(pixel_size_um, frames)
-    earlier = read_earlier(compare, frames.frames) if compare is not None else None
+    if is_slide(source):
+        job = prepare(source, pixel_size_um, seeing.value, exchange_red_blue=exchange_red_blue)
+        name, pixel_um = str(source), job.pixel_um
+    else:
+        frames = open_source(source, pixel_size_um, exchange_red_blue=exchange_red_blue)
+        name, pixel_um = frames.name, require_known_pixel_size(pixel_size_um, frames)
+        job = None
+    total = job.tiles if job is not None else frames.frames
+    earlier = read_earlier(compare, total) if compare is not None else None
     model = load_bundle(bundle)
     if bundle is not None:
         prove_apart(model)
-    progress = _progress(frames.frames)
-    for note in frames.notes:
-        print(f"note: {note}", file=sys.stderr)
-    counted = counting.count(
-        frames, model, pixel_um, still=frames.frames == 1, progress=progress, kind=kind.value,
-        method=seeing.value, allow_left_out=allow_left_out,
-        warn=lambda words: print(f"warning: {words}", file=sys.stderr),
-    )  # fmt: skip
+    progress = _progress(total)
+    if job is not None:
+        counted = count_job(job, model, progress=progress, kind=kind.value, allow_left_out=allow_left_out)
+    else:
+        for note in frames.notes:
+            print(f"note: {note}", file=sys.stderr)
+        counted = counting.count(
+            frames, model, pixel_um, still=frames.frames == 1, progress=progress, kind=kind.value,
+            method=seeing.value, allow_left_out=allow_left_out,
+            warn=lambda words: print(f"warning: {words}", file=sys.stderr),
+        )  # fmt: skip
     if earlier is not None:
         counted = counting.compared(counted, earlier)
-    counting.write(counted, out, frames.name, model)
+    counting.write(counted, out, name, model)
     if doubt := counted.scale.doubt(pixel_um, "--pixel-size-um"):
         print(f"warning: {doubt}", file=sys.stderr)
     print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted, out))

@@ -94,7 +94,7 @@ def tiff_about(
             firsts = [pages[plane.pages[0]] for plane in planes]
             first = firsts[0]
             shapes = tuple((int(page.imagelength), int(page.imagewidth)) for page in firsts)
-            return shapes, bits_of(first), int(first.samplesperpixel), _orientation(first), _pixel_size(tif)
+            return shapes, bits_of(first), int(first.samplesperpixel), _orientation(first), pixel_size_of(tif)
         except ValueError:
             raise
         except Exception as error:  # as above
@@ -273,7 +273,7 @@ def _orientation(page: Any) -> int:
     return int(tag.value) if tag is not None and isinstance(tag.value, int) and 1 <= int(tag.value) <= 8 else 1
 
 
-def _pixel_size(tif: tifffile.TiffFile) -> StatedPixelSize | None:
+def pixel_size_of(tif: tifffile.TiffFile) -> StatedPixelSize | None:
     """By what knows microscopes best: OME, Micro-Manager, ImageJ, then the resolution."""
     page = _pages(tif)[0]
     if tif.is_ome and (size := from_ome(tif.ome_metadata or "")):

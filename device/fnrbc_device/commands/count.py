@@ -7,18 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 import fnrbc_device
 from fnrbc_device.camera.colours import ColourWatch
 from fnrbc_device.camera.left_out import Account
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.source import FrameSource
-from fnrbc_device.commands.left_out import account_fields, sections_of, still_open
+from fnrbc_device.commands.left_out import Accounted, account_fields, sections_of, still_open
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.cells_csv import CELL_COLUMNS, cell_row
 from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.ledger import Cell
+from fnrbc_device.counting.measured_range import Border
+from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.errors import UsageError
 from fnrbc_device.host.console import ESCAPE
 from fnrbc_device.inference.centre_network import open_centres
@@ -30,6 +35,7 @@ from fnrbc_device.records import USUAL_SEEING, ErrorCounts, Pose, SeeingMethod, 
 from fnrbc_device.reporting.counts import COUNT_COLUMNS, count_row, counts
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.reporting.gallery import Gallery, change_table
+from fnrbc_device.reporting.geojson import GEOJSON_NAME, write_geojson
 from fnrbc_device.reporting.poses_csv import POSE_COLUMNS, Poses, write_table
 from fnrbc_device.reporting.report import CHANGED, Report, write_report
 from fnrbc_device.texts import KIND_WORDS, RESEARCH_USE_ONLY, to_go
@@ -37,6 +43,44 @@ from fnrbc_device.vision.pixelsize import PixelSizeEstimate
 from fnrbc_device.vision.session_stain import SessionStain
 
 Progress = Callable[[int], None]
+
+
+class Finder(Protocol):
+    """What found the cells."""
+
+    @property
+    def method(self) -> SeeingMethod:
+        """Its name."""
+
+
+class Drawn(Protocol):
+    """The map of what was seen."""
+
+    @property
+    def islands(self) -> tuple[int, ...]:
+        """Their numbers."""
+
+    def mosaic(self, island: int) -> Mosaic | None:
+        """The picture of one."""
+
+
+class CountedBy(Protocol):
+    """What has counted: an analyser of frames, or what puts a slide's tiles together."""
+
+    pixel_size_um: float
+    stain: SessionStain
+    border: Border
+
+    @property
+    def seeing(self) -> Finder:
+        """What found the cells."""
+
+    @property
+    def slide_map(self) -> Drawn | None:
+        """What was seen; None where nothing was."""
+
+    def tally(self) -> Tally:
+        """State the counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,16 +92,18 @@ class Counted:
     cells: list[Cell]
     steps: list[tuple[Any, ...]]
     """Rows of ``poses.csv``."""
-    analyser: Analyser
+    analyser: CountedBy
     scale: ScaleWatch
     """What the red cells say of the pixel size."""
     gallery: Gallery
-    account: Account
+    account: Accounted
     """What was given and is not in the count."""
     difference: Difference | None = None
     """To an earlier count of the same frames, where that was asked for."""
     bundle_before: str = ""
     """That the earlier count was made with."""
+    outline: Callable[[int], NDArray[np.int32]] | None = None
+    """Of a slide's cell, by its number: (N, 2) px of the slide, (x, y)."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -142,11 +188,9 @@ def count(
     seconds = time.perf_counter() - start
     analyser.border.note("pixel_size_out_of_domain", holds=bool(scale.doubt(pixel_size_um, "the pixel size")))
     analyser.border.note("colours_impossible", holds=colours.fault is not None)
-    tally = _claimed(analyser, errors or shipped_errors(bundle.manifest))
-    summary = {**_summary(tally, analyser, scale, bundle, seconds), **account_fields(account, allow_left_out)}
-    summary["kind"] = kind
+    known = errors or shipped_errors(bundle.manifest)
+    summary = summary_of(analyser, known, scale, account, bundle, seconds, kind, allow_left_out)
     summary["notes"] += [colours.doubt] if colours.fault else []
-    summary["complete"] = summary["complete"] and account.share <= allow_left_out
     return Counted(summary, list(analyser.cells()), poses.rows(), analyser, scale, gallery, account)
 
 
@@ -178,6 +222,9 @@ def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None
         write_table(out / "poses.csv", POSE_COLUMNS, counted.steps)
         write_table(out / "counts.csv", COUNT_COLUMNS, [count_row(counted.summary)])
         (out / "difference.csv").unlink(missing_ok=True)
+        (out / GEOJSON_NAME).unlink(missing_ok=True)
+        if counted.outline is not None:
+            write_geojson(out / GEOJSON_NAME, counted.rows, counted.outline, bundle.classes)
         if counted.difference is not None:
             write_table(out / "difference.csv", DIFFERENCE_COLUMNS, counted.difference.rows())
         _replace(out / "summary.json", json.dumps(counted.summary, indent=2) + "\n")
@@ -211,13 +258,31 @@ def _steps(source: FrameSource, analyser: Analyser, scale: ScaleWatch, progress:
         progress(done)
 
 
-def _claimed(analyser: Analyser, errors: Sequence[ErrorCounts]) -> Tally:
+def summary_of(
+    counting: CountedBy,
+    errors: Sequence[ErrorCounts],
+    scale: ScaleWatch,
+    account: Accounted,
+    bundle: Bundle,
+    seconds: float,
+    kind: SessionKind,
+    allow_left_out: float,
+) -> dict[str, Any]:
+    """Say what a count came to: the content of ``summary.json``; the arguments are those of ``count``."""
+    tally = _claimed(counting, errors)
+    summary = {**_summary(tally, counting, scale, bundle, seconds), **account_fields(account, allow_left_out)}
+    summary["kind"] = kind
+    summary["complete"] = summary["complete"] and account.share <= allow_left_out
+    return summary
+
+
+def _claimed(analyser: CountedBy, errors: Sequence[ErrorCounts]) -> Tally:
     tally, reasons = analyser.tally(), analyser.border.reasons
     return replace(tally, claim=claim(tally.fnrbc, tally.leukocytes, errors, reasons), provisional=reasons)
 
 
 def _summary(
-    tally: Tally, analyser: Analyser, scale: ScaleWatch, bundle: Bundle, seconds: float
+    tally: Tally, analyser: CountedBy, scale: ScaleWatch, bundle: Bundle, seconds: float
 ) -> dict[str, Any]:
     return {
         **counts(tally),

@@ -1,11 +1,12 @@
 """Says what was given to a count and is not in it: in its summary, its report and its exit code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from fnrbc_device.camera.left_out import Account
+from fnrbc_device.camera.stated_pixel_size import StatedPixelSize
 from fnrbc_device.errors import LeftOutError
+from fnrbc_device.records import LeftOut
 from fnrbc_device.texts import left_open, rejection
 
 LEFT_OUT: Final = "Given, and not in the count"
@@ -15,7 +16,27 @@ NOTES: Final = "How the frames were read"
 Summary = Mapping[str, Any]
 
 
-def account_fields(account: Account, allowed: float) -> dict[str, Any]:
+class Accounted(Protocol):
+    """What was given to be counted, and is not in the count: of recorded frames, or of a slide."""
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """Each by name."""
+
+    @property
+    def share(self) -> float:
+        """Of what was given, 0..1."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of how it was read."""
+
+    @property
+    def stated(self) -> StatedPixelSize | None:
+        """What its files say of the pixel size."""
+
+
+def account_fields(account: Accounted, allowed: float) -> dict[str, Any]:
     """Fields of ``summary.json``; ``allowed`` is the share that a complete count may lack, 0..1."""
     return {
         "left_out": [asdict(one) for one in account.left_out],

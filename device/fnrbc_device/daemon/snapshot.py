@@ -72,7 +72,7 @@ LIGHT: Final = Part(
 )
 
 SEGMENTER: Final = Part(
-    "_pixel_size_um", _histogram=Array(np.float64, (256,), writable=True), _darkest=Maybe(NUMBER)
+    "_pixel_size_um", "_level", _histogram=Array(np.float64, (256,), writable=True), _darkest=Maybe(NUMBER)
 )
 
 DENSITIES: Final = Fixed((NUMBER,) * 3)

@@ -72,7 +72,12 @@ class Reduced:
         return (working + 0.5) * self.factor - 0.5
 
 
-def reduce(image: Image, pixel_size_um: float, stain_map: StainMap = IDENTITY) -> Reduced:
+def reduce(
+    image: Image,
+    pixel_size_um: float,
+    stain_map: StainMap = IDENTITY,
+    glass_rgb: tuple[float, float, float] | None = None,
+) -> Reduced:
     """Make the working picture of a frame.
 
     Parameters
@@ -83,6 +88,8 @@ def reduce(image: Image, pixel_size_um: float, stain_map: StainMap = IDENTITY) -
         Size of the frame's pixels, um, > 0.
     stain_map
         The way from the session's stain to the reference, in which the nuclear picture is made.
+    glass_rgb
+        Colour of empty glass, 0..255, where it is known; None: the frame itself says it.
 
     Returns
     -------
@@ -100,7 +107,7 @@ def reduce(image: Image, pixel_size_um: float, stain_map: StainMap = IDENTITY) -
     factor = _factor(pixel_size_um, image.shape[:2])
     pixel_um = pixel_size_um * factor
     sample = sampled(image)
-    glass_rgb = _glass_colour(sample)
+    glass_rgb = glass_rgb or _glass_colour(sample)
     green = _shrunk(np.asarray(cv2.extractChannel(image, 1), np.uint8), factor)
     if not _is_coloured(sample):
         return Reduced(low_pass(green, pixel_um), factor, pixel_um, glass_rgb, None)

@@ -11,7 +11,7 @@ from fnrbc_device.records import Detection, Field, Image, SeeingMethod
 from fnrbc_device.vision.centre_picture import CENTRE_UM, STRIDE, at_centre_scale, centre_picture
 from fnrbc_device.vision.centres import Centre, centres_of, outlines_of
 from fnrbc_device.vision.reduction import Reduced
-from fnrbc_device.vision.segmentation import Segmenter, detection_of
+from fnrbc_device.vision.segmentation import Level, Segmenter, detection_of
 from fnrbc_device.vision.stain import StainMap
 
 AGREED_UM: Final = 3.0
@@ -55,12 +55,14 @@ class Seeing:
         Size of the frames' pixels, um, > 0.
     model
         None for the paper's threshold alone.
+    level
+        How dark nuclei are, where that is known beforehand.
     """
 
-    def __init__(self, pixel_size_um: float, model: CentreModel | None = None) -> None:
+    def __init__(self, pixel_size_um: float, model: CentreModel | None = None, level: Level | None = None) -> None:
         self._pixel_size_um = pixel_size_um
         self._model = model
-        self._segmenter = Segmenter(pixel_size_um)
+        self._segmenter = Segmenter(pixel_size_um, level)
 
     @property
     def method(self) -> SeeingMethod:

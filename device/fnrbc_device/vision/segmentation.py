@@ -5,6 +5,7 @@ need it, clumps are cut at their bottleneck by a gradient-aware watershed and lo
 """
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -74,6 +75,16 @@ BORDER_UM: Final = 0.7
 """A cell counts as whole from this distance of its nucleus to the frame's border on."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """How dark nuclei are in a session whose pictures were looked at before."""
+
+    histogram: NDArray[np.float64]
+    """(256,) share of the nuclear picture at each grey."""
+    darkest: float | None
+    """Grey of the nuclei; None where there are none."""
+
+
 class Segmenter:
     """Finds cells frame by frame; keeps the session's histogram, so that the threshold is steady.
 
@@ -81,12 +92,15 @@ class Segmenter:
     ----------
     pixel_size_um
         Size of the frames' pixels on the slide, um, > 0.
+    level
+        What is known beforehand and holds for every frame; None: it is learned from frame to frame.
     """
 
-    def __init__(self, pixel_size_um: float) -> None:
+    def __init__(self, pixel_size_um: float, level: Level | None = None) -> None:
         self._pixel_size_um = pixel_size_um
-        self._histogram = np.zeros(256, np.float64)
-        self._darkest: float | None = None
+        self._level = level
+        self._histogram = np.zeros(256, np.float64) if level is None else level.histogram
+        self._darkest: float | None = None if level is None else level.darkest
 
     def segment(self, image: Image) -> Field:
         """Find the cells of one frame.
@@ -106,10 +120,10 @@ class Segmenter:
     def segment_reduced(self, reduced: Reduced) -> Field:
         """Find the cells of one frame, whose working pictures exist already."""
         nuclear = reduced.nuclear
-        self._remember(histogram_of(nuclear))
         coloured = reduced.stain is not None
-        darkest = first_extreme(self._histogram, DARKEST_MODE_LIMIT if coloured else DARKEST_GREY_LIMIT)
-        self._follow(REFERENCE_LEVEL if darkest is None and reduced.in_reference else darkest)
+        if self._level is None:
+            self._remember(histogram_of(nuclear))
+            self._follow(grey_of_nuclei(self._histogram, reduced))
         if self._darkest is None:
             return Field([], reduced.glass_rgb, 0.0, reduced.green, reduced.pixel_um)
         core = threshold(self._darkest)
@@ -129,6 +143,20 @@ class Segmenter:
         if darkest is not None and self._darkest is not None:
             darkest = float(np.clip(darkest, self._darkest - MOST_STEP, self._darkest + MOST_STEP))
         self._darkest = darkest
+
+
+def grey_of_nuclei(histogram: NDArray[np.float64], reduced: Reduced) -> float | None:
+    """Grey of the nuclei by the histogram of pictures like this one; None where they show none.
+
+    Where the session's stain is known, they are looked for at the reference's grey when no mode stands out.
+    """
+    found = mode_of_nuclei(histogram, reduced)
+    return REFERENCE_LEVEL if found is None and reduced.in_reference else found
+
+
+def mode_of_nuclei(histogram: NDArray[np.float64], reduced: Reduced) -> float | None:
+    """Grey of the darkest mode that may be nuclei in pictures like this one; None where there is none."""
+    return first_extreme(histogram, DARKEST_GREY_LIMIT if reduced.stain is None else DARKEST_MODE_LIMIT)
 
 
 def histogram_of(nuclear: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -56,6 +56,11 @@ class SessionStain:
         """Why the last picture that was asked said nothing; None where it voted, and before the first."""
 
     @property
+    def votes(self) -> int:
+        """Pictures that agreed on it so far; from ``MEMORY`` on it stands still."""
+        return self._taken if self.anchors is not None else 0
+
+    @property
     def map(self) -> StainMap:
         """The way to the reference; the identity until the stain is settled."""
         return IDENTITY if self.anchors is None else map_of(self.anchors)

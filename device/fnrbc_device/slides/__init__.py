@@ -1,0 +1,1 @@
+"""Scanned slides: files whose every pixel has a known place, counted tile by tile."""
