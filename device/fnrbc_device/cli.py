@@ -66,7 +66,7 @@ ConfigPath = Annotated[Path | None, typer.Option("--config", help="TOML file. [d
 
 @app.command()
 def count(
-    source: Annotated[Path, typer.Argument(help="A folder of frames in name order, a video, an image, or a slide file.")],
+    source: Annotated[Path, typer.Argument(help="A folder of frames in name order, a video, an image or a slide.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for summary.json, cells.csv, poses.csv, report.html.")],
     bundle: BundlePath = None,
     pixel_size_um: PixelSize = None,
