@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import fnrbc_device
+from fnrbc_device.batch.command import batch
 from fnrbc_device.commands import bundle as bundle_command
 from fnrbc_device.commands import exit_codes as command
 from fnrbc_device.commands import user as user_command
@@ -234,6 +235,7 @@ def drift(
 
 app.add_typer(bundle_command.app, name="bundle")
 app.add_typer(user_command.app, name="user")
+app.command()(batch)
 app.command()(follow)
 app.command()(backup)
 app.command()(restore)

@@ -1,0 +1,323 @@
+"""Who counts: processes of this machine, or the workers of a Dask cluster that exists.
+
+Tasks are Python that whoever reaches a scheduler can give it. So those of this machine listen on loopback alone, take
+orders only from who holds a key made for this run, and open no port for a dashboard unless it is asked for.
+"""
+
+import ipaddress
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from fnrbc_device.batch.counting import WorkerMismatchError, require_like
+from fnrbc_device.batch.rows import Basis
+from fnrbc_device.errors import ConfigError, FnrbcError, UsageError
+
+# Imported where it is used: it takes half a second, and only batches have it.
+if TYPE_CHECKING:
+    from distributed import Client
+
+_LOOPBACK: Final = "127.0.0.1"
+
+CONNECT_S: Final = 5.0
+"""One try to reach a scheduler; on loopback it takes a tenth of a second."""
+
+PAUSE_S: Final = 0.5
+"""Between two tries to reach a scheduler, or to find a worker there."""
+
+_LOCAL_SETTINGS: Final[dict[str, Any]] = {
+    # A source is counted where it was read, and its result is a line: nothing is to be spilled, moved or held back.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.admin.log-length": 100,
+}
+
+
+class SchedulerError(FnrbcError):
+    """The scheduler, or every worker, cannot be reached."""
+
+
+class LostError(Exception):
+    """The scheduler is gone, and with it what it knew; it may come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files that encrypt the way to a scheduler and prove who is who; each may be missing."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether any of it is."""
+        return any((self.ca, self.cert, self.key))
+
+
+@contextmanager
+def workers_here(number: int, dashboard: int | None) -> Iterator["Client"]:
+    """Start worker processes on this machine, one thread each; they end with this one, however it ends.
+
+    Parameters
+    ----------
+    number
+        How many, >= 1.
+    dashboard
+        Port for Dask's page on loopback; None for none.
+
+    Raises
+    ------
+    ConfigError
+        Dask is not installed.
+    """
+    _require_dask()
+    import dask
+    from distributed import Client, SpecCluster
+
+    security = _key_of_this_run()
+    with dask.config.set(_LOCAL_SETTINGS):
+        cluster = SpecCluster(
+            scheduler=_scheduler(security, dashboard),
+            workers=dict.fromkeys(range(number), _worker(security, number)),
+            security=security,
+            silence_logs=logging.CRITICAL,
+            name="fnrbc batch",
+        )
+        try:
+            with Client(cluster, security=security, set_as_default=False) as client:
+                yield client
+        finally:
+            cluster.close()
+
+
+@contextmanager
+def workers_at(address: str, tls: Tls, wait_s: float, stop: threading.Event) -> Iterator["Client"]:
+    """Connect to a scheduler that runs already, waiting for it if it does not yet.
+
+    Parameters
+    ----------
+    address
+        Such as ``tcp://10.0.0.5:8786`` or ``tls://...``.
+    tls
+        For ``tls://``; what is not given there is taken from Dask's own configuration.
+    wait_s
+        How long it, and a first worker, is waited for.
+    stop
+        Ends the waiting.
+
+    Raises
+    ------
+    LostError
+        Nobody waits for it any more.
+    SchedulerError
+        It cannot be reached in time, or has no worker.
+    UsageError
+        The address is none, or the TLS files cannot be used.
+    ConfigError
+        Dask is not installed.
+    """
+    _require_dask()
+    client = _connected(address, tls, wait_s, stop)
+    try:
+        _wait_for_a_worker(client, address, wait_s, stop)
+        yield client
+    finally:
+        # A scheduler that is gone answers no farewell.
+        with suppress(Exception):
+            client.close(timeout=CONNECT_S)
+
+
+def threads_of(client: "Client") -> int:
+    """How many sources can be counted at once now; 0 where no worker is there.
+
+    Raises
+    ------
+    LostError
+        Its scheduler does not answer.
+    """
+    with lost_if_silent():
+        return sum(client.nthreads().values())
+
+
+@contextmanager
+def lost_if_silent() -> Iterator[None]:
+    """Ask a scheduler something; that it does not answer, in whatever way Dask says so, is a ``LostError``.
+
+    Raises
+    ------
+    LostError
+        It does not.
+    """
+    try:
+        yield
+    except Exception as error:  # closed, cancelled, timed out, not sent: they share no narrower base
+        raise LostError(str(error)) from error
+
+
+def require_same_everywhere(client: "Client", basis: Basis, bundle: Path | None, out: Path) -> None:
+    """Hold every worker against this machine before it counts anything.
+
+    Raises
+    ------
+    WorkerMismatchError
+        A worker lacks fnrbc, runs another version, sees another bundle, or does not see the batch's folder.
+    LostError
+        The scheduler does not answer.
+    """
+    token, said = out / "token", uuid.uuid4().hex
+    token.write_text(said, encoding="ascii")
+    with lost_if_silent():
+        answers = client.run(_look, basis, bundle, token, said, on_error="return")
+    token.unlink()
+    for address, answer in sorted(answers.items()):
+        if isinstance(answer, FnrbcError):
+            raise answer
+        if isinstance(answer, BaseException):
+            raise unlike(address, answer)
+
+
+def unlike(address: str, error: BaseException) -> WorkerMismatchError:
+    """Say that a worker cannot even take an order."""
+    return WorkerMismatchError(
+        f"the worker {address} cannot run fnrbc batch ({type(error).__name__}: {error}); install this fnrbc and this "
+        "distributed there"
+    )
+
+
+def is_open_network(address: str) -> bool:
+    """Whether orders to a scheduler cross a network for all to read and give."""
+    parts = urlsplit(address)
+    if parts.scheme == "tls" or parts.hostname is None:
+        return False
+    try:
+        return not ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return parts.hostname != "localhost"
+
+
+def _look(basis: Basis, bundle: Path | None, token: Path, said: str) -> None:
+    """Run on each worker: raises what is wrong with it."""
+    from fnrbc_device.batch.counting import worker_name
+
+    require_like(basis, bundle)
+    try:
+        seen = token.read_text(encoding="ascii")
+    except OSError:
+        seen = ""
+    if seen != said:
+        raise WorkerMismatchError(
+            f"the worker {worker_name()} does not see {token.parent} as this machine does; sources and --out must lie "
+            "on a disk that all of them have at the same path"
+        )
+
+
+def _require_dask() -> None:
+    try:
+        import cryptography  # noqa: F401
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"fnrbc batch needs {error.name}, which is not installed; install fnrbc with its part `batch`: "
+            "pip install 'fnrbc[batch]'"
+        ) from None
+    # What it logs of lost connections and killed workers is said here, in one sentence.
+    for name in [one for one in logging.root.manager.loggerDict if one.split(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _key_of_this_run() -> Any:
+    from distributed import Security
+
+    return Security.temporary()
+
+
+def _scheduler(security: Any, dashboard: int | None) -> dict[str, Any]:
+    from distributed import Scheduler
+
+    from fnrbc_device.batch.quiet import QuietScheduler
+
+    options = {"host": _LOOPBACK, "protocol": "tls://", "port": 0, "security": security}
+    if dashboard is None:
+        return {"cls": QuietScheduler, "options": {**options, "dashboard": False}}
+    page = {"dashboard": True, "dashboard_address": f"{_LOOPBACK}:{dashboard}"}
+    return {"cls": Scheduler, "options": {**options, **page}}
+
+
+def _worker(security: Any, number: int) -> dict[str, Any]:
+    from distributed import Nanny
+
+    from fnrbc_device.batch.quiet import QuietWorker
+
+    options = {
+        "host": _LOOPBACK,
+        "protocol": "tls://",
+        "nthreads": 1,
+        "memory_limit": 1.0 / number,
+        "security": security,
+        "silence_logs": logging.CRITICAL,
+        "worker_class": QuietWorker,
+        "dashboard": False,
+        "config": _LOCAL_SETTINGS,
+    }
+    return {"cls": Nanny, "options": options}
+
+
+def _connected(address: str, tls: Tls, wait_s: float, stop: threading.Event) -> "Client":
+    from distributed import Client
+
+    security = _security(address, tls)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return Client(address, security=security, timeout=CONNECT_S, set_as_default=False)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"--scheduler {address} is no address ({error}); give tcp://HOST:PORT") from error
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise SchedulerError(
+                    f"no scheduler answers at {address} within {wait_s:.0f} s ({_short(error)}); start it, or wait "
+                    "longer with --wait"
+                ) from None
+        if stop.wait(PAUSE_S):
+            raise LostError
+
+
+def _security(address: str, tls: Tls) -> Any:
+    from distributed import Security
+
+    if not tls.given:
+        return Security()
+    if not address.startswith("tls://"):
+        raise UsageError(f"--tls-ca, --tls-cert and --tls-key go with a tls:// address, not with {address}")
+    for file in (tls.ca, tls.cert, tls.key):
+        if file is not None and not file.is_file():
+            raise UsageError(f"the TLS file {file} does not exist; give the PEM files that the cluster was made with")
+    names = {"tls_ca_file": tls.ca, "tls_client_cert": tls.cert, "tls_client_key": tls.key}
+    return Security(require_encryption=True, **{name: str(file) for name, file in names.items() if file is not None})
+
+
+def _wait_for_a_worker(client: "Client", address: str, wait_s: float, stop: threading.Event) -> None:
+    deadline = time.monotonic() + wait_s
+    while not threads_of(client):
+        if time.monotonic() > deadline:
+            raise SchedulerError(
+                f"the scheduler at {address} has had no worker for {wait_s:.0f} s; start one with "
+                f"`dask worker {address}`, or wait longer with --wait"
+            )
+        if stop.wait(PAUSE_S):
+            raise LostError
+
+
+def _short(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0][:200] or type(error).__name__
