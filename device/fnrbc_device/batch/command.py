@@ -21,8 +21,15 @@ from fnrbc_device.records import USUAL_SEEING, SeeingMethod, SessionKind
 if TYPE_CHECKING:
     from fnrbc_device.batch.job import Crew
     from fnrbc_device.batch.sources import Settings
+    from fnrbc_device.model.bundle import Bundle
 
 WAIT_S: Final = 60.0
+
+BEFORE: Final = "before"
+"""Folder of the counts by the bundle that is compared with, in the batch's own."""
+
+SHIPPED_NAME: Final = "shipped"
+"""Names the bundle that fnrbc ships, where there is no file of that name."""
 
 
 class BatchOpenError(FnrbcError):
@@ -112,20 +119,49 @@ def _count(
     crew: "Crew",
     stop: threading.Event,
 ) -> _Done:
+    from fnrbc_device.batch.changes import COMPARISON, compare_all, sources_in
+    from fnrbc_device.batch.changes import in_words as changes_in_words
     from fnrbc_device.batch.job import asked, count_all, require_outside
     from fnrbc_device.batch.rows import BatchFolder
     from fnrbc_device.batch.sources import sources_of
     from fnrbc_device.batch.table import TABLE, in_words
+
+    earlier = _earlier_batch(compare)
+    sources = sources_in(earlier) if earlier and not given else sources_of(given, usual)
+    require_outside(out, sources)
+    wanted = asked(sources, bundle, _proved(bundle))
+    if compare is not None and earlier is None:
+        before = asked(sources, compare if str(compare) != SHIPPED_NAME else None, _proved(compare))
+        earlier = out / BEFORE
+        count_all(before, BatchFolder(earlier), crew, stop)
+    summary = count_all(wanted, BatchFolder(out), crew, stop)
+    words = in_words(summary, out / TABLE)
+    if earlier is not None and not stop.is_set():
+        found = compare_all(wanted, out, earlier, crew, stop)
+        summary = {**summary, "comparison": found}
+        words = f"{words}\n{changes_in_words(found, out / COMPARISON)}"
+    return _Done(summary, words)
+
+
+def _proved(bundle: Path | None) -> "Bundle":
+    """Load a bundle; one that is not ours is proved where it can do no harm."""
     from fnrbc_device.inference.proof_apart import prove_apart
     from fnrbc_device.model.bundle import load_bundle
 
-    sources = sources_of(given, usual)
-    require_outside(out, sources)
+    if bundle is None or (str(bundle) == SHIPPED_NAME and not bundle.exists()):
+        return load_bundle(None)
     model = load_bundle(bundle)
-    if bundle is not None:
-        prove_apart(model)
-    summary = count_all(asked(sources, bundle, model), BatchFolder(out), crew, stop)
-    return _Done(summary, in_words(summary, out / TABLE))
+    prove_apart(model)
+    return model
+
+
+def _earlier_batch(compare: Path | None) -> Path | None:
+    """The folder of an earlier batch; None where nothing, or a bundle, is to be compared with."""
+    from fnrbc_device.batch.rows import ROW
+
+    if compare is None or not compare.is_dir() or not any((one / ROW).is_file() for one in compare.iterdir()):
+        return None
+    return compare
 
 
 def _crew(
@@ -137,7 +173,7 @@ def _crew(
     stop: threading.Event,
 ) -> "Crew":
     from fnrbc_device.batch.job import Crew
-    from fnrbc_device.batch.workers import Tls, is_open_network, workers_at, workers_here
+    from fnrbc_device.batch.workers import Tls, is_open_network, require_address, workers_at, workers_here
 
     if scheduler is None:
         if any(tls):
@@ -146,6 +182,7 @@ def _crew(
         return Crew(lambda: workers_here(number, dashboard), may_come_back=False)
     if workers is not None or dashboard is not None:
         raise UsageError("--workers and --dashboard are for this machine; a --scheduler has its own")
+    require_address(scheduler)
     if is_open_network(scheduler):
         print(
             f"warning: orders to {scheduler} cross the network unencrypted, and whoever reaches it can run programs on "
@@ -167,8 +204,13 @@ def _held(out: Path) -> Iterator[None]:
 
 
 def _require_all(summary: dict[str, Any]) -> None:
+    uncompared = len(summary["comparison"]["not_compared"]) if "comparison" in summary else 0
     if summary["failed"] or summary["incomplete"]:
         raise BatchOpenError(
             f"{summary['failed']} of {summary['sources']} sources failed and {summary['incomplete']} are incomplete; "
             "batch.csv says why, and the same command tries those that failed again"
+        )
+    if uncompared:
+        raise BatchOpenError(
+            f"{uncompared} of {summary['sources']} sources could not be compared; comparison.csv says why"
         )

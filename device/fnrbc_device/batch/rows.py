@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +98,13 @@ class BatchFolder:
         """Name a source's folder: the same in every run, whatever other sources there are."""
         return folder_name(source.path)
 
+    def path_of(self, source: Source) -> Path:
+        """Where a source's folder lies, once it is done."""
+        return self.path / self.name_of(source)
+
     def row_of(self, source: Source) -> Row | None:
         """What is known of a source; None where it was never finished, or cannot be read."""
-        return read_row(self.path / self.name_of(source))
+        return read_row(self.path_of(source))
 
     def adopt(self, made: Path, source: Source) -> None:
         """Put what a worker made in its place, in one step; what an earlier count left there goes.
@@ -109,23 +114,23 @@ class BatchFolder:
         made
             A folder in ``work`` that is on the disk to its last byte, a row in it.
         """
-        place = self.path / self.name_of(source)
+        place = self.path_of(source)
         if place.exists():
             place.rename(self.work / f"old-{made.name}")
         made.rename(place)
         sync_folder(self.path)
         shutil.rmtree(self.work / f"old-{made.name}", ignore_errors=True)
 
-    def note_failure(self, row: Row, source: Source, attempt: str) -> None:
+    def note_failure(self, row: Row, source: Source) -> None:
         """Put a row in its place that no worker could write."""
-        made = self.work / attempt
+        made = self.work / uuid.uuid4().hex
         made.mkdir(parents=True)
         seal(made, row)
         self.adopt(made, source)
 
     def rewrite(self, row: Row, source: Source) -> None:
         """Write a row again of which only words changed, such as the specimen's name."""
-        write_whole(self.path / self.name_of(source) / ROW, _as_bytes(row), _READABLE_MODE)
+        write_whole(self.path_of(source) / ROW, _as_bytes(row), _READABLE_MODE)
 
     def empty_work(self) -> None:
         """Throw away what was begun and not finished."""

@@ -36,7 +36,7 @@ _TICK_S: Final = 0.25
 _GONE: Final = ("cancelled", "lost")
 """States of an order that its scheduler knows nothing of any more."""
 
-_NO_WORKER: Final = "three workers ended in the middle of it, also with nothing beside it: it may need more memory"
+_DEADLY: Final = "several workers ended in the middle of it, also with nothing beside it; it may need more memory"
 
 
 @dataclass(slots=True)
@@ -190,14 +190,14 @@ def _settle_other_source(batch: Batch, order: Order, outcome: Outcome) -> None:
 def _settle_deaths(batch: Batch, order: Order) -> None:
     """What waited beside the culprit on a worker is suspected with it; with nothing beside it, only the culprit is."""
     if order.source.path in batch.suspects:
-        _fail(batch, order, _NO_WORKER)
+        _fail(batch, order, _DEADLY)
     else:
         batch.suspects.add(order.source.path)
         batch.alone.append(order)
 
 
 def _fail(batch: Batch, order: Order, error: str) -> None:
-    batch.folder.note_failure(row_of(order, "failed", error), order.source, uuid.uuid4().hex)
+    batch.folder.note_failure(row_of(order, "failed", error), order.source)
     _tell(batch, order, Outcome("failed", "", error))
 
 

@@ -39,6 +39,8 @@ _LOCAL_SETTINGS: Final[dict[str, Any]] = {
     "distributed.worker.memory.pause": False,
     "distributed.scheduler.work-stealing": False,
     "distributed.scheduler.worker-saturation": 1.0,
+    # Two workers may die of a source; then it is tried with nothing beside it, by two more.
+    "distributed.scheduler.allowed-failures": 1,
     "distributed.admin.log-length": 100,
 }
 
@@ -123,7 +125,7 @@ def workers_at(address: str, tls: Tls, wait_s: float, stop: threading.Event) -> 
     SchedulerError
         It cannot be reached in time, or has no worker.
     UsageError
-        The address is none, or the TLS files cannot be used.
+        The TLS files cannot be used.
     ConfigError
         Dask is not installed.
     """
@@ -193,6 +195,23 @@ def unlike(address: str, error: BaseException) -> WorkerMismatchError:
         f"the worker {address} cannot run fnrbc batch ({type(error).__name__}: {error}); install this fnrbc and this "
         "distributed there"
     )
+
+
+def require_address(address: str) -> None:
+    """Refuse what is no address of a scheduler, before anything is asked there.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in ("tcp", "tls") and bool(parts.hostname) and bool(parts.port) and not parts.path
+    except ValueError:
+        known = False
+    if not known:
+        raise UsageError(f"--scheduler {address} is no address; give tcp://HOST:PORT or tls://HOST:PORT")
 
 
 def is_open_network(address: str) -> bool:
@@ -281,8 +300,6 @@ def _connected(address: str, tls: Tls, wait_s: float, stop: threading.Event) -> 
     while True:
         try:
             return Client(address, security=security, timeout=CONNECT_S, set_as_default=False)
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"--scheduler {address} is no address ({error}); give tcp://HOST:PORT") from error
         except OSError as error:
             if time.monotonic() > deadline:
                 raise SchedulerError(

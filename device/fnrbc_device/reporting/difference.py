@@ -32,6 +32,8 @@ class CountedCell:
     y_um: float
     class_name: str
     probability: float
+    best_frame: int = -1
+    """That shows it best; -1 where the table does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def require_same_frames(earlier: Earlier, frames: int) -> None:
 
 def _cell(row: Mapping[str, Any]) -> CountedCell:
     numbers = {name: float(row[name]) for name in ("x_px", "y_px", "x_um", "y_um", "probability")}
-    return CountedCell(cell=int(row["cell"]), island=int(row["island"]), class_name=str(row["class"]), **numbers)
+    frame = int(row.get("best_frame", -1))
+    return CountedCell(int(row["cell"]), int(row["island"]), class_name=str(row["class"]), best_frame=frame, **numbers)
 
 
 def differ(earlier: Earlier, now: Iterable[Mapping[str, Any]], pixel_size_um: float) -> Difference:
@@ -146,11 +149,15 @@ def differ(earlier: Earlier, now: Iterable[Mapping[str, Any]], pixel_size_um: fl
     pixel_size_um
         Of this count's frames.
     """
-    cells = [_cell(row) for row in now]
-    partners = _paired(earlier.cells, cells, SAME_CELL_UM / pixel_size_um)
+    return differ_cells(earlier.cells, [_cell(row) for row in now], pixel_size_um)
+
+
+def differ_cells(before: Sequence[CountedCell], now: Sequence[CountedCell], pixel_size_um: float) -> Difference:
+    """Pair the cells of two counts whose places are on the same islands, as ``differ`` does."""
+    partners = _paired(before, now, SAME_CELL_UM / pixel_size_um)
     taken = set(partners.values())
-    pairs = [(earlier.cells[partners[i]] if i in partners else None, cell) for i, cell in enumerate(cells)]
-    lost = [(cell, None) for i, cell in enumerate(earlier.cells) if i not in taken]
+    pairs = [(before[partners[i]] if i in partners else None, cell) for i, cell in enumerate(now)]
+    lost = [(cell, None) for i, cell in enumerate(before) if i not in taken]
     return Difference((*pairs, *lost))
 
 
