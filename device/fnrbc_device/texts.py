@@ -7,7 +7,7 @@ from typing import Final
 
 from fnrbc_device.health import REASONS
 from fnrbc_device.intervals import PLANNED_WITHIN
-from fnrbc_device.language import N_, Said, _, decimal, ngettext, number
+from fnrbc_device.language import N_, Said, _, decimal, local, ngettext, number
 from fnrbc_device.records import (
     Claim,
     ClaimState,
@@ -249,6 +249,39 @@ def _known_from(claim: Claim) -> str:
         targets=targets,
         leukocytes=leukocytes,
     )
+
+
+def signed_words(signed_by: str | None, signed_utc: str | None, why: str = "", reason: str = "") -> str:
+    """Say who verified a count and when.
+
+    Parameters
+    ----------
+    signed_by, signed_utc
+        None while nobody signed it off.
+    why, reason
+        What was open, and why it was signed off for all that; empty where nothing was.
+    """
+    if signed_utc is None:
+        return _("All candidates are decided on. Nobody has signed it off yet.")
+    words = _("Verified and signed off by %(name)s on %(when)s.", name=signed_by, when=local(signed_utc))
+    because = _("Signed off for all that because: %(reason)s", reason=reason)
+    return f"{words} {sentence(why)} {because}" if reason else words
+
+
+WAITS: Final[Mapping[str, str]] = Said(
+    {
+        "end": N_("end the session"),
+        "specimen": N_("give the specimen id"),
+        "decide": N_("decide on candidates"),
+        "sign": N_("sign off"),
+    }
+)
+"""What a session may wait for, as what somebody has to do."""
+
+
+def sentence(words: str) -> str:
+    """Write words with a capital at their begin and a full stop at their end; nothing stays nothing."""
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 def to_go(leukocytes: int | None) -> str:

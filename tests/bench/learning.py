@@ -111,7 +111,7 @@ def reviewed(journal: Path, session: str, slide: Path) -> tuple[int, int]:
         for cell, name in truth.items():
             reviewing.decide(session, cell, "reclassified", READER, class_name=name)
     with SignOff(journal, "scope", SystemClock()) as signing:
-        signing.sign(session, READER)
+        signing.sign(session, READER, reason="a bench")
     return len(truth), sum(roles[cell] != part[name] for cell, name in truth.items())
 
 

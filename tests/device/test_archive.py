@@ -93,7 +93,7 @@ def exported(path: Path, form: str, session: str = "s1", *, named: bool = True) 
 
 def signed(path: Path, session: str = "s1", who: str = "carla") -> int:
     with SignOff(path, "fnrbc", SystemClock()) as signing:
-        return signing.sign(session, who)
+        return signing.sign(session, who, reason="seen under the microscope")
 
 
 def decided(path: Path, cell: int, decision: str, session: str = "s1") -> None:
@@ -197,7 +197,10 @@ def test_a_sign_off_is_told_to_the_lab_with_what_was_open(record: Path) -> None:
         topic, payload = database.execute("SELECT topic, payload FROM outbox WHERE seq = ?", (seq,)).fetchone()
     fields = json.loads(payload)
     assert (topic, fields["verb"], fields["user"], fields["session"]) == ("log/audit", "sign", "carla", "s1")
-    assert fields["detail"] == "0 of 3 candidates reviewed"
+    assert fields["detail"] == (
+        "0 of 3 candidates reviewed; 3 of 3 candidates are not decided on, signed off for all that:"
+        " seen under the microscope"
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from fnrbc_device.reporting.control_chart import chart_svg
 from fnrbc_device.reporting.session_report import told
 from fnrbc_device.sessions import controls as on_record
 from fnrbc_device.sessions.archive import happenings
+from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.sign_off import SignOff
 from fnrbc_device.web.plan import Typed, read_plan
 from laboratory import MONDAY, cells, write_session
@@ -121,7 +122,8 @@ def test_a_sign_off_after_a_failed_control_wants_a_reason_and_puts_it_on_record(
     assert signed.fields["control"] == "failed"
     assert told(signed).endswith("reason: the control slide was scratched")
     with closing(sqlite3.connect(record)) as database:
-        (payload,) = database.execute("SELECT payload FROM outbox ORDER BY seq DESC LIMIT 1").fetchone()
+        sql = "SELECT payload FROM outbox WHERE topic = 'log/audit' ORDER BY seq DESC LIMIT 1"
+        (payload,) = database.execute(sql).fetchone()
     assert "signed off for all that: the control slide was scratched" in json.loads(payload)["detail"]
     assert prove(record).fault == ""
 
@@ -132,6 +134,9 @@ def test_of_controls_and_blanks_no_control_is_asked(record, session):
 
 
 def test_a_device_that_asks_for_no_control_signs_off_as_before(record):
+    with Decisions(record, "bench", SystemClock()) as decisions:
+        for cell in (1, 2):
+            decisions.decide("s1", cell, "confirmed", "dora")
     sign(record, "s1", ControlRules())
 
 

@@ -32,7 +32,7 @@ def state(path, make_step):
                 journal.record(make_step(index, [2 * index + 1, 2 * index + 2]))
             journal.end(NOON, journal.tally(f"s{number}"), complete=True)
     with SignOff(path, "fnrbc", SystemClock()) as signing:
-        signing.sign("s1", "=anna")
+        signing.sign("s1", "=anna", reason="=1+1")
     return path.parent
 
 
@@ -77,8 +77,8 @@ def change(path, *statements):
 def test_a_record_and_its_copy_agree(state, lab):
     agreement = held_against(state / "journal.sqlite", lab(state))
 
-    assert (agreement.fault, agreement.compared, agreement.anchors, agreement.lost) == ("", 21, 5, [])
-    assert "agrees: 21 records are the same here and there, 5 hashes" in verify(str(state), state, lab(state))
+    assert (agreement.fault, agreement.compared, agreement.anchors, agreement.lost) == ("", 22, 6, [])
+    assert "agrees: 22 records are the same here and there, 6 hashes" in verify(str(state), state, lab(state))
 
 
 def test_what_the_device_let_go_of_is_no_difference(state, lab):
@@ -87,7 +87,7 @@ def test_what_the_device_let_go_of_is_no_difference(state, lab):
         outbox.prune(NOON + timedelta(days=1), 10**9)
 
     agreement = held_against(state / "journal.sqlite", copy)
-    assert (agreement.fault, agreement.compared, agreement.not_kept) == ("", 0, 21)
+    assert (agreement.fault, agreement.compared, agreement.not_kept) == ("", 0, 22)
 
 
 def test_a_record_that_was_cut_short_is_whole_and_yet_found_out(state, lab, make_step, tmp_path):
@@ -100,7 +100,7 @@ def test_a_record_that_was_cut_short_is_whole_and_yet_found_out(state, lab, make
     short = tmp_path / "before" / "journal.sqlite"
 
     assert prove(short).fault == ""
-    with pytest.raises(JournalError, match=r"holds record 22, but the journal ends at record 21: .* cut short"):
+    with pytest.raises(JournalError, match=r"holds record 23, but the journal ends at record 22: .* cut short"):
         verify(str(short), state, copy)
 
 
@@ -159,9 +159,9 @@ def test_after_a_restore_both_agree_across_the_epochs_and_what_was_lost_is_named
     copy = lab(state)
 
     agreement = held_against(state / "journal.sqlite", copy)
-    assert (agreement.fault, agreement.compared, agreement.lost) == ("", 24, [22, 23, 24, 25])
+    assert (agreement.fault, agreement.compared, agreement.lost) == ("", 25, [23, 24, 25, 26])
     said = verify(str(state), state, copy)
-    assert "4 records (22-25) were told and then lost, before a backup was brought back" in said
+    assert "4 records (23-26) were told and then lost, before a backup was brought back" in said
 
 
 def test_a_backup_is_a_copy_to_hold_against_too(state, tmp_path, make_step):

@@ -14,10 +14,12 @@ from records import full_record
 DOCS = Path(__file__).parents[2] / "docs" / "record.md"
 OTHER_VALUE = {"INTEGER": "coalesce({0}, 0) + 1000", "REAL": "coalesce({0}, 0) + 0.5", "BLOB": "zeroblob(9)"}
 OTHER_CHOICE = {"outbox.state": "CASE state WHEN 'acked' THEN 'pending' ELSE 'acked' END",
+                "results.event": "CASE event WHEN 'signed' THEN 'withdrawn' ELSE 'signed' END",
                 "reviews.decision": "CASE decision WHEN 'rejected' THEN 'confirmed' ELSE 'rejected' END"}  # fmt: skip
 KEYS = {
     "sessions": "session", "frames": "frame", "joins": "island", "events": "seq", "crops": "view", "plates": "number",
     "audit": "link", "outbox": "seq", "alarms": "code", "reviews": "seq", "journal": "epoch",
+    "results": "seq", "details": "seq",
 }  # fmt: skip
 
 
@@ -169,7 +171,8 @@ def test_a_session_that_was_removed_as_retention_removes_it_is_seen(whole, sessi
 
 
 def test_all_of_the_record_but_its_last_link_cannot_be_removed_unseen(whole):
-    tables = ("plates", "crops", "events", "joins", "frames", "sessions", "reviews", "outbox", "alarms")
+    tables = ("plates", "crops", "events", "joins", "frames", "sessions", "reviews", "outbox", "alarms", "results",
+              "details")  # fmt: skip
     fault = forged(
         whole,
         *(f"DELETE FROM {table}" for table in tables),

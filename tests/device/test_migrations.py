@@ -39,6 +39,10 @@ def unpacked(name, path):
     return path
 
 
+def version_of(path):
+    return asked(path, "PRAGMA user_version")[0][0]
+
+
 def asked(path, query):
     with closing(sqlite3.connect(path)) as database, database:
         return database.execute(query).fetchall()
@@ -55,7 +59,7 @@ def test_an_older_journal_is_proved_where_it_lies_and_not_changed(stored):
 
     proof = prove(stored)
 
-    assert (proof.fault, "does not seal" in proof.limits or "did not seal" in proof.limits) == ("", True)
+    assert (proof.fault, "did not seal" in proof.limits) == ("", version_of(stored) == FIRST_VERSION)
     assert stored.read_bytes() == before
 
 
@@ -86,13 +90,14 @@ def test_all_that_0_1_0_recorded_is_there_after_it_is_carried_over(of_0_1_0):
 def test_the_older_journal_is_kept_for_the_way_back(stored):
     with closing(sqlite3.connect(stored)) as database:
         before = list(database.iterdump())
+    version = version_of(stored)
 
     for _ in range(2):
         open_database(stored).close()
 
     (copy,) = stored.parent.glob("*.version-*")
     with closing(sqlite3.connect(copy)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (FIRST_VERSION,)
+        assert database.execute("PRAGMA user_version").fetchone() == (version,)
         assert list(database.iterdump()) == before
     assert copy.stat().st_mode & 0o077 == 0
 
@@ -181,5 +186,7 @@ def test_a_column_that_came_later_is_null_in_older_rows():
         make_tables(now)
         for table in (*chain.ROW_COLUMNS, "sessions", "plates", "audit"):
             known = {row[1] for row in first.execute(f"PRAGMA table_info({table})")}
+            if not known:
+                continue  # a table that came later has no older rows
             for _, name, _, required, default, _ in now.execute(f"PRAGMA table_info({table})"):
                 assert name in known or (not required and default is None), (table, name)

@@ -70,6 +70,10 @@ class Mosquitto:
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
+    def forget(self) -> None:
+        """Lose all that it kept, while it is down."""
+        (self._folder / "mosquitto.db").unlink(missing_ok=True)
+
     def _end(self, by: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(by)

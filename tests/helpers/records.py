@@ -16,6 +16,7 @@ from fnrbc_device.journal.outbox import Acknowledgement, Outbox
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.records import Join, Pose, SessionMeta
 from fnrbc_device.sessions.decisions import Decisions
+from fnrbc_device.sessions.details import Describing
 from fnrbc_device.sessions.sign_off import SignOff
 from fnrbc_device.vision.keyframes import Keyframe
 
@@ -56,8 +57,10 @@ def _decide_and_sign(path: Path) -> None:
             decisions.decide(session, 8, "confirmed", "anna", request=f"{session}-1")
             taken_back = decisions.decide(session, 5, "rejected", "anna", note="dirt")
             decisions.undo(session, taken_back, "anna")
+    with Describing(path, "fnrbc", SystemClock()) as describing:
+        describing.describe("s1", "anna", specimen="S-18")
     with SignOff(path, "fnrbc", SystemClock()) as signing:
-        signing.sign("s1", "anna")
+        signing.sign("s1", "anna", reason="cell 4 is dirt")
 
 
 def _command_and_alarm(path: Path) -> None:

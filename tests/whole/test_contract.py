@@ -60,7 +60,8 @@ def test_every_schema_is_one_and_refuses_unknown_fields(contract):
 
 def test_every_topic_of_the_code_is_in_the_document(contract):
     suffixes = [topics.AVAILABILITY, *topics.STATES, topics.LOG_CELL, topics.LOG_SESSION, topics.LOG_AUDIT]
-    suffixes += [topics.LOG_ALARM, "alarm/x", "thumb/1", "reply/anna", *(f"cmd/anna/{verb}" for verb in VERBS)]
+    suffixes += [topics.LOG_ALARM, topics.LOG_RESULT, "alarm/x", "thumb/1", "reply/anna"]
+    suffixes += [f"cmd/anna/{verb}" for verb in VERBS]
     assert {channel_of(contract, f"{B}/{one}") for one in suffixes} == contract["channels"].keys() - {"home_assistant"}
 
 

@@ -16,12 +16,13 @@ from fnrbc_device.contract import payloads, topics
 from fnrbc_device.contract import replies as answers
 from fnrbc_device.contract.homeassistant import DISCOVERY
 from fnrbc_device.contract.markdown import page
+from fnrbc_device.contract.results import ResultNow, ResultRecord
 from fnrbc_device.contract.thumbnails import MAX_BYTES, THUMBNAIL
 from fnrbc_device.contract.topics import Delivery
 from fnrbc_device.host.atomic_file import write_whole
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
-CONTRACT_VERSION: Final = "1.1.0"
+CONTRACT_VERSION: Final = "1.2.0"
 """Of the topics and payloads, ``v1`` in each topic. A field more counts up the second number."""
 
 BASE: Final = "fnrbc/v1/{site}/{device}"
@@ -87,12 +88,14 @@ def _channels() -> list[_Channel]:
         topics.TALLY: payloads.TallyNow,
         topics.HEALTH: payloads.HealthNow,
         topics.SUMMARY: payloads.SummaryNow,
+        topics.RESULT: ResultNow,
     }
     records: dict[str, type[BaseModel]] = {
         topics.LOG_CELL: payloads.CellRecord,
         topics.LOG_SESSION: payloads.SessionRecord,
         topics.LOG_AUDIT: answers.AuditRecord,
         topics.LOG_ALARM: payloads.AlarmRecord,
+        topics.LOG_RESULT: ResultRecord,
     }
     return [
         _own(topics.AVAILABILITY, _presence(), topics.PRESENCE, "text/plain"),

@@ -4,12 +4,11 @@
 and carry ``log_seq``, the last record they include, so that anyone can check a tally against the log.
 """
 
-from dataclasses import asdict
-from math import inf
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from fnrbc_device.contract.figures import claim_fields, rate_fields
 from fnrbc_device.records import ClaimState, CountEvent, EventName, HealthState, Role, SessionKind, SessionState, Tally
 
 Count = Annotated[int, Field(ge=0)]
@@ -95,7 +94,8 @@ class SessionRecord(Record):
     """``log/session``: a session started, went on after a crash or finished; what it rests on, counts at its end."""
 
     schema_: Literal["session_log/1"] = schema_field("session_log/1")
-    event: Literal["started", "resumed", "finished"]
+    event: Literal["started", "resumed", "finished", "described"]
+    """*described*: specimen, operator or note were given after the start; ``specimen`` is then the new one's hash."""
     software: Text
     bundle: Text
     source: Text
@@ -288,18 +288,15 @@ def cell_fields(event: CountEvent) -> dict[str, Any]:
 
 def count_fields(tally: Tally) -> dict[str, Any]:
     """Fields of ``tally`` and ``summary`` that come from the tally itself."""
-    rate = tally.fnrbc_per_100_leukocytes
     return {
         "fnrbc": tally.fnrbc,
         "leukocytes": tally.leukocytes,
         "other": tally.other,
         "indeterminate": tally.indeterminate,
         "cells": tally.cells,
-        "fnrbc_per_100_leukocytes": None if rate is None else round(rate.value, 4),
-        "ci95_low": None if rate is None else round(rate.low, 4),
-        "ci95_high": None if rate is None else round(rate.high, 4),
+        **rate_fields(tally.fnrbc_per_100_leukocytes),
         "leukocytes_to_go": tally.leukocytes_to_go,
-        **_claim_fields(tally),
+        **claim_fields(tally.claim, tally.provisional),
         "frames": tally.frames,
         "frames_used": tally.frames_used,
         "frames_rejected": sum(tally.frames_rejected.values()),
@@ -308,20 +305,4 @@ def count_fields(tally: Tally) -> dict[str, Any]:
         "area_mm2": round(tally.unique_area_mm2, 4),
         "revisit_share": round(tally.revisit_share, 4),
         "cells_open": tally.cells_open,
-    }
-
-
-def _claim_fields(tally: Tally) -> dict[str, Any]:
-    claim = tally.claim
-    found = claim.corrected if claim else None
-    ends = {"value": None, "low": None, "high": None} if found is None else asdict(found)
-    value, low, high = (None if end is None or end == inf else round(end, 4) for end in ends.values())
-    return {
-        "claim": claim.state if claim else None,
-        "claim_per_100_leukocytes": value,
-        "claim_ci95_low": low,
-        "claim_ci95_high": high,
-        "limit_of_blank": claim.limit_of_blank if claim else None,
-        "claim_source": claim.source if claim else None,
-        "provisional": ",".join(tally.provisional),
     }

@@ -10,11 +10,13 @@ LOG_CELL: Final = "log/cell"
 LOG_SESSION: Final = "log/session"
 LOG_AUDIT: Final = "log/audit"
 LOG_ALARM: Final = "log/alarm"
+LOG_RESULT: Final = "log/result"
 STATUS: Final = "status"
 SESSION: Final = "session"
 TALLY: Final = "tally"
 HEALTH: Final = "health"
 SUMMARY: Final = "summary"
+RESULT: Final = "result"
 ALARM: Final = "alarm"
 THUMB: Final = "thumb"
 REPLY: Final = "reply"
@@ -47,6 +49,7 @@ STATES: Final[dict[str, Delivery]] = {
     TALLY: Delivery(qos=1, retain=True, expiry_s=24 * 3600, min_interval_s=0.5, heartbeat_s=10.0),
     HEALTH: Delivery(qos=0, retain=True, expiry_s=60),
     SUMMARY: Delivery(qos=1, retain=True),
+    RESULT: Delivery(qos=1, retain=True),
 }
 """Newest value only, in the order in which they are said at a connect: who, what, how many, how well."""
 

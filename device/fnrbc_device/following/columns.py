@@ -4,10 +4,11 @@ from typing import Any, Final, Literal
 
 from fnrbc_device.contract.payloads import AlarmRecord, CellRecord, Record, SessionRecord
 from fnrbc_device.contract.replies import AuditRecord
+from fnrbc_device.contract.results import ResultRecord
 
 Kind = Literal["integer", "number", "boolean", "string"]
 
-RECORDS: Final[tuple[type[Record], ...]] = (CellRecord, SessionRecord, AuditRecord, AlarmRecord)
+RECORDS: Final[tuple[type[Record], ...]] = (CellRecord, SessionRecord, AuditRecord, AlarmRecord, ResultRecord)
 
 OTHER: Final = "other_fields"
 """Fields that this software does not know, as one JSON object: a newer device's record is kept whole."""

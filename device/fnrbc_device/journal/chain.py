@@ -43,6 +43,8 @@ ROW_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "seq", "session", "cell", "reviewer", "second", "decision", "class_name", "undoes", "at_utc", "note", "request",
     ),
     "crops": ("seq", "view", "frame", "picture"),
+    "results": ("seq", "session", "version", "event", "at_utc", "payload"),
+    "details": ("seq", "session", "at_utc", "who", "specimen", "operator", "note"),
 }  # fmt: skip
 """Of the rows that a link's transaction wrote, by table. A later version appends its columns to these."""
 
@@ -106,7 +108,9 @@ def unknown_to_0_1_0(link: Row, rows: Mapping[str, list[Row]]) -> bool:
     if link[-1] is not None:
         return False
     ends = {**_OF_0_1_0, "sessions": _SESSION_OF_0_1_0.get(link[2], 0)}
-    return any(value is not None for table, found in rows.items() for row in found for value in row[ends[table] :])
+    return any(
+        value is not None for table, found in rows.items() for row in found for value in row[ends.get(table, 0) :]
+    )
 
 
 def message_hash(message: Row) -> str:

@@ -17,6 +17,7 @@ from fnrbc_device.journal.audit import Kind, provisional
 from fnrbc_device.journal.epochs import LogState, log_state, require_own_numbers
 from fnrbc_device.journal.proof import first_fault
 from fnrbc_device.journal.queries import NOTHING_KEPT, Kept
+from fnrbc_device.journal.results import results_of
 from fnrbc_device.journal.schema import open_database
 from fnrbc_device.journal.writer import JournalWriter
 from fnrbc_device.records import CountEvent, SessionMeta, Step, Tally
@@ -241,10 +242,14 @@ class Journal(JournalWriter):
         if oldest is None or oldest[0] != session_id:
             raise JournalError(f"session {session_id} cannot be let go of: it is not the oldest that may go")
         with self._transaction():
+            known = results_of(self._connection, session_id)
             note = self._cut_audit(session_id)
             for table in ("plates", "events", "joins", "frames", "sessions"):  # decisions go with their links
                 self._connection.execute(f"DELETE FROM {table} WHERE session = ?", (session_id,))
-            self._link("", "let_go", self._last_seq + 1, note=note)
+            first = self._last_seq + 1
+            if known and known[-1].event == "signed":
+                self._tell_removed(known[-1])
+            self._link("", "let_go", first, note=note)
         self._connection.execute("PRAGMA incremental_vacuum").fetchall()
 
     def close(self) -> None:

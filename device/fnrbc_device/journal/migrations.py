@@ -37,8 +37,45 @@ STEPS: Final[tuple[Step, ...]] = (
         ALTER TABLE journal ADD COLUMN epoch_before TEXT;
         """,
     ),
+    Step(
+        "a sign-off makes a result, which may be withdrawn; specimen, operator and note may be given after the start",
+        """
+        CREATE TABLE results (
+            seq INTEGER PRIMARY KEY,
+            session TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            event TEXT NOT NULL CHECK (event IN ('signed', 'withdrawn', 'superseded', 'removed')),
+            at_utc TEXT NOT NULL,
+            payload TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX results_of_session ON results (session, seq);
+        CREATE TRIGGER results_are_append_only BEFORE UPDATE ON results
+        BEGIN SELECT RAISE(ABORT, 'a result is never changed: withdraw it by a new one'); END;
+        CREATE TABLE details (
+            seq INTEGER PRIMARY KEY,
+            session TEXT NOT NULL,
+            at_utc TEXT NOT NULL,
+            who TEXT NOT NULL,
+            specimen TEXT NOT NULL,
+            operator TEXT NOT NULL,
+            note TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX details_of_session ON details (session, seq);
+        CREATE TRIGGER details_are_append_only BEFORE UPDATE ON details
+        BEGIN SELECT RAISE(ABORT, 'what was said of a session is never changed: say it anew'); END;
+        DROP TRIGGER signed_sessions_stay;
+        CREATE TRIGGER signed_sessions_stay BEFORE UPDATE ON sessions
+        WHEN OLD.signed_utc IS NOT NULL AND NEW.signed_utc IS NOT NULL
+        BEGIN SELECT RAISE(ABORT, 'a session that was signed off stays as it is until that is withdrawn'); END;
+        """,
+    ),
 )
-"""The first leads from version 3 to 4. What was released is never changed."""
+"""The first leads from version 3 to 4. What was released is never changed.
+
+In ``results`` and ``details`` ``seq`` is that of their record in the log. ``payload`` of a result is that record: the
+figures as they were signed. The newest row of ``details`` says what holds of a session, in the place of what its start
+said. A row goes with its link of the audit, which may outlive the session.
+"""
 
 SCHEMA_VERSION: Final = FIRST_VERSION + len(STEPS)
 """Counts up with every step. A file of a newer version is refused, never guessed at."""

@@ -9,9 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
+from fnrbc_device.contract.results import ResultRecord
 from fnrbc_device.host.clock import Clock, SystemClock, iso_utc
 from fnrbc_device.journal.audit import add_link, sealed
 from fnrbc_device.journal.epochs import last_told, log_state, note_told
+from fnrbc_device.journal.results import last_result_seq, newest_result
 from fnrbc_device.journal.schema import open_database, roll_back
 from fnrbc_device.journal.spans import Spans
 from fnrbc_device.journal.sqlite_errors import journal_error
@@ -96,6 +98,16 @@ class Outbox:
         if told := [one.seq for one in acknowledgements if one.state == "acked"]:
             self._told_seq = max(self._told_seq, *told)
             note_told(self._path, epoch, self._told_seq)
+
+    def newest_result(self) -> ResultRecord | None:
+        """The last result that was told, for the state that is retained; None before the first sign-off."""
+        with self._errors():
+            return newest_result(self._connection)
+
+    def last_result_seq(self) -> int:
+        """``seq`` of that; 0 before the first."""
+        with self._errors():
+            return last_result_seq(self._connection)
 
     def backlog(self) -> int:
         """Return how many letters wait."""

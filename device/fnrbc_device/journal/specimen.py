@@ -12,6 +12,8 @@ from fnrbc_device.host.secret_key import secret_key
 MAX_SPECIMEN: Final = 80
 """Characters; the longest bar codes on slides have some 40."""
 
+MAX_OPERATOR: Final = 80
+
 MAX_NOTE: Final = 500
 
 KEY_NAME: Final = "specimen.key"

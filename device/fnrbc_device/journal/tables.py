@@ -11,6 +11,9 @@ _NEVER: Final = float("inf")
 _LOWEST: Final = -(2**63)
 """Of what SQLite takes for a whole number."""
 
+_TOLD: Final = {"events": "seq", "reviews": "seq", "crops": "seq, view", "results": "seq", "details": "seq"}
+"""Tables whose rows are told in the log, with their order. Journals of older versions lack the last two."""
+
 
 class _Rows:
     """Rows in the order of a number that stands first in each."""
@@ -48,10 +51,9 @@ class Tables:
     def __init__(self, connection: sqlite3.Connection, first_link: int, first_seq: int | None) -> None:
         self._connection = connection
         first_seq = _LOWEST if first_seq is None else first_seq
+        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         self._told = {
-            "events": self._by_seq("events", first_seq, "seq"),
-            "reviews": self._by_seq("reviews", first_seq, "seq"),
-            "crops": self._by_seq("crops", first_seq, "seq, view"),
+            table: self._by_seq(table, first_seq, order) for table, order in _TOLD.items() if table in there
         }
         sql = f"{select('outbox', MESSAGE_COLUMNS)} WHERE seq >= ? ORDER BY seq"
         self._messages = _Rows(connection.execute(sql, (first_seq,)))
@@ -81,10 +83,13 @@ class Tables:
 
     def left_over(self) -> str:
         """The first row that no link covers, in words; empty where there is none."""
-        names = {"event": "events", "decision": "reviews", "picture of the event": "crops"}
-        for name, table in names.items():
-            if self._told[table].next_number != _NEVER:
-                return f"the {name} {self._told[table].next_number:.0f}"
+        names = {
+            "events": "event", "reviews": "decision", "crops": "picture of the event", "results": "result",
+            "details": "description",
+        }  # fmt: skip
+        for table, told in self._told.items():
+            if told.next_number != _NEVER:
+                return f"the {names[table]} {told.next_number:.0f}"
         if self._messages.next_number != _NEVER:
             return f"the message {self._messages.next_number:.0f}"
         for session, frame in self._joins:

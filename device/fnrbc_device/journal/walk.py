@@ -111,6 +111,8 @@ class Walk:
             self.ended.add(session)
         elif kind == "signed":
             self.signed[session] = (at_utc, note.get("signed_by", ""))
+        elif kind == "withdrawn":
+            self.signed.pop(session, None)
         for name, plates in note.get("plates", {}).items():
             self.open.setdefault(name, {}).update(plates)
 

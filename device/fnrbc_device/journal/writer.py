@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from fnrbc_device.contract.payloads import CellRecord, Record, SessionRecord, cell_fields
-from fnrbc_device.contract.topics import LOG_CELL, LOG_SESSION
+from fnrbc_device.contract.results import ResultRecord, fallen
+from fnrbc_device.contract.topics import LOG_CELL, LOG_RESULT, LOG_SESSION
 from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.audit import Kind, add_link, anchor, sealed
 from fnrbc_device.journal.chain import PLATE_COLUMNS, ROW_COLUMNS, hash_of_plate
 from fnrbc_device.journal.envelope import Envelope
 from fnrbc_device.journal.images import as_png
 from fnrbc_device.journal.queries import JournalQueries, Kept
+from fnrbc_device.journal.results import enter_result
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_row, roll_back
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.journal.sqlite_errors import journal_error
@@ -127,6 +129,12 @@ class JournalWriter(JournalQueries):
         self._tell(LOG_SESSION, SessionRecord(**envelope, event=event, source=source, **about, **counts))
         return self._last_seq
 
+    def _tell_removed(self, known: ResultRecord) -> None:
+        """Tell that a result's session is not kept any more: what was told of it is then in other places alone."""
+        removed = fallen(known, "removed", self._envelope(known.session), **anchor(self._connection))
+        enter_result(self._connection, removed)
+        self._tell(LOG_RESULT, removed)
+
     def _link(
         self, session_id: str, kind: Kind, first: int, frame: int | None = None, note: dict[str, Any] | None = None
     ) -> None:
@@ -158,5 +166,6 @@ class JournalWriter(JournalQueries):
         self._connection.execute("DELETE FROM audit WHERE link <= ?", (link,))
         self._connection.execute("DELETE FROM outbox WHERE seq <= ?", (last_seq,))
         self._connection.execute("UPDATE journal SET oldest_seq = max(oldest_seq, ?)", (last_seq + 1,))
-        self._connection.execute("DELETE FROM reviews WHERE seq <= ?", (last_seq,))
+        for table in ("reviews", "results", "details"):
+            self._connection.execute(f"DELETE FROM {table} WHERE seq <= ?", (last_seq,))
         return {"session": session_id, "links": f"{first}-{link}", "sealed": sealed(self._connection)}

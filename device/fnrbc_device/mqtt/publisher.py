@@ -254,9 +254,9 @@ class Publisher:
         while not self._stopping.is_set():
             self._try_refused_again(sender, connection)
             asked = self._flush_asked
+            store.keep_house(self._reported)  # first: who flushes wants the states that it brings, too
             idle = sender.turn(LOOK_S, urgent=asked > self._flush_done)
             self._take_account(sender, store)
-            store.keep_house(self._reported)
             if idle or time.monotonic() - counted_at_s > LOOK_S:
                 self._note(backlog=store.outbox.backlog())
                 counted_at_s = time.monotonic()

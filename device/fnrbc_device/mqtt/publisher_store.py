@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from fnrbc_device.contract.topics import Topics
+from fnrbc_device.contract.results import result_now
+from fnrbc_device.contract.topics import RESULT, Topics
 from fnrbc_device.errors import JournalError
 from fnrbc_device.health import ALARMS
 from fnrbc_device.host.clock import Clock
@@ -40,6 +41,8 @@ class PublisherStore:
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._states = states
+        self._result_seq = 0
         self._round_s = float("-inf")
         with ExitStack() as stack:
             self.outbox = stack.enter_context(closing(Outbox(journal_path, clock)))
@@ -58,6 +61,7 @@ class PublisherStore:
             The device's alarms that stand, with what to do about them.
         """
         self._alarms.set_all(reported, among=frozenset(ALARMS))
+        self._show_result()
         now_s = time.monotonic()
         if now_s - self._round_s < HOUSE_S:
             return
@@ -66,6 +70,15 @@ class PublisherStore:
         self.outbox.prune(now - timedelta(days=self._settings.keep_days), self._settings.keep_mb * 1_000_000)
         self._alarms.set(CERTIFICATE_EXPIRING, certificates.warning(self._settings.cert_file, now))
         self.tell_refused()
+
+    def _show_result(self) -> None:
+        """Put the newest result on record into its retained state, whoever wrote it and before whatever restart."""
+        last = self.outbox.last_result_seq()
+        if last == self._result_seq:
+            return
+        if (newest := self.outbox.newest_result()) is not None:
+            self._states.put(RESULT, result_now(newest))
+        self._result_seq = last
 
     def tell_refused(self) -> None:
         """Raise an alarm while records are parked."""

@@ -12,6 +12,7 @@ from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.host.console import ESCAPE
 from fnrbc_device.language import number
 from fnrbc_device.records import INDETERMINATE, Image
+from fnrbc_device.reporting.lead import Lead
 from fnrbc_device.reporting.rendering import render
 from fnrbc_device.reporting.report_map import LEGEND, map_html
 from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, left_open, rejection, to_go
@@ -63,6 +64,8 @@ class Report:
     """Probability of the target class from which on a cell is counted. 0..1."""
     provenance: Row
     """Software, bundle, source, pixel size, ...: shown in this order."""
+    lead: Lead | None = None
+    """The count after review, which then stands first; None where there is none."""
     left_open: Sequence[str] = ()
     """What keeps the count from being complete, in words; empty for what the summary says by itself."""
     target: str = "fnrbc"
@@ -112,7 +115,7 @@ def report_html(report: Report) -> str:
         unverified=UNVERIFIED,
         boxes=_boxes(report.summary),
         claim=claim,
-        claim_kind=_CLAIM_KINDS.get(claim["state"], "note") if claim else "",
+        kinds=_CLAIM_KINDS,
         causes=_causes(report),
         changed=report.changed,
         basis=_basis(report.summary),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,9 +14,9 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.reporting.recorded_cells import REVIEW_COLUMNS, cell_table
 from fnrbc_device.reporting.report import report_html
-from fnrbc_device.reporting.session_report import provenance, report, summary, verified_summary
+from fnrbc_device.reporting.session_report import provenance, report, signed_why, summary, verified_summary
 from fnrbc_device.reporting.spreadsheet import guarded
-from fnrbc_device.sessions.archive import ArchivedSession, happenings
+from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 FormatName = Literal["csv", "parquet", "json", "html"]
@@ -120,7 +121,7 @@ def _type(name: str) -> str:
 
 
 def _json(connection: sqlite3.Connection, entry: ArchivedSession) -> bytes:
-    meta = entry.meta
+    meta, happened = entry.meta, happenings(connection, entry.session)
     fields = {
         "research_use": RESEARCH_USE_ONLY,
         "session": entry.session,
@@ -128,16 +129,23 @@ def _json(connection: sqlite3.Connection, entry: ArchivedSession) -> bytes:
         "started": entry.started_utc,
         "ended": entry.ended_utc,
         "ending": entry.ending,
-        "signed": {"utc": entry.signed_utc, "by": entry.signed_by} if entry.signed_utc else None,
-        "machine": summary(entry),
+        "signed": _signed(entry, happened),
         "verified": verified_summary(entry.verified, entry.tally.provisional),
+        "machine": summary(entry),
         "left_open": entry.left_open,
         "wanted": {"leukocytes": meta.wanted_leukocytes, "area_mm2": meta.wanted_area_mm2},
         "provenance": {name.lower().replace(" ", "_"): value for name, value in provenance(entry).items()},
         "happenings": [
             {"at": one.at_utc, "kind": one.kind, "frame": one.frame, "fields": one.fields}
-            for one in happenings(connection, entry.session)
+            for one in happened
         ],
         "cells": cell_table(connection, entry.session),
     }
     return json.dumps(fields, indent=1, ensure_ascii=False).encode()
+
+
+def _signed(entry: ArchivedSession, happened: Sequence[Happening]) -> dict[str, Any] | None:
+    if entry.signed_utc is None:
+        return None
+    why, reason = signed_why(happened)
+    return {"utc": entry.signed_utc, "by": entry.signed_by, "although": why if reason else "", "reason": reason}

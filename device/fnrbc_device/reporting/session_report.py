@@ -10,6 +10,7 @@ from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.queries import JournalQueries
 from fnrbc_device.records import INDETERMINATE, is_near
 from fnrbc_device.reporting.counts import claim_fields, counts, interval
+from fnrbc_device.reporting.lead import lead_of
 from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.recorded_map import frame_shape, maps
 from fnrbc_device.reporting.report import GalleryItem, Report
@@ -37,6 +38,8 @@ _WORDS: Final = {
     "alarm": "alarm",
     "ended": "ended",
     "signed": "signed off",
+    "withdrawn": "sign-off withdrawn",
+    "described": "described anew",
 }
 
 
@@ -95,6 +98,7 @@ def report(connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -
         As ``archive.read`` gave it over the same connection.
     """
     cells = cell_table(connection, entry.session)
+    happened = happenings(connection, entry.session)
     return Report(
         title=f"session {entry.session}" + (f", specimen {entry.meta.specimen}" if entry.meta.specimen else ""),
         summary=summary(entry),
@@ -103,11 +107,12 @@ def report(connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -
         gallery=gallery(connection, path, entry, cells),
         threshold=entry.meta.threshold,
         provenance=provenance(entry),
+        lead=lead_of(entry, *signed_why(happened)),
         left_open=entry.left_open,
         target=target(entry),
         sections=[
             ("Verified by a person", verified_rows(entry)),
-            ("What happened", [(one.at_utc, told(one)) for one in happenings(connection, entry.session)]),
+            ("What happened", [(one.at_utc, told(one)) for one in happened]),
         ],
         legend=DRAWN,
         cells_file=f"fnrbc-{entry.session}.csv",
@@ -197,11 +202,23 @@ def told(one: Happening) -> str:
         return f"count provisional: {because}" if because else "count no longer provisional"
     if one.kind == "signed":
         share = f"{fields.get('reviewed')} of {fields.get('candidates')} candidates reviewed"
-        for_all_that = f"; {fields['control_words']}, reason: {fields['reason']}" if fields.get("reason") else ""
+        why, reason = signed_why([one])
+        for_all_that = f"; {why}, reason: {reason}" if reason else ""
         return f"{words} by {fields.get('signed_by', '')}, {share}{for_all_that}"
+    if one.kind == "withdrawn":
+        return f"{words} by {fields.get('withdrawn_by', '')}, reason: {fields.get('reason', '')}"
+    if one.kind == "described":
+        return f"{' and '.join(fields.get('changed', ()))} given by {fields.get('by', '')}"
     if one.kind == "alarm":
         return f"{words} {fields.get('code', '')} {fields.get('event', '')}"
     return words if one.frame is None else f"{words}, frame {one.frame}"
+
+
+def signed_why(happened: Sequence[Happening]) -> tuple[str, str]:
+    """What was open at the last sign-off, and why the session was signed off for all that; empty where nothing was."""
+    fields = next((one.fields for one in reversed(happened) if one.kind == "signed"), {})
+    # Before there was a "why", a control that had not passed was the only one.
+    return (fields.get("why") or fields.get("control_words", ""), fields.get("reason", "")) if fields else ("", "")
 
 
 def _because(fields: Mapping[str, Any]) -> str:

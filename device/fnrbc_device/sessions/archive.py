@@ -10,6 +10,7 @@ from typing import Any, Final
 from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.recount import column, tally_of
 from fnrbc_device.journal.audit import provisional
+from fnrbc_device.journal.details import DetailName, described, said
 from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.sessions.reviews import groups
 from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally
@@ -25,8 +26,8 @@ _COLUMNS: Final = (
     "session, started_utc, ended_utc, ending, meta, signed_utc, signed_by, area_mm2, revisit_share"
 )
 
-_SEARCHED: Final = "specimen", "operator", "note", "objective"
-"""What was said of a session at its start, where a searched word may stand."""
+_SEARCHED: Final[tuple[DetailName, ...]] = ("specimen", "operator", "note")
+"""What was said of a session, where a searched word may stand."""
 
 
 _ORDERS: Final = ("start", "pause", "resume", "stop", "mark")
@@ -63,6 +64,11 @@ class ArchivedSession:
     """The machine's count."""
     verified: VerifiedTally
     """The count after review, beside it and never mixed with it."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether the count after review stands first: it is signed off, or all that was asked was decided."""
+        return self.signed_utc is not None or (self.verified.complete and self.verified.reviewed > 0)
 
     @property
     def left_open(self) -> list[str]:
@@ -108,7 +114,7 @@ def find(connection: sqlite3.Connection, search: Search, page: int = 1) -> tuple
     """
     # SQLite's own lower() knows ASCII only.
     connection.create_function("folded", 1, lambda text: str(text).casefold(), deterministic=True)
-    where, wanted = _condition(search)
+    where, wanted = _condition(connection, search)
     (total,) = connection.execute(f"SELECT count(*) FROM sessions WHERE {where}", wanted).fetchone()
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM sessions WHERE {where} ORDER BY started_utc DESC, session DESC LIMIT ? OFFSET ?",
@@ -127,7 +133,8 @@ def happenings(connection: sqlite3.Connection, session: str) -> list[Happening]:
     """What happened in a session beside its frames and decisions: gaps, flags, commands, alarms. In order."""
     rows = connection.execute(
         "SELECT at_utc, kind, frame, note, payload FROM audit LEFT JOIN outbox ON seq = first_seq"
-        " AND kind IN ('command', 'alarm', 'signed') WHERE session = ? AND kind NOT IN ('frame', 'review')"
+        " AND kind IN ('command', 'alarm', 'signed', 'withdrawn') WHERE session = ?"
+        " AND kind NOT IN ('frame', 'review', 'result')"
         " AND (kind <> 'command' OR payload IS NULL OR json_extract(payload, '$.verb') IN (?, ?, ?, ?, ?))"
         " ORDER BY link DESC LIMIT ?",
         (session, *_ORDERS, MAX_HAPPENINGS),
@@ -138,10 +145,11 @@ def happenings(connection: sqlite3.Connection, session: str) -> list[Happening]:
     ]
 
 
-def _condition(search: Search) -> tuple[str, tuple[str, ...]]:
+def _condition(connection: sqlite3.Connection, search: Search) -> tuple[str, tuple[str, ...]]:
     """SQL that holds for the sessions looked for, and its values."""
     where, wanted = ["1"], []
-    place = " || char(10) || ".join(["session", *(f"coalesce(json_extract(meta, '$.{one}'), '')" for one in _SEARCHED)])
+    objective = "coalesce(json_extract(meta, '$.objective'), '')"
+    place = " || char(10) || ".join(["session", objective, *(said(connection, one) for one in _SEARCHED)])
     for word in search.words.casefold().split():
         where.append(f"instr(folded({place}), ?) > 0")
         wanted.append(word)
@@ -154,7 +162,7 @@ def _condition(search: Search) -> tuple[str, tuple[str, ...]]:
 
 def _session(connection: sqlite3.Connection, row: Sequence[Any]) -> ArchivedSession:
     session, started, ended, ending, meta, signed_utc, signed_by, area_mm2, revisit_share = row
-    known = SessionMeta(**json.loads(meta))
+    known = described(connection, session, SessionMeta(**json.loads(meta)))
     tally = replace(_tally(connection, session), unique_area_mm2=area_mm2 or 0.0, revisit_share=revisit_share or 0.0)
     reasons = provisional(connection, session)
     claimed = claim(tally.fnrbc, tally.leukocytes, known.errors, reasons)

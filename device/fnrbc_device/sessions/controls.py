@@ -7,6 +7,7 @@ from typing import Final
 
 from fnrbc_device.counting.recount import ENTERING, column
 from fnrbc_device.host.clock import moment_of
+from fnrbc_device.journal.details import said
 from fnrbc_device.quality.blanks import Blank
 from fnrbc_device.quality.controls import NOTHING_ASKED, ControlResult, ControlRules, Standing, standing
 from fnrbc_device.records import SessionKind, Verdict
@@ -64,7 +65,7 @@ def machine_count(connection: sqlite3.Connection, session: str) -> tuple[int, in
 def _ended(connection: sqlite3.Connection, kind: SessionKind) -> list[tuple[str, str, str, str]]:
     """Name, end, bundle and specimen of the sessions of a kind, the oldest first."""
     rows = connection.execute(
-        "SELECT session, ended_utc, json_extract(meta, '$.bundle'), coalesce(json_extract(meta, '$.specimen'), '')"
+        f"SELECT session, ended_utc, json_extract(meta, '$.bundle'), {said(connection, 'specimen')}"
         " FROM sessions WHERE ended_utc IS NOT NULL AND json_extract(meta, '$.kind') = ?"
         " ORDER BY ended_utc DESC, session DESC LIMIT ?",
         (kind, MOST),

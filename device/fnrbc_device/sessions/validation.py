@@ -10,6 +10,7 @@ from typing import Final, Literal
 from fnrbc_device.counting.recount import column
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.intervals import per_hundred, share
+from fnrbc_device.journal.details import said
 from fnrbc_device.records import INDETERMINATE, Interval, Role, SessionKind
 from fnrbc_device.sessions.controls import machine_count
 from fnrbc_device.sessions.reviews import Group, basis, groups, reviews, shown, standing_reviews
@@ -131,19 +132,22 @@ def validate(connection: sqlite3.Connection, bundle: str, names: Sequence[str] =
     ReviewError
         There is no such session.
     """
-    rows = connection.execute("SELECT session, ended_utc, meta FROM sessions ORDER BY started_utc").fetchall()
+    specimen_of = said(connection, "specimen")
+    rows = connection.execute(
+        f"SELECT session, ended_utc, meta, {specimen_of} FROM sessions ORDER BY started_utc"
+    ).fetchall()
     if unknown := sorted(set(names) - {session for session, *_ in rows}):
         raise ReviewError(f"session {unknown[0]} is not in the record; choose one that is listed")
     figures: list[SessionFigures] = []
     left_out: dict[str, str] = {}
-    for session, ended, meta in rows:
+    for session, ended, meta, specimen in rows:
         if names and session not in names:
             continue
         about = json.loads(meta)
         if reason := _why_not(connection, session, ended, about, bundle):
             left_out[session] = reason
         else:
-            figures.append(_figures(connection, session, about.get("kind", "sample"), about.get("specimen", "")))
+            figures.append(_figures(connection, session, about.get("kind", "sample"), specimen))
     return Validation(bundle, figures, left_out, _summed(one.classes for one in figures))
 
 

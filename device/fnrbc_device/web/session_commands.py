@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -14,11 +15,12 @@ from starlette.routing import Route
 
 from fnrbc_device.errors import CommandError, ReviewError
 from fnrbc_device.journal.command_log import CommandLog
-from fnrbc_device.journal.specimen import MAX_NOTE, written
+from fnrbc_device.journal.specimen import MAX_NOTE, MAX_OPERATOR, MAX_SPECIMEN, written
 from fnrbc_device.session_state import SessionPlan
+from fnrbc_device.sessions.details import Describing
 from fnrbc_device.sessions.sign_off import SignOff
 from fnrbc_device.texts import KIND_WORDS
-from fnrbc_device.web.access.user import require
+from fnrbc_device.web.access.user import RoleName, require
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.plan import FIELDS, Typed, read_plan
 from fnrbc_device.web.rendering import render
@@ -31,6 +33,13 @@ MAX_MARK: Final = 200
 MAX_BODY: Final = 32 * 1024
 """Bytes of what is posted: all fields of the form at their limits, percent-encoded, have some 7,000."""
 
+DETAILS: Final = {
+    "specimen": ("specimen id", MAX_SPECIMEN),
+    "operator": ("operator's name", MAX_OPERATOR),
+    "note": ("note", MAX_NOTE),
+}
+"""What may be said of a session until its sign-off: by its name in words, and its most characters."""
+
 STATUS_BY_CODE: Final = {"malformed": 400, "wrong_state": 409}
 
 Work = Callable[[Request, bytes], Response]
@@ -42,6 +51,8 @@ def routes(context: WebContext) -> list[Route]:
         Route("/sessions/new", _form(context)),
         Route("/sessions/new", _posted(_start_by_form(context)), methods=["POST"]),
         Route("/sessions/{session}/sign", _posted(_sign(context)), methods=["POST"]),
+        Route("/sessions/{session}/withdraw", _posted(_withdraw(context)), methods=["POST"]),
+        Route("/sessions/{session}/describe", _posted(_describe(context)), methods=["POST"]),
         Route("/api/session/{verb}", _posted(_command(context)), methods=["POST"]),
     ]
 
@@ -122,21 +133,50 @@ def _command(context: WebContext) -> Work:
 
 
 def _sign(context: WebContext) -> Work:
+    def order(session: str, signer: str, fields: dict[str, str]) -> None:
+        reason = written("reason", fields.get("reason", ""), MAX_NOTE)
+        with closing(SignOff(_journal(context), context.device, context.clock)) as signing:
+            signing.sign(session, signer, context.controls, reason)
+
+    return _on_record("reviewer", order)
+
+
+def _withdraw(context: WebContext) -> Work:
+    def order(session: str, who: str, fields: dict[str, str]) -> None:
+        reason = written("reason", fields.get("reason", ""), MAX_NOTE)
+        with closing(SignOff(_journal(context), context.device, context.clock)) as signing:
+            signing.withdraw(session, who, reason)
+
+    return _on_record("reviewer", order)
+
+
+def _describe(context: WebContext) -> Work:
+    def order(session: str, who: str, fields: dict[str, str]) -> None:
+        told = {name: written(words, fields[name], most) for name, (words, most) in DETAILS.items() if name in fields}
+        with closing(Describing(_journal(context), context.device, context.clock)) as describing:
+            describing.describe(session, who, **told)
+
+    return _on_record("operator", order)
+
+
+def _on_record(role: RoleName, order: Callable[[str, str, dict[str, str]], None]) -> Work:
+    """Follow an order about one session on record, and show the session, or why it was refused."""
+
     def work(request: Request, body: bytes) -> Response:
-        signer = require(request, "reviewer").name
-        session = str(request.path_params["session"])
-        path = context.journal_path
-        if path is None or not path.is_file():
-            raise HTTPException(404, "this device has no record")
-        with closing(SignOff(path, context.device, context.clock)) as signing:
-            try:
-                reason = written("reason", _form_fields(body).get("reason", ""), MAX_NOTE)
-                signing.sign(session, signer, context.controls, reason)
-            except (CommandError, ReviewError) as error:
-                return render(request, "refused.html", 409, fault=_sentence(error), back=f"/sessions/{session}")
+        who, session = require(request, role).name, str(request.path_params["session"])
+        try:
+            order(session, who, _form_fields(body))
+        except (CommandError, ReviewError) as error:
+            return render(request, "refused.html", 409, fault=_sentence(error), back=f"/sessions/{session}")
         return RedirectResponse(f"/sessions/{session}", 303)
 
     return work
+
+
+def _journal(context: WebContext) -> Path:
+    if context.journal_path is None or not context.journal_path.is_file():
+        raise HTTPException(404, "this device has no record")
+    return context.journal_path
 
 
 def _ask(

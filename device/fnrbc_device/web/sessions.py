@@ -22,9 +22,11 @@ from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.report import GalleryItem
 from fnrbc_device.reporting.report_map import map_html
 from fnrbc_device.reporting.report_picture import data_uri
-from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, target, told
+from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, signed_why, target, told
 from fnrbc_device.sessions.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
 from fnrbc_device.sessions.controls import session_standing
+from fnrbc_device.sessions.sign_off import asked_why
+from fnrbc_device.sessions.waiting import waiting
 from fnrbc_device.texts import KIND_WORDS
 from fnrbc_device.web.access.user import RANKS, RoleName, require, user_of
 from fnrbc_device.web.comparison import comparison
@@ -97,7 +99,8 @@ def _list(context: WebContext) -> Respond:
             request,
             "sessions.html",
             400 if fault else 200,
-            entries=entries,
+            entries=[(one, waiting(one)) for one in entries],
+            ranks=RANKS,
             total=total,
             page=page,
             pages=max(-(-total // PAGE_SIZE), 1),
@@ -142,19 +145,24 @@ def _one(context: WebContext) -> Respond:
         except HTTPException as error:
             return _refused(request, error.detail, error.status_code)
         asked = (target(entry), INDETERMINATE)
+        for_all_that, reason = signed_why(happenings_of)
         return render(
             request,
             "session.html",
             entry=entry,
             provenance=provenance(entry),
             happened=[(one.at_utc, told(one)) for one in happenings_of],
-            signing=next((one.fields for one in happenings_of if one.kind == "signed"), {}),
+            for_all_that=for_all_that,
+            reason=reason,
+            for_why=asked_why(entry.meta.kind, entry.verified, control),
+            waits=waiting(entry),
             control=control,
             kinds=KIND_WORDS,
             candidates=[_packed(item) for item in shown if item.class_name in asked],
             near=[_packed(item) for item in shown if item.class_name not in asked],
             drawn=drawn,
             may_sign=_may(request, "reviewer"),
+            may_describe=_may(request, "operator"),
             may_name=_may(request, "admin"),
         )
 

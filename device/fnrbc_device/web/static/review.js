@@ -283,6 +283,7 @@ function drawCounts() {
   at("bar").value = asked.length ? stands.length / asked.length : 0;
   at("bar").textContent = `${stands.length} of ${asked.length}`;
   say("complete", asked.length && stands.length === asked.length ? ": all of them" : "");
+  at("to-sign").hidden = !asked.length || stands.length < asked.length || Boolean(signed) || reader === "2";
   for (const button of at("actions").children) button.disabled = current === null || Boolean(signed);
 }
 
