@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -20,6 +20,10 @@ from fnrbc_device.commands.follow import follow
 from fnrbc_device.commands.validate import validate
 from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
+
+# The configuration is heavy: `fnrbc --help` stays quick.
+if TYPE_CHECKING:
+    from fnrbc_device.config import Config
 
 
 class FoundBy(Enum):
@@ -87,52 +91,27 @@ def count(
     seeing: Annotated[
         FoundBy, typer.Option("--seeing", help="What finds cells: the threshold, the network, or where both agree.")
     ] = FoundBy.both,
+    record: Annotated[
+        bool, typer.Option("--record", help="Of a slide file: put it into the device's record, to review and sign it.")
+    ] = False,
+    specimen: Annotated[str, typer.Option("--specimen", help="As written on the slide; with --record.")] = "",
+    config: ConfigPath = None,
 ) -> None:
-    """Count recorded frames of a panned slide, each cell once."""
-    from fnrbc_device.camera.pixel_size import require_known_pixel_size
-    from fnrbc_device.camera.replay import open_source
+    """Count recorded frames of a panned slide, or a scanned slide, each cell once."""
     from fnrbc_device.commands import count as counting
-    from fnrbc_device.commands.count_slide import count_job
+    from fnrbc_device.commands.count_source import Asked, count_source
     from fnrbc_device.commands.left_out import require_counted
-    from fnrbc_device.inference.proof_apart import prove_apart
-    from fnrbc_device.model.bundle import load_bundle
-    from fnrbc_device.reporting.difference import read_earlier
-    from fnrbc_device.slides.job import prepare
-    from fnrbc_device.slides.opening import is_slide
-    from fnrbc_device.vision.pixelsize import require_pixel_size
 
-    if pixel_size_um is not None:
-        require_pixel_size(pixel_size_um)
     counting.require_writable(out)
-    if compare is not None:
-        counting.require_apart(out, compare)
-    if is_slide(source):
-        job = prepare(source, pixel_size_um, seeing.value, exchange_red_blue=exchange_red_blue)
-        name, pixel_um = str(source), job.pixel_um
-    else:
-        frames = open_source(source, pixel_size_um, exchange_red_blue=exchange_red_blue)
-        name, pixel_um = frames.name, require_known_pixel_size(pixel_size_um, frames)
-        job = None
-    total = job.tiles if job is not None else frames.frames
-    earlier = read_earlier(compare, total) if compare is not None else None
-    model = load_bundle(bundle)
-    if bundle is not None:
-        prove_apart(model)
-    progress = _progress(total)
-    if job is not None:
-        counted = count_job(job, model, progress=progress, kind=kind.value, allow_left_out=allow_left_out)
-    else:
-        for note in frames.notes:
-            print(f"note: {note}", file=sys.stderr)
-        counted = counting.count(
-            frames, model, pixel_um, still=frames.frames == 1, progress=progress, kind=kind.value,
-            method=seeing.value, allow_left_out=allow_left_out,
-            warn=lambda words: print(f"warning: {words}", file=sys.stderr),
-        )  # fmt: skip
-    if earlier is not None:
-        counted = counting.compared(counted, earlier)
-    counting.write(counted, out, name, model)
-    if doubt := counted.scale.doubt(pixel_um, "--pixel-size-um"):
+    device = _device(config) if record else None
+    asked = Asked(
+        source, out, bundle, pixel_size_um, compare, kind.value, allow_left_out, exchange_red_blue, seeing.value,
+        specimen,
+    )  # fmt: skip
+    done = count_source(asked, _progress, _told("note"), _told("warning"), device)
+    counted = done.counted
+    counting.write(counted, out, done.name, done.bundle)
+    if doubt := counted.scale.doubt(done.pixel_um, "--pixel-size-um"):
         print(f"warning: {doubt}", file=sys.stderr)
     print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted, out))
     require_counted(counted.summary)
@@ -288,6 +267,17 @@ def bench(
 def version() -> None:
     """Say which version this is."""
     print(fnrbc_device.__version__)
+
+
+def _device(config: Path | None) -> "Config":
+    from fnrbc_device.config import load_config
+
+    return load_config(config)
+
+
+def _told(what: str) -> Callable[[str], None]:
+    """Prints a sentence to the terminal, as a note or a warning."""
+    return lambda words: print(f"{what}: {words}", file=sys.stderr)
 
 
 def _progress(total: int | None) -> Callable[[int], None]:

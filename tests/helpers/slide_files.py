@@ -1,6 +1,6 @@
 """Writes pictures as slide files: pyramids with the metadata that scanners write, whole or damaged."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,6 +91,18 @@ def cut_off(path: Path, share: float) -> None:
         raw.truncate(int(path.stat().st_size * share))
 
 
-def said(rows: Iterable[dict[str, Any]]) -> set[tuple[float, float, str]]:
-    """Cells by place and class, for comparing counts."""
-    return {(row["x_px"], row["y_px"], row["class"]) for row in rows}
+def unlike(
+    rows: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], near_px: float = 2.5
+) -> list[tuple[float, float, str]]:
+    """Cells of either count that the other has not at the same place in the same class."""
+    both = ((rows, others), (others, rows))
+    return [_told(row) for one, other in both for row in one if not _held(row, other, near_px)]
+
+
+def _held(row: dict[str, Any], others: Sequence[dict[str, Any]], near_px: float) -> bool:
+    near = [o for o in others if abs(o["x_px"] - row["x_px"]) <= near_px and abs(o["y_px"] - row["y_px"]) <= near_px]
+    return len(near) == 1 and near[0]["class"] == row["class"]
+
+
+def _told(row: dict[str, Any]) -> tuple[float, float, str]:
+    return row["x_px"], row["y_px"], row["class"]

@@ -135,14 +135,19 @@ class Recorder:
         JournalError
             The record cannot be written.
         """
+        session, now = self.begin_record(meta)
+        self._note_session(session)
+        specimen = specimen_hash(meta.specimen, self._folder)
+        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, specimen)
+
+    def begin_record(self, meta: SessionMeta) -> tuple[str, datetime]:
+        """Begin the record of a session, whoever counts it; gives its name and when it began. Raises as ``begin``."""
         now = self._clock.utc()
         self._prune(now)
         self._require_room()
         session = self._free_name(now)
         self._journal.begin(session, now, meta)
-        self._note_session(session)
-        specimen = specimen_hash(meta.specimen, self._folder)
-        return Opening(session, meta, fresh(meta.pixel_size_um), now, first_frame, specimen)
+        return session, now
 
     def write(self, step: Step, analyser: Analyser) -> int:
         """Record a step; returns ``last_seq``.

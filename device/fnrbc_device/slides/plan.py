@@ -5,7 +5,7 @@ from typing import Final
 
 from fnrbc_device.slides.slide import Box, Slide
 from fnrbc_device.slides.smear import Smear, find_smear
-from fnrbc_device.vision.reduction import WORKING_UM
+from fnrbc_device.vision.reduction import LEAST_SHRINK, WORKING_UM
 
 TILE_UM: Final = 384.0
 """Side of a tile, um: with its halo a third more is looked at than counted."""
@@ -18,6 +18,9 @@ STEP_PX: Final = 256
 
 HALO_UM: Final = 36.0
 """How far beyond a tile is looked: the largest nucleus (22 um), the clump it stands in, and its cytoplasm."""
+
+GRID_PX: Final = 60
+"""So far a tile is moved to begin with a whole working pixel: then it is off by a hundredth of one at most."""
 
 REGION_TILES: Final = 16
 """Tiles of a region: what one worker takes at a time, some ten seconds' work."""
@@ -86,7 +89,7 @@ def lay_out(
     side = tile_px or usual_tile_px(pixel_um)
     smear = find_smear(slide, pixel_um)
     whole = Box(0, 0, rows, cols)
-    halo, step = round(HALO_UM / pixel_um), max(1, int(WORKING_UM / pixel_um + 1e-9))
+    halo = round(HALO_UM / pixel_um)
     tiles: list[Tile] = []
     number = empty_px = 0
     for top in range(-offset_rc[0], rows, side):
@@ -94,7 +97,7 @@ def lay_out(
             own = Box(top, left, side, side).within(whole)
             if own.height and own.width:
                 if smear is None or smear.any_in(own):
-                    tiles.append(Tile(number, len(tiles), own, _seen(own, halo, step, whole)))
+                    tiles.append(Tile(number, len(tiles), own, _seen(own, halo, pixel_um, whole)))
                 else:
                     empty_px += own.height * own.width
                 number += 1
@@ -106,8 +109,21 @@ def usual_tile_px(pixel_um: float) -> int:
     return max(STEP_PX, min(LARGEST_TILE_PX, int(TILE_UM / pixel_um) // STEP_PX * STEP_PX))
 
 
-def _seen(own: Box, halo: int, step: int, whole: Box) -> Box:
-    """A tile with its halo. Its corner is a multiple of what a working pixel averages, so that all tiles see alike."""
+def _seen(own: Box, halo: int, pixel_um: float, whole: Box) -> Box:
+    """A tile with its halo. Its corner lies on a working pixel's, so that all tiles see a place alike."""
     wide = own.grown(halo)
-    top, left = (max(side, 0) // step * step for side in (wide.top, wide.left))
+    top, left = (_on_grid(max(side, 0), pixel_um) for side in (wide.top, wide.left))
     return Box(top, left, wide.bottom - top, wide.right - left).within(whole)
+
+
+def _on_grid(place: int, pixel_um: float) -> int:
+    """The nearest place before this one that begins a working pixel; where those are fractions, nearly."""
+    factor = WORKING_UM / pixel_um
+    step = float(int(factor + 1e-9)) if factor >= 2 else factor if factor >= LEAST_SHRINK else 1.0
+    within = range(min(place, GRID_PX) + 1)
+    return place - min(within, key=lambda back: (round(_off((place - back) / step), 3), back))
+
+
+def _off(place: float) -> float:
+    """How far from a whole number."""
+    return abs(place - round(place))
