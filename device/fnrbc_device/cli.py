@@ -201,15 +201,20 @@ def drift(
     """Say how a session's cells look different from those that the bundle in use was measured on."""
     from fnrbc_device.config import load_config
     from fnrbc_device.daemon.active_bundle import bundle_for
+    from fnrbc_device.journal.read_only import reading
     from fnrbc_device.journal.schema import JOURNAL_NAME
     from fnrbc_device.learning import drift as drifting
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.sessions.labels import of_sessions
+    from fnrbc_device.sessions.recorded_stain import recorded_stain
 
     settings = load_config(config)
     model = load_bundle(bundle or bundle_for(settings))
     cells = of_sessions(settings.state_dir / JOURNAL_NAME, [session])[session]
     print(drifting.in_words(drifting.drifts(cells, model), session))
+    with reading(settings.state_dir / JOURNAL_NAME) as connection:
+        stain = recorded_stain(connection, session)
+    print(f"stain: {stain.in_words() if stain else 'not on record, it was counted by an earlier version'}")
 
 
 app.add_typer(bundle_command.app, name="bundle")

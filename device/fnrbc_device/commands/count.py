@@ -293,20 +293,12 @@ def _summary(
         "cells_open": tally.cells_open,
         "complete": is_complete(tally),
         "seeing": analyser.seeing.method,
-        "stain": _stain(analyser.stain),
+        "stain": analyser.stain.as_note(),
         "bundle": bundle.id,
         "version": fnrbc_device.__version__,
         "seconds": round(seconds, 3),
         "fps": round(tally.frames / seconds, 2),
     }
-
-
-def _stain(stain: SessionStain) -> dict[str, Any]:
-    told: dict[str, Any] = {"state": stain.state, "doubt": stain.doubt, "nucleus_od": None, "rest_od": None}
-    if stain.anchors is not None:
-        told["nucleus_od"] = [round(part, 3) for part in stain.anchors.nucleus]
-        told["rest_od"] = [round(part, 3) for part in stain.anchors.rest]
-    return told
 
 
 def _estimate(estimate: PixelSizeEstimate | None) -> dict[str, float | int | None]:

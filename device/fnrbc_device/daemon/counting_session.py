@@ -178,7 +178,7 @@ class CountingSession:
         self._analyser.border.note("colours_impossible", holds=self._colours.fault is not None)
         for reason in step.tally.provisional:
             parts.health.note(reason, now)
-        self._watch_stain(now)
+        self._watch_stain(now, step.frame.index)
 
     def _claimed(self, tally: Tally, *, final: bool = False) -> Tally:
         return self._claims.claimed(tally, self._analyser.border.reasons, final=final)
@@ -190,8 +190,8 @@ class CountingSession:
             self._provisional = reasons
             self._parts.recorder.note("provisional", {"reasons": list(reasons)}, frame)
 
-    def _watch_stain(self, now_s: float) -> None:
-        """Tell what is known of the stain, and log when it comes to be known or changes."""
+    def _watch_stain(self, now_s: float, frame: int) -> None:
+        """Tell what is known of the stain, and put it on record when it comes to be known or changes."""
         parts, stain = self._parts, self._analyser.stain
         if stain.doubt == "no_colours":
             parts.health.note("colours_missing", now_s)
@@ -200,6 +200,7 @@ class CountingSession:
         if stain.state != self._stain:
             self._stain = stain.state
             _log.info("the stain is %s", stain.in_words())
+            parts.recorder.note("stain", stain.as_note(), frame)
 
     def _show_candidates(self, step: Step) -> None:
         """Hand the pictures of newly counted candidates to the lab."""
@@ -215,6 +216,8 @@ class CountingSession:
         if self.full is None:
             self._tally = tally
             self._note_border()
+            # It was refined since it was settled: what the whole session agreed on is what the report says.
+            parts.recorder.note("stain", analyser.stain.as_note() | {"final": True})
         ended = parts.clock.utc()
         complete = tally.islands <= 1 and tally.frames_used > 0 and self.full is None
         self._last_seq = parts.recorder.end(ended, tally, complete, events, analyser, str(self.full or ""))

@@ -44,6 +44,7 @@ Kind = Literal[
     "alarm",
     "review",
     "provisional",
+    "stain",
     "ended",
     "signed",
     "withdrawn",
@@ -55,8 +56,9 @@ Kind = Literal[
 """What a link is about: the journal's making, its being carried over from an older version, a new epoch after a backup
 was restored; a session's begin, its going on after a crash, its end; one frame; a time without camera; what a person
 did at the microscope or asked for from elsewhere; an alarm; a decision on a cell; where a session crosses the border of
-what the network was measured on; a session's sign-off, that it was withdrawn, and what the laboratory was told of
-either; what people said of a session after its start; an old session, or old messages, that were let go of."""
+what the network was measured on; where its stain is settled, or another; a session's sign-off, that it was withdrawn,
+and what the laboratory was told of either; what people said of a session after its start; an old session, or old
+messages, that were let go of."""
 
 SEALED_COLUMNS: Final = ("epoch", "epoch_before", "first_seq", "oldest_seq", "first_link", "before_first")
 """Of the table ``journal``; ``last_seq``, ``last_link`` and ``last_hash`` are those of the last link."""

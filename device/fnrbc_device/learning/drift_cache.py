@@ -13,6 +13,7 @@ from fnrbc_device.learning.drift import FEWEST_CROPS, Drift, drifts, in_words
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.sessions.labels import KeptCell, kept_cells
 from fnrbc_device.sessions.lookup import last_change
+from fnrbc_device.sessions.recorded_stain import RecordedStain, recorded_stain
 
 MOST_CROPS: Final = 500
 """Of a session, spread over its whole pan. The share of crops beyond a range is then known to 4 percentage points, and
@@ -39,6 +40,8 @@ class DriftReport:
     """That the record has."""
     reviewed: int
     """Cells among those kept that somebody reviewed."""
+    stain: str
+    """What the record says of the session's stain; empty where it says nothing."""
 
     @property
     def is_told(self) -> bool:
@@ -93,19 +96,23 @@ class DriftCache:
         with reading(self._journal) as connection:
             key = session, last_change(connection, session), bundle.id
             if key not in self._known:
-                self._known[key] = _report(session, kept_cells(connection, session), bundle)
+                stain = recorded_stain(connection, session)
+                self._known[key] = _report(session, kept_cells(connection, session), bundle, stain)
         self._known.move_to_end(key)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return self._known[key]
 
 
-def _report(session: str, cells: Sequence[KeptCell], bundle: Bundle) -> DriftReport:
+def _report(
+    session: str, cells: Sequence[KeptCell], bundle: Bundle, stain: RecordedStain | None
+) -> DriftReport:
     chosen = _spread(cells)
     found = drifts(chosen, bundle)
     words = tuple(in_words(found, session).splitlines())
     reviewed = sum(one.label is not None for one in cells)
-    return DriftReport(bundle.id, words, tuple(found), len(chosen), len(cells), reviewed)
+    said = "" if stain is None else stain.in_words()
+    return DriftReport(bundle.id, words, tuple(found), len(chosen), len(cells), reviewed, said)
 
 
 def _spread(cells: Sequence[KeptCell]) -> Sequence[KeptCell]:

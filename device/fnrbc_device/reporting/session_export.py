@@ -134,7 +134,7 @@ def _json(connection: sqlite3.Connection, entry: ArchivedSession) -> bytes:
         "machine": summary(entry),
         "left_open": entry.left_open,
         "wanted": {"leukocytes": meta.wanted_leukocytes, "area_mm2": meta.wanted_area_mm2},
-        "provenance": {name.lower().replace(" ", "_"): value for name, value in provenance(entry).items()},
+        "provenance": {name.lower().replace(" ", "_"): value for name, value in provenance(entry, happened).items()},
         "happenings": [
             {"at": one.at_utc, "kind": one.kind, "frame": one.frame, "fields": one.fields}
             for one in happened

@@ -15,6 +15,7 @@ from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.recorded_map import frame_shape, maps
 from fnrbc_device.reporting.report import GalleryItem, Report
 from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
+from fnrbc_device.sessions.recorded_stain import stain_happened, stain_of
 from fnrbc_device.sessions.verified_count import VerifiedTally
 from fnrbc_device.texts import claim_words, provisional_words
 
@@ -66,9 +67,10 @@ def verified_summary(verified: VerifiedTally, provisional: Sequence[str] = ()) -
     }
 
 
-def provenance(entry: ArchivedSession) -> dict[str, str]:
+def provenance(entry: ArchivedSession, happened: Sequence[Happening]) -> dict[str, str]:
     """What the counts rest on, by the words of a reader."""
     meta = entry.meta
+    stain = stain_of([one.fields for one in happened if one.kind == "stain"])
     return {
         "Session": entry.session,
         "Kind": entry.meta.kind,
@@ -83,6 +85,7 @@ def provenance(entry: ArchivedSession) -> dict[str, str]:
         "Camera": meta.source,
         "Objective": meta.objective or "the camera's own setting",
         "Pixel size": f"{meta.pixel_size_um:g} um",
+        "Stain": "not on record" if stain is None else stain.in_words(),
         "Configuration": meta.config_hash or "not on record",
     }
 
@@ -106,7 +109,7 @@ def report(connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -
         mosaics=islands(connection, path, entry, cells),
         gallery=gallery(connection, path, entry, cells),
         threshold=entry.meta.threshold,
-        provenance=provenance(entry),
+        provenance=provenance(entry, happened),
         lead=lead_of(entry, *signed_why(happened)),
         left_open=entry.left_open,
         target=target(entry),
@@ -200,6 +203,8 @@ def told(one: Happening) -> str:
     if one.kind == "provisional":
         because = provisional_words(fields["reasons"])
         return f"count provisional: {because}" if because else "count no longer provisional"
+    if one.kind == "stain":
+        return stain_happened(fields)
     if one.kind == "signed":
         share = f"{fields.get('reviewed')} of {fields.get('candidates')} candidates reviewed"
         why, reason = signed_why([one])

@@ -6,7 +6,7 @@ what the majority of them says holds, steadily, until as clear a majority says o
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -91,6 +91,14 @@ class SessionStain:
         """Let a picture that is a whole session vote, field by field; a small one alone settles nothing."""
         for field in _fields(image, pixel_um):
             self._hear(anchors_of(field, pixel_um, glass_rgb))
+
+    def as_note(self) -> dict[str, Any]:
+        """The stain for a record: its state, and optical densities (red, green, blue), null where they are unknown."""
+        note: dict[str, Any] = {"state": self.state, "doubt": self.doubt, "nucleus_od": None, "rest_od": None}
+        if self.anchors is not None:
+            note["nucleus_od"] = [round(part, 3) for part in self.anchors.nucleus]
+            note["rest_od"] = [round(part, 3) for part in self.anchors.rest]
+        return note
 
     def in_words(self) -> str:
         """The stain for a person, and why it is not known where it is not."""

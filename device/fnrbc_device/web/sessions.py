@@ -150,7 +150,7 @@ def _one(context: WebContext) -> Respond:
             request,
             "session.html",
             entry=entry,
-            provenance=provenance(entry),
+            provenance=provenance(entry, happenings_of),
             happened=[(one.at_utc, told(one)) for one in happenings_of],
             for_all_that=for_all_that,
             reason=reason,
