@@ -47,9 +47,14 @@ DENSE: Final = 2.2
 """Density of all channels together from which on a compact piece is a nucleus whatever its colour. Nuclei have 2.4 to
 4.8 on all pictures at hand but one camera's (1.1); red cells, two upon each other included, at most 1.9."""
 
-OTHER_COLOUR_DEGREES: Final = 12.0
+OTHER_COLOUR_DEGREES: Final = 26.0
 """Angle between both, as colours, from which on paler pieces are nuclei too: in fields without nuclei thick and thin
-red cells differ by 1-10 degrees (``anaemia_fields``, ``smear_fields``), the paler camera's nuclei by 30 and more."""
+red cells differ by 1-10 degrees, with a pale camera by 12-23 (``anaemia_fields``, ``smear_fields``); that camera's
+nuclei by 30-38."""
+
+PALEST: Final = 0.75
+"""Density of all channels together below which nothing is a nucleus: the pale camera's red cells have 0.50-0.72, its
+nuclei 0.80-1.61. Colours of anything paler are noise."""
 
 GLASS_WITHIN: Final = 0.06
 LEAST_GLASS: Final = 0.01
@@ -206,7 +211,8 @@ def _told_apart(nucleus: NDArray[np.floating[Any]], rest: NDArray[np.floating[An
     """Whether these are nuclei and something else, not one thing, thick and thin."""
     if nucleus.sum() < LEAST_CONTRAST * rest.sum():
         return False
-    return bool(nucleus.sum() >= DENSE) or degrees(nucleus, rest) >= OTHER_COLOUR_DEGREES
+    pale_nuclei = nucleus.sum() >= PALEST and degrees(nucleus, rest) >= OTHER_COLOUR_DEGREES
+    return bool(nucleus.sum() >= DENSE) or bool(pale_nuclei)
 
 
 def _coarse(image: Image, pixel_um: float) -> tuple[Image, float]:
