@@ -125,6 +125,46 @@ KIND_WORDS: Final[Mapping[SessionKind, Advice]] = {
 }
 
 
+ROLES: Final[Mapping[str, str]] = Said(
+    {"viewer": N_("viewer"), "operator": N_("operator"), "reviewer": N_("reviewer"), "admin": N_("admin")}
+)
+"""Of who is logged in."""
+
+CONTROL_STATES: Final[Mapping[str, str]] = Said(
+    {
+        "not_asked": N_("Not asked"),
+        "passed": N_("Passed"),
+        "warning": N_("Warning"),
+        "unassessed": N_("Unassessed"),
+        "none": N_("None"),
+        "too_old": N_("Too old"),
+        "other_bundle": N_("Other bundle"),
+        "failed": N_("Failed"),
+    }
+)
+"""How the laboratory's control stands, in a word or two."""
+
+_CLASSES: Final[Mapping[str, str]] = Said(
+    {"leukocyte": N_("leukocyte"), "other": N_("other"), "indeterminate": N_("indeterminate")}
+)
+
+
+def class_words(name: str) -> str:
+    """A class as people call it; one that only the bundle knows keeps its name."""
+    return _CLASSES.get(name, name)
+
+
+def downloads() -> dict[str, str]:
+    """What a session is taken along as, by the name of the format."""
+    return {
+        "html": _("Report (HTML)"),
+        "excel": _("Cells (Excel)"),
+        "csv": _("Cells (CSV)"),
+        "parquet": _("Cells (Parquet)"),
+        "json": _("All figures (JSON)"),
+    }
+
+
 def rejection(reason: str) -> Advice:
     """Find the words for a reason why frames were not used; a reason without words stays readable."""
     known = {str(code): advice for code, advice in REJECTIONS.items()}

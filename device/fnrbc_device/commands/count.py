@@ -29,6 +29,7 @@ from fnrbc_device.host.console import ESCAPE
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.language import _
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.model.error_counts import shipped_errors
 from fnrbc_device.records import USUAL_SEEING, ErrorCounts, Pose, SeeingMethod, SessionKind, Step, Tally
@@ -316,7 +317,7 @@ def is_complete(tally: Tally) -> bool:
 def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
     analyser, manifest, difference = counted.analyser, bundle.manifest, counted.difference
     slide_map = analyser.slide_map
-    changed = [(CHANGED, change_table(difference, counted.bundle_before))] if difference else []
+    changed = [(_(CHANGED), change_table(difference, counted.bundle_before))] if difference else []
     mosaics = [slide_map.mosaic(island) for island in slide_map.islands] if slide_map else []
     return Report(
         title=source_name,

@@ -9,6 +9,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from fnrbc_device.errors import JournalError, UsageError
 from fnrbc_device.host.atomic_file import write_whole
+from fnrbc_device.language import N_
 from fnrbc_device.learning.reclassifying import Reclassified
 from fnrbc_device.records import Role
 from fnrbc_device.sessions.labels import KeptCell
@@ -143,10 +144,10 @@ def kept(state_dir: Path) -> Comparison | None:
 
 def _rows(found: Sequence[Reclassified]) -> list[BundleAgreement]:
     parts: dict[str, Callable[[Reclassified], bool]] = {
-        "All reviewed cells": lambda one: True,
-        "fNRBC, as the readers say": lambda one: one.label == "target",
-        "No fNRBC, as the readers say": lambda one: one.label != "target",
-        "That neither network was taught by": lambda one: not one.taught,
+        N_("All reviewed cells"): lambda one: True,
+        N_("fNRBC, as the readers say"): lambda one: one.label == "target",
+        N_("No fNRBC, as the readers say"): lambda one: one.label != "target",
+        N_("That neither network was taught by"): lambda one: not one.taught,
     }
     named = [_agreement(what, [one for one in found if belongs(one)]) for what, belongs in parts.items()]
     sessions = sorted({one.session for one in found})[-SESSIONS:]

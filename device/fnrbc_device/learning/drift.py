@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.errors import BundleError
+from fnrbc_device.language import N_, _, as_decimal
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.records import Role
 from fnrbc_device.sessions.labels import KeptCell
+from fnrbc_device.texts import class_words
 from fnrbc_device.vision.appearance import FEATURES, QUANTILES, appearance
 
 FEWEST_CROPS: Final = 20
@@ -22,12 +24,12 @@ lay in no bundle, at most 17 % were beyond in any figure; with a quarter more or
 100 % were in the darkness of the nucleus, and 81 to 100 % of the blurred ones in sharpness."""
 
 WORDS: Final = {
-    "red": ("less red", "redder"),
-    "green": ("darker in green", "lighter in green"),
-    "blue": ("less blue", "bluer"),
-    "nucleus": ("darker nuclei", "paler nuclei"),
-    "size_um": ("smaller", "larger"),
-    "sharpness": ("less sharp", "sharper"),
+    "red": (N_("less red"), N_("redder")),
+    "green": (N_("darker in green"), N_("lighter in green")),
+    "blue": (N_("less blue"), N_("bluer")),
+    "nucleus": (N_("darker nuclei"), N_("paler nuclei")),
+    "size_um": (N_("smaller"), N_("larger")),
+    "sharpness": (N_("less sharp"), N_("sharper")),
 }
 """Of each feature, what crops are said to be whose figures are lower, or higher."""
 
@@ -52,9 +54,16 @@ class Drift:
 
     def in_words(self) -> str:
         """Such as ``fnrbc: redder (median 181, usually 164; 45 % of 120 crops beyond the usual range)``."""
-        change = WORDS[self.feature][self.median > self.usual]
-        figures = f"median {self.median:.3g}, usually {self.usual:.3g}; {self.beyond:.0%} of {self.crops} crops"
-        return f"{self.class_name}: {change} ({figures} beyond the usual range)"
+        return _(
+            "%(name)s: %(change)s (median %(median)s, usually %(usual)s; %(beyond)s of %(crops)s crops beyond the "
+            "usual range)",
+            name=class_words(self.class_name),
+            change=_(WORDS[self.feature][self.median > self.usual]),
+            median=as_decimal(f"{self.median:.3g}"),
+            usual=as_decimal(f"{self.usual:.3g}"),
+            beyond=f"{self.beyond:.0%}",
+            crops=self.crops,
+        )
 
 
 def drifts(cells: Sequence[KeptCell], bundle: Bundle) -> list[Drift]:
@@ -96,16 +105,32 @@ def in_words(found: Iterable[Drift], session: str) -> str:
     found = list(found)
     enough = sorted({one.class_name for one in found if one.crops >= FEWEST_CROPS})
     if not enough:
-        return f"{session}: too few crops of any class to tell; {FEWEST_CROPS} of one are needed"
+        return _(
+            "%(session)s: too few crops of any class to tell; %(least)s of one are needed",
+            session=session,
+            least=FEWEST_CROPS,
+        )
     told = [one.in_words() for one in found if one.is_told]
     if not told:
-        return f"{session}: crops of {', '.join(enough)} look like those that the bundle was measured on"
-    about = f"crops of {', '.join(sorted({one.class_name for one in found if one.is_told}))}"
-    cure = (
+        return _(
+            "%(session)s: crops of %(classes)s look like those that the bundle was measured on",
+            session=session,
+            classes=_listed(enough),
+        )
+    differ = _(
+        "%(session)s: crops of %(classes)s differ from those that the bundle was measured on",
+        session=session,
+        classes=_listed(sorted({one.class_name for one in found if one.is_told})),
+    )
+    cure = _(
         "Its figures may not hold here: check stain, lamp, white balance and focus; where they are as they should be, "
         "review cells and train on them"
     )
-    return "\n".join([f"{session}: {about} differ from those that the bundle was measured on", *told, cure])
+    return "\n".join([differ, *told, cure])
+
+
+def _listed(classes: Iterable[str]) -> str:
+    return ", ".join(map(class_words, classes))
 
 
 def _looks(cells: Sequence[KeptCell], role: Role) -> NDArray[np.float64]:

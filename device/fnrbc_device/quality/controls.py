@@ -6,14 +6,13 @@ from datetime import datetime, timedelta
 from statistics import mean, stdev
 from typing import Final, Literal
 
+from fnrbc_device.language import _, as_decimal, decimal
 from fnrbc_device.quality.westgard import RULES, ControlPoint, Rule, broken_rules, rejects, z_score
 
 LEAST_BASELINE: Final = 20
 """Results of a control that its mean and SD are taken from where no value is assigned to it (CLSI C24)."""
 
-ControlState = Literal[
-    "not_asked", "passed", "warning", "unassessed", "none", "too_old", "other_bundle", "failed"
-]
+ControlState = Literal["not_asked", "passed", "warning", "unassessed", "none", "too_old", "other_bundle", "failed"]
 """A closed list, from the best to the worst."""
 
 _BEST_FIRST: Final[tuple[ControlState, ...]] = (
@@ -157,10 +156,10 @@ def standing(results: Sequence[ControlResult], rules: ControlRules, bundle: str,
         The worst of all controls that have an assigned value; where none has, of the one that was counted last.
     """
     if not rules.asked:
-        return Standing("not_asked", "no control is asked for")
+        return Standing("not_asked", _("no control is asked for"))
     known = [one for one in results if one.ended <= at]
     if not known and not rules.assigned:
-        return Standing("none", "no control was counted before")
+        return Standing("none", _("no control was counted before"))
     materials = list(rules.assigned) or [max(known, key=lambda one: one.ended).material]
     found = [_standing(material, known, rules, bundle, at) for material in materials]
     return max(found, key=lambda one: _BEST_FIRST.index(one.state))
@@ -170,38 +169,52 @@ def _standing(
     material: str, known: Sequence[ControlResult], rules: ControlRules, bundle: str, at: datetime
 ) -> Standing:
     """How one control stood."""
-    name = f"control {material}" if material else "the control"
+    name = _("control %(name)s", name=material) if material else _("the control")
     mine = [one for one in known if one.material == material]
     if not mine:
-        return Standing("none", f"{name} was not counted before")
+        return Standing("none", _("%(name)s was not counted before", name=name))
     newest = max(mine, key=lambda one: one.ended)
     if newest.bundle != bundle:
-        return Standing("other_bundle", f"{name} was last counted with another bundle, {newest.bundle[:16]}")
+        words = _("%(name)s was last counted with another bundle, %(bundle)s", name=name, bundle=newest.bundle[:16])
+        return Standing("other_bundle", words)
     age = at - newest.ended
     if age > timedelta(hours=rules.max_age_h):
         hours = age.total_seconds() / 3600
-        return Standing("too_old", f"{name} was last counted {hours:.0f} h before, the limit is {rules.max_age_h:g} h")
+        words = _(
+            "%(name)s was last counted %(hours)s h before, the limit is %(most)s h",
+            name=name,
+            hours=f"{hours:.0f}",
+            most=as_decimal(f"{rules.max_age_h:g}"),
+        )
+        return Standing("too_old", words)
     if not newest.leukocytes:
-        return Standing("failed", f"{name} failed: no leukocyte was counted")
+        return Standing("failed", _("%(name)s failed: no leukocyte was counted", name=name))
     chart = next(one for one in charts(known, rules, bundle) if one.material == material)
     return _judged(name, chart)
 
 
 def _judged(name: str, chart: Chart) -> Standing:
     newest = chart.points[-1]
-    value = f"{newest.result.per_100:.2f} per 100"
+    value = _("%(value)s per 100", value=decimal(newest.result.per_100, 2))
     if chart.target is None:
         return Standing(
             "unassessed",
-            f"{name} has no assigned value, and {len(chart.points)} of the {LEAST_BASELINE} results that make one",
+            _(
+                "%(name)s has no assigned value, and %(there)s of the %(least)s results that make one",
+                name=name,
+                there=len(chart.points),
+                least=LEAST_BASELINE,
+            ),
         )
-    wanted = f"{chart.target.mean:.2f} +- {chart.target.sd:.2f} wanted"
-    broken = "; ".join(f"{rule} ({RULES[rule]})" for rule in newest.rules)
+    target = chart.target
+    wanted = _("%(mean)s +- %(sd)s wanted", mean=decimal(target.mean, 2), sd=decimal(target.sd, 2))
+    broken = "; ".join(f"{rule} ({_(RULES[rule])})" for rule in newest.rules)
+    said = {"name": name, "figures": f"{value}, {wanted}", "rules": broken}
     if rejects(newest.rules):
-        return Standing("failed", f"{name} failed: {value}, {wanted}, breaks {broken}")
+        return Standing("failed", _("%(name)s failed: %(figures)s, breaks %(rules)s", **said))
     if newest.rules:
-        return Standing("warning", f"{name} passed with a warning: {value}, {wanted}, {broken}")
-    return Standing("passed", f"{name} passed: {value}, {wanted}")
+        return Standing("warning", _("%(name)s passed with a warning: %(figures)s, %(rules)s", **said))
+    return Standing("passed", _("%(name)s passed: %(figures)s", **said))
 
 
 def _target(material: str, results: Sequence[ControlResult], rules: ControlRules) -> Target | None:

@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal
 
+from fnrbc_device.language import N_
+
 Rule = Literal["1_2s", "1_3s", "2_2s", "R_4s", "4_1s", "10_x"]
 
 WARNING: Final[Rule] = "1_2s"
 """Says to look closer; one control in twenty breaks it with nothing wrong. All others reject."""
 
 RULES: Final[dict[Rule, str]] = {
-    "1_2s": "beyond 2 SD",
-    "1_3s": "beyond 3 SD",
-    "2_2s": "two beyond 2 SD on the same side",
-    "R_4s": "one above +2 SD and one below -2 SD in one run",
-    "4_1s": "four in a row beyond 1 SD on the same side",
-    "10_x": "ten in a row on the same side of the mean",
+    "1_2s": N_("beyond 2 SD"),
+    "1_3s": N_("beyond 3 SD"),
+    "2_2s": N_("two beyond 2 SD on the same side"),
+    "R_4s": N_("one above +2 SD and one below -2 SD in one run"),
+    "4_1s": N_("four in a row beyond 1 SD on the same side"),
+    "10_x": N_("ten in a row on the same side of the mean"),
 }
 
 

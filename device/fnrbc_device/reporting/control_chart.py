@@ -3,6 +3,7 @@
 from html import escape
 from typing import Final
 
+from fnrbc_device.language import _, decimal
 from fnrbc_device.quality.controls import Chart, ChartPoint
 from fnrbc_device.quality.westgard import rejects
 
@@ -31,7 +32,9 @@ def chart_svg(chart: Chart) -> str:
     places = [(_x(number, len(points)), _y(point.z or 0.0)) for number, point in enumerate(points)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     marks = "".join(_mark(point, *place) for point, place in zip(points, places, strict=True))
-    name = escape(f"Levey-Jennings chart of control {chart.material or 'without a name'}, {len(points)} results")
+    material = chart.material or _("without a name")
+    words = _("Levey-Jennings chart of control %(name)s, %(results)s results", name=material, results=len(points))
+    name = escape(words)
     return (
         f'<svg class="levey-jennings" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}">'
         f'{lines}<polyline class="run" points="{path}"/>{marks}</svg>'
@@ -49,17 +52,18 @@ def _y(z: float) -> float:
 
 def _line(z: int, value: float) -> str:
     y, right = _y(z), WIDTH - _RIGHT
-    name = "mean" if z == 0 else f"{z:+d} SD"
+    name = _("mean") if z == 0 else f"{z:+d} SD"
     return (
         f'<line class="sd{abs(z)}" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{_LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{value:.2f}</text>'
+        f'<text x="{_LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{decimal(value, 2)}</text>'
         f'<text x="{right + 6}" y="{y + 4:.1f}">{name}</text>'
     )
 
 
 def _mark(point: ChartPoint, x: float, y: float) -> str:
     """A dot in control, a triangle for a warning, a cross where a rule rejects: told apart without colours."""
-    title = f"<title>{escape(point.result.session)}: {point.result.per_100:.2f} per 100 {' '.join(point.rules)}</title>"
+    value = _("%(value)s per 100", value=decimal(point.result.per_100, 2))
+    title = f"<title>{escape(point.result.session)}: {escape(value)} {' '.join(point.rules)}</title>"
     if rejects(point.rules):
         d = f"M{x - 6:.1f},{y - 6:.1f}l12,12m0,-12l-12,12"
         return f'<path class="rejected" d="{d}">{title}</path>'

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from fnrbc_device.counting.ledger import Cell, View
+from fnrbc_device.language import N_, _, ngettext
 from fnrbc_device.records import CountEvent
 from fnrbc_device.reporting.difference import CountedCell, Difference
 from fnrbc_device.reporting.report import GalleryItem
+from fnrbc_device.texts import class_words
 
-ABSENT: Final = "not counted"
+ABSENT: Final = N_("not counted")
 
 LIMIT: Final = 400
 """Cells shown in a report; a page of more than 400 is read by no one, cells.csv holds all."""
@@ -78,20 +80,21 @@ def change_table(difference: Difference, bundle_before: str) -> Sequence[tuple[s
     before = Counter(was.class_name for was, _ in difference.pairs if was)
     now = Counter(one.class_name for _, one in difference.pairs if one)
     return [
-        ("Model bundle of the earlier count", bundle_before),
-        *((f"{name}, then and now", f"{before[name]}, {now[name]}") for name in sorted({*before, *now})),
-        ("Cells that changed", f"{changes.total()} of {len(difference.pairs)}"),
-        *((f"{was or ABSENT} \N{RIGHTWARDS ARROW} {is_now or ABSENT}", f"{number} {_cells(number)}")
+        (_("Model bundle of the earlier count"), bundle_before),
+        *((_("%(name)s, then and now", name=class_words(name)), f"{before[name]}, {now[name]}")
+          for name in sorted({*before, *now})),
+        (_("Cells that changed"), _("%(part)s of %(whole)s", part=changes.total(), whole=len(difference.pairs))),
+        *((f"{_told(was)} \N{RIGHTWARDS ARROW} {_told(is_now)}", ngettext("%(count)s cell", "%(count)s cells", number))
           for (was, is_now), number in changes.most_common()),
     ]  # fmt: skip
 
 
 def _called(cell: CountedCell | None) -> str:
-    return cell.class_name if cell else ABSENT
+    return cell.class_name if cell else _(ABSENT)
 
 
-def _cells(number: int) -> str:
-    return "cell" if number == 1 else "cells"
+def _told(name: str) -> str:
+    return class_words(name) if name else _(ABSENT)
 
 
 def _item(cell: Cell, event: CountEvent, views: Sequence[View], um: float, before: str = "") -> GalleryItem:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from fnrbc_device.language import as_decimal, decimal, gettext, local, ngettext, number, plural, spoken
 from fnrbc_device.records import Image
 from fnrbc_device.reporting.report_picture import data_uri
+from fnrbc_device.texts import class_words
 
 CROP_QUALITY: Final = 90
 """A 120x120 crop takes 3-5 kB, and a person sees the chromatin as in the crop itself."""
@@ -25,7 +26,8 @@ def environment(package: str) -> Environment:
     )
     made.policies["ext.i18n.trimmed"] = True
     made.install_gettext_callables(gettext, plural, newstyle=True)  # type: ignore[attr-defined]
-    made.globals.update(ngettext=ngettext, number=number, decimal=decimal, local=local, spoken=spoken)
+    made.globals.update(ngettext=ngettext, number=number, decimal=decimal, as_decimal=as_decimal)
+    made.globals.update(local=local, spoken=spoken, class_words=class_words)
     made.filters.update(decimal=decimal, as_decimal=as_decimal)
     return made
 

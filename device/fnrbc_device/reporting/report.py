@@ -10,14 +10,14 @@ from markupsafe import Markup
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.host.console import ESCAPE
-from fnrbc_device.language import number
+from fnrbc_device.language import N_, _, as_decimal, decimal, number
 from fnrbc_device.records import INDETERMINATE, Image
 from fnrbc_device.reporting.lead import Lead
 from fnrbc_device.reporting.rendering import render
 from fnrbc_device.reporting.report_map import LEGEND, map_html
 from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, left_open, rejection, to_go
 
-CHANGED: Final = "What changed since the earlier count"
+CHANGED: Final = N_("What changed since the earlier count")
 """Heading of what two counts of the same frames make of them."""
 
 _CLAIM_KINDS: Final = {"above_blank": "above", "not_distinguishable": "none"}
@@ -111,8 +111,8 @@ def report_html(report: Report) -> str:
         "report.html",
         report=report,
         style=Markup((files("fnrbc_device.reporting") / "report.css").read_text("utf-8")),
-        research=RESEARCH_USE_ONLY,
-        unverified=UNVERIFIED,
+        research=_(RESEARCH_USE_ONLY),
+        unverified=_(UNVERIFIED),
         boxes=_boxes(report.summary),
         claim=claim,
         kinds=_CLAIM_KINDS,
@@ -128,20 +128,20 @@ def _boxes(summary: Row) -> list[tuple[str, str, str]]:
     """Kind, value and name of each box at the top."""
     return [
         ("main", _count(summary, "fnrbc"), "fNRBC"),
-        ("", _count(summary, "leukocytes"), "leukocytes"),
+        ("", _count(summary, "leukocytes"), _("leukocytes")),
         ("", *_rate(summary)),
-        ("", _count(summary, "indeterminate"), "indeterminate"),
-        ("", _count(summary, "other"), "other"),
-        ("", _count(summary, "cells"), "cells in all"),
+        ("", _count(summary, "indeterminate"), _("indeterminate")),
+        ("", _count(summary, "other"), _("other")),
+        ("", _count(summary, "cells"), _("cells in all")),
     ]
 
 
 def _rate(summary: Row) -> tuple[str, str]:
     rate = summary.get("fnrbc_per_100_leukocytes") or {}
     if rate.get("value") is None:
-        return "\N{EN DASH}", "fNRBC per 100 leukocytes: no leukocyte was counted"
-    interval = f"{rate['low']:.1f}\N{EN DASH}{rate['high']:.1f}"
-    return f"{rate['value']:.1f}", f"fNRBC per 100 leukocytes (95 % interval {interval})"
+        return "\N{EN DASH}", _("fNRBC per 100 leukocytes: no leukocyte was counted")
+    interval = f"{decimal(rate['low'])}\N{EN DASH}{decimal(rate['high'])}"
+    return decimal(rate["value"]), _("fNRBC per 100 leukocytes (95 %% interval %(ends)s)", ends=interval)
 
 
 def _count(summary: Row, name: str) -> str:
@@ -163,17 +163,17 @@ def _basis(summary: Row) -> dict[str, str]:
     rejected = sorted(summary["frames_rejected"].items(), key=lambda item: -item[1])
     reasons = "; ".join(f"{number(n)} {rejection(reason).words}" for reason, n in rejected if n)
     return {
-        "Frames used": f"{_count(summary, 'frames_used')} of {number(frames)}",
-        "Frames not used": reasons or "none",
-        "Area seen, each place once": _or_unknown(summary["unique_area_mm2"], "{:.3f} mm\N{SUPERSCRIPT TWO}"),
-        "Of what came into view, seen before": _or_unknown(summary["revisit_share"], "{:.0%}"),
-        "To plan with": to_go(summary["leukocytes_to_go"]["value"]),
-        "Islands": str(summary["islands"]),
+        _("Frames used"): _("%(part)s of %(whole)s", part=_count(summary, "frames_used"), whole=number(frames)),
+        _("Frames not used"): reasons or _("none"),
+        _("Area seen, each place once"): _or_unknown(summary["unique_area_mm2"], "{:.3f} mm\N{SUPERSCRIPT TWO}"),
+        _("Of what came into view, seen before"): _or_unknown(summary["revisit_share"], "{:.0%}"),
+        _("To plan with"): to_go(summary["leukocytes_to_go"]["value"]),
+        _("Islands"): str(summary["islands"]),
     }
 
 
 def _or_unknown(value: float | None, form: str) -> str:
-    return "not on record" if value is None else form.format(value)
+    return _("not on record") if value is None else as_decimal(form.format(value))
 
 
 def _parts(report: Report) -> list[_GalleryPart]:
@@ -182,9 +182,9 @@ def _parts(report: Report) -> list[_GalleryPart]:
     unsettled = [item for item in report.gallery if item.class_name == INDETERMINATE]
     close = [item for item in report.gallery if item.class_name not in (report.target, INDETERMINATE)]
     parts = [
-        _part("Indeterminate: a person decides", unsettled, "indeterminate", report),
-        _part("Counted as fNRBC", counted, "target", report),
-        _part("Just below the threshold, counted as something else", close, "close", report),
+        _part(_("Indeterminate: a person decides"), unsettled, "indeterminate", report),
+        _part(_("Counted as fNRBC"), counted, "target", report),
+        _part(_("Just below the threshold, counted as something else"), close, "close", report),
     ]
     return [part for part in parts if part.cells]
 
@@ -193,5 +193,5 @@ def _part(heading: str, items: Iterable[GalleryItem], kind: str, report: Report)
     nearest = sorted(items, key=lambda item: (abs(item.probability - report.threshold), item.cell))
     counted = nearest[:1] if kind != "close" else []
     whole = sum(1 for row in report.cells if row["class"] == counted[0].class_name) if counted else 0
-    shown = f"{len(nearest)} of {whole}" if whole > len(nearest) else str(len(nearest))
+    shown = _("%(part)s of %(whole)s", part=len(nearest), whole=whole) if whole > len(nearest) else str(len(nearest))
     return _GalleryPart(heading, kind, nearest, shown)

@@ -9,9 +9,11 @@ import numpy as np
 from markupsafe import Markup
 
 from fnrbc_device.counting.slidemap import Mosaic
+from fnrbc_device.language import N_, _, as_decimal, decimal
 from fnrbc_device.records import INDETERMINATE, Image
 from fnrbc_device.reporting.rendering import render
 from fnrbc_device.reporting.report_picture import data_uri
+from fnrbc_device.texts import class_words
 
 MOSAIC_PX: Final = 2000
 """Longest side of a mosaic in the report: sharp in print at 170 mm and 300 dpi."""
@@ -30,7 +32,7 @@ MARK_SHARE: Final = 0.011
 MARK_UM: Final = 8.0
 """Least radius of a mark on the slide: it goes round the cell, where the map shows but a few of them."""
 
-LEGEND: Final = "Double ring: counted as fNRBC. Dashed ring with ?: indeterminate. Grey: not seen."
+LEGEND: Final = N_("Double ring: counted as fNRBC. Dashed ring with ?: indeterminate. Grey: not seen.")
 
 Row = Mapping[str, Any]
 
@@ -90,7 +92,7 @@ def map_html(mosaics: Sequence[Mosaic], cells: Sequence[Row], target: str, legen
     """
     largest = sorted(mosaics, key=_seen_um2, reverse=True)[:MAX_MOSAICS]
     islands = [_island(mosaic, cells, target) for mosaic in sorted(largest, key=lambda mosaic: mosaic.island)]
-    return render("map.html", islands=islands, left_out=len(mosaics) - len(largest), legend=legend)
+    return render("map.html", islands=islands, left_out=len(mosaics) - len(largest), legend=_(legend))
 
 
 def _seen_um2(mosaic: Mosaic) -> float:
@@ -108,7 +110,7 @@ def _island(mosaic: Mosaic, cells: Sequence[Row], target: str) -> IslandDrawn:
         picture=data_uri(picture, MOSAIC_QUALITY),
         width=width,
         height=height,
-        size=f"{width * um_per_px / 1e3:.2f} x {height * um_per_px / 1e3:.2f} mm",
+        size=as_decimal(f"{width * um_per_px / 1e3:.2f} x {height * um_per_px / 1e3:.2f} mm"),
         marks=[_mark(row, kinds[row["class"]], mosaic.origin_rc_um, um_per_px, radius) for row in marked],
         scale_bar=_scale_bar(width, height, um_per_px),
     )
@@ -117,7 +119,8 @@ def _island(mosaic: Mosaic, cells: Sequence[Row], target: str) -> IslandDrawn:
 def _mark(row: Row, kind: str, origin_rc_um: tuple[float, float], um_per_px: float, radius: float) -> MarkDrawn:
     x = (float(row["x_um"]) - origin_rc_um[1]) / um_per_px
     y = (float(row["y_um"]) - origin_rc_um[0]) / um_per_px
-    title = f"cell {row['cell']}, {row['class']}, p {float(row['probability']):.2f}"
+    p = decimal(float(row["probability"]), 2)
+    title = _("cell %(cell)s, %(name)s, p %(p)s", cell=row["cell"], name=class_words(row["class"]), p=p)
     return MarkDrawn(kind, x, y, radius, title)
 
 

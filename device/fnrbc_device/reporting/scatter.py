@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from fnrbc_device.language import _
 from fnrbc_device.quality.agreement import BlandAltman, Line
 
 SIZE: Final = 360
@@ -22,7 +23,7 @@ def methods_svg(manual: Sequence[float], ours: Sequence[float], line: Line | Non
         slope, start = line.slope.value, line.intercept.value
         drawn += _segment((0.0, start), (most, start + slope * most), scale, scale, "fitted")
     dots = "".join(_dot(x, y, scale, scale) for x, y in zip(manual, ours, strict=True))
-    return _framed("fNRBC per 100 leukocytes, ours over manual", scale, scale, drawn + dots)
+    return _framed(_("fNRBC per 100 leukocytes, ours over manual"), scale, scale, drawn + dots)
 
 
 def differences_svg(manual: Sequence[float], ours: Sequence[float], found: BlandAltman | None) -> str:
@@ -37,7 +38,7 @@ def differences_svg(manual: Sequence[float], ours: Sequence[float], found: Bland
     lines = ((found.bias.value, "fitted"), (found.lower.value, "bound"), (found.upper.value, "bound"), (0.0, "equal"))
     drawn = "".join(_segment((across[0], y), (across[1], y), across, up, kind) for y, kind in lines)
     dots = "".join(_dot(x, y, across, up) for x, y in zip(means, gaps, strict=True))
-    return _framed("Ours minus manual over the mean of both", across, up, drawn + dots)
+    return _framed(_("Ours minus manual over the mean of both"), across, up, drawn + dots)
 
 
 _Range = tuple[float, float]

@@ -12,21 +12,27 @@ from typing import Any, Final, Literal
 from fnrbc_device.counting.cells_csv import CELL_COLUMNS
 from fnrbc_device.errors import UsageError
 from fnrbc_device.journal.specimen import specimen_hash
+from fnrbc_device.language import ENGLISH, speaking
 from fnrbc_device.reporting.recorded_cells import REVIEW_COLUMNS, cell_table
 from fnrbc_device.reporting.report import report_html
 from fnrbc_device.reporting.session_report import provenance, report, signed_why, summary, verified_summary
-from fnrbc_device.reporting.spreadsheet import guarded
+from fnrbc_device.reporting.spreadsheet import for_spreadsheet, guarded
 from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
-FormatName = Literal["csv", "parquet", "json", "html"]
+FormatName = Literal["csv", "excel", "parquet", "json", "html"]
 
 MEDIA_TYPES: Final[dict[FormatName, str]] = {
     "csv": "text/csv; charset=utf-8",
+    "excel": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
     "json": "application/json",
     "html": "text/html; charset=utf-8",
 }
+
+SUFFIXES: Final[dict[FormatName, str]] = {
+    "csv": ".csv", "excel": "-excel.csv", "parquet": ".parquet", "json": ".json", "html": ".html"
+}  # fmt: skip
 
 SESSION_COLUMNS: Final = ("session", "specimen", "research_use", "claim", "provisional")
 """On each row: a table of several sessions can be put together, and none is without the research-use sentence."""
@@ -56,7 +62,7 @@ def without_names(entry: ArchivedSession, folder: Path) -> ArchivedSession:
 
 
 def export(form: FormatName, connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -> bytes:
-    """Write a session as a file.
+    """Write a session as a file: for people in the language that is spoken, for programs in English.
 
     Parameters
     ----------
@@ -74,9 +80,12 @@ def export(form: FormatName, connection: sqlite3.Connection, path: Path, entry: 
     """
     if form == "html":
         return report_html(report(connection, path, entry)).encode()
-    if form == "json":
-        return _json(connection, entry)
-    rows = _rows(connection, entry)
+    with speaking(ENGLISH):
+        if form == "json":
+            return _json(connection, entry)
+        rows = _rows(connection, entry)
+    if form == "excel":
+        return for_spreadsheet(COLUMNS, rows)
     return _csv(rows) if form == "csv" else _parquet(rows)
 
 

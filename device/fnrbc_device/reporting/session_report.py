@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.queries import JournalQueries
+from fnrbc_device.language import N_, Said, _, as_decimal, decimal, local, number
 from fnrbc_device.records import INDETERMINATE, is_near
 from fnrbc_device.reporting.counts import claim_fields, counts, interval
 from fnrbc_device.reporting.lead import lead_of
@@ -17,31 +18,54 @@ from fnrbc_device.reporting.report import GalleryItem, Report
 from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
 from fnrbc_device.sessions.recorded_stain import stain_happened, stain_of
 from fnrbc_device.sessions.verified_count import VerifiedTally
-from fnrbc_device.texts import claim_words, provisional_words
+from fnrbc_device.texts import KIND_WORDS, claim_words, class_words, provisional_words
 
 MAX_GALLERY: Final = 400
 """Candidates and near misses in a report, those nearest to the threshold: 12 kB each."""
 
-DRAWN: Final = (
+DRAWN: Final = N_(
     "Drawn from where frames and cells lay. Double ring: counted as fNRBC. Dashed ring with ?: indeterminate. "
     "Dot: a cell that was counted; pale: one that is neither fNRBC nor leukocyte. Grey: not seen."
 )
 """Legend of the map."""
 
-_WORDS: Final = {
-    "begun": "begun",
-    "resumed": "gone on with after a cut",
-    "gap": "camera away",
-    "paused": "paused by footswitch",
-    "unpaused": "gone on by footswitch",
-    "flagged": "field flagged",
-    "unflagged": "flag taken back",
-    "alarm": "alarm",
-    "ended": "ended",
-    "signed": "signed off",
-    "withdrawn": "sign-off withdrawn",
-    "described": "described anew",
-}
+_WORDS: Final[Mapping[str, str]] = Said(
+    {
+        "begun": N_("begun"),
+        "resumed": N_("gone on with after a cut"),
+        "gap": N_("camera away"),
+        "paused": N_("paused by footswitch"),
+        "unpaused": N_("gone on by footswitch"),
+        "flagged": N_("field flagged"),
+        "unflagged": N_("flag taken back"),
+        "alarm": N_("alarm"),
+        "ended": N_("ended"),
+        "signed": N_("signed off"),
+        "withdrawn": N_("sign-off withdrawn"),
+        "described": N_("described anew"),
+    }
+)
+
+_VERBS: Final[Mapping[str, str]] = Said(
+    {
+        "start": N_("start"),
+        "pause": N_("pause"),
+        "resume": N_("resume"),
+        "stop": N_("stop"),
+        "mark": N_("note"),
+        "sign": N_("sign-off"),
+        "restore": N_("restored from a backup"),
+        "command": N_("command"),
+    }
+)
+
+_OUTCOMES: Final[Mapping[str, str]] = Said(
+    {
+        "accepted": N_("accepted"),
+        "refused": N_("refused"),
+        "no longer kept": N_("no longer kept"),
+    }
+)
 
 
 def summary(entry: ArchivedSession) -> dict[str, Any]:
@@ -68,26 +92,35 @@ def verified_summary(verified: VerifiedTally, provisional: Sequence[str] = ()) -
 
 
 def provenance(entry: ArchivedSession, happened: Sequence[Happening]) -> dict[str, str]:
-    """What the counts rest on, by the words of a reader."""
+    """What the counts rest on, under names that are English; ``provenance_words`` has it for people."""
     meta = entry.meta
     stain = stain_of([one.fields for one in happened if one.kind == "stain"])
     return {
-        "Session": entry.session,
-        "Kind": entry.meta.kind,
-        "Specimen": meta.specimen or "none given",
-        "Started": entry.started_utc,
-        "Ended": entry.ended_utc or "not ended",
-        "Operator": meta.operator or "started by itself",
-        "Note": meta.note or "none",
-        "Software": meta.software,
-        "Model bundle": meta.bundle,
-        "Counted as fNRBC from probability": f"{meta.threshold:g}",
-        "Camera": meta.source,
-        "Objective": meta.objective or "the camera's own setting",
-        "Pixel size": f"{meta.pixel_size_um:g} um",
-        "Stain": "not on record" if stain is None else stain.in_words(),
-        "Configuration": meta.config_hash or "not on record",
+        N_("Session"): entry.session,
+        N_("Kind"): entry.meta.kind,
+        N_("Specimen"): meta.specimen or _("none given"),
+        N_("Started"): entry.started_utc,
+        N_("Ended"): entry.ended_utc or _("not ended"),
+        N_("Operator"): meta.operator or _("started by itself"),
+        N_("Note"): meta.note or _("none"),
+        N_("Software"): meta.software,
+        N_("Model bundle"): meta.bundle,
+        N_("Counted as fNRBC from probability"): as_decimal(f"{meta.threshold:g}"),
+        N_("Camera"): meta.source,
+        N_("Objective"): meta.objective or _("the camera's own setting"),
+        N_("Pixel size"): as_decimal(f"{meta.pixel_size_um:g} um"),
+        N_("Stain"): _("not on record") if stain is None else stain.in_words(),
+        N_("Configuration"): meta.config_hash or _("not on record"),
     }
+
+
+def provenance_words(entry: ArchivedSession, happened: Sequence[Happening]) -> dict[str, str]:
+    """What the counts rest on, in the words of a reader."""
+    told = provenance(entry, happened)
+    told |= {"Kind": KIND_WORDS[entry.meta.kind].words, "Started": local(entry.started_utc, True)}
+    if entry.ended_utc:
+        told["Ended"] = local(entry.ended_utc, True)
+    return {_(name): value for name, value in told.items()}
 
 
 def report(connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -> Report:
@@ -102,20 +135,22 @@ def report(connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -
     """
     cells = cell_table(connection, entry.session)
     happened = happenings(connection, entry.session)
+    meta = entry.meta
+    specimen = ", " + _("specimen %(specimen)s", specimen=meta.specimen) if meta.specimen else ""
     return Report(
-        title=f"session {entry.session}" + (f", specimen {entry.meta.specimen}" if entry.meta.specimen else ""),
+        title=_("session %(session)s", session=entry.session) + specimen,
         summary=summary(entry),
         cells=cells,
         mosaics=islands(connection, path, entry, cells),
         gallery=gallery(connection, path, entry, cells),
         threshold=entry.meta.threshold,
-        provenance=provenance(entry, happened),
+        provenance=provenance_words(entry, happened),
         lead=lead_of(entry, *signed_why(happened)),
         left_open=entry.left_open,
         target=target(entry),
         sections=[
-            ("Verified by a person", verified_rows(entry)),
-            ("What happened", [(one.at_utc, told(one)) for one in happened]),
+            (_("Verified by a person"), verified_rows(entry)),
+            (_("What happened"), [(local(one.at_utc, True), told(one)) for one in happened]),
         ],
         legend=DRAWN,
         cells_file=f"fnrbc-{entry.session}.csv",
@@ -176,17 +211,33 @@ def verified_rows(entry: ArchivedSession) -> list[tuple[str, str]]:
     """The count after review, in words."""
     verified = entry.verified
     rate = verified.fnrbc_per_100_leukocytes
-    waits = "stands when all candidates are reviewed" if verified.candidates > verified.reviewed else "no leukocyte"
-    signed = f"{entry.signed_utc} by {entry.signed_by}" if entry.signed_utc else "not signed off"
-    ratio = f"{rate.value:.1f} (95 % interval {rate.low:.1f}\N{EN DASH}{rate.high:.1f})" if rate else waits
+    waits = (
+        _("stands when all candidates are reviewed") if verified.candidates > verified.reviewed else _("no leukocyte")
+    )
+    signed = _("not signed off")
+    if entry.signed_utc:
+        signed = _("%(at)s by %(name)s", at=local(entry.signed_utc), name=entry.signed_by)
+    ratio = waits
+    if rate:
+        ratio = f"{decimal(rate.value)} ({_('95 %% interval')} {decimal(rate.low)}\N{EN DASH}{decimal(rate.high)})"
     return [
-        ("Candidates reviewed", f"{verified.reviewed} of {verified.candidates}"),
-        ("Confirmed, rejected, reclassified", f"{verified.confirmed}, {verified.rejected}, {verified.reclassified}"),
-        ("fNRBC by a person", str(verified.fnrbc)),
-        ("Leukocytes", f"{verified.leukocytes}, of which {verified.leukocytes_by_machine} by the machine alone"),
-        ("fNRBC per 100 leukocytes", ratio),
-        ("What that may claim", claim_words(verified.claim, entry.tally.provisional) or waits),
-        ("Signed off", signed),
+        (
+            _("Candidates reviewed"),
+            _("%(part)s of %(whole)s", part=number(verified.reviewed), whole=number(verified.candidates)),
+        ),
+        (_("Confirmed, rejected, reclassified"), f"{verified.confirmed}, {verified.rejected}, {verified.reclassified}"),
+        (_("fNRBC by a person"), number(verified.fnrbc)),
+        (
+            _("Leukocytes"),
+            _(
+                "%(whole)s, of which %(part)s by the machine alone",
+                whole=number(verified.leukocytes),
+                part=number(verified.leukocytes_by_machine),
+            ),
+        ),
+        (_("fNRBC per 100 leukocytes"), ratio),
+        (_("What that may claim"), claim_words(verified.claim, entry.tally.provisional) or waits),
+        (_("Signed off"), signed),
     ]
 
 
@@ -194,29 +245,37 @@ def told(one: Happening) -> str:
     """What happened, in words."""
     fields = one.fields
     if one.kind == "command":
-        what = {"mark": "note"}.get(fields.get("verb", ""), fields.get("verb", "command"))
-        outcome = fields.get("outcome", "no longer kept")
-        return f"{what} by {fields.get('user', 'somebody')}, {outcome}{_because(fields)}"
+        verb, outcome = fields.get("verb", "command"), fields.get("outcome", "no longer kept")
+        who = fields.get("user", _("somebody"))
+        came_to = _OUTCOMES.get(outcome, outcome)
+        done = _("%(what)s by %(who)s, %(outcome)s", what=_VERBS.get(verb, verb), who=who, outcome=came_to)
+        return done + _because(fields)
     words = _WORDS.get(one.kind, one.kind)
     if one.kind == "gap":
-        return f"{words} for {fields.get('seconds', 0):.1f} s ({fields.get('reason', '')})"
+        seconds = decimal(fields.get("seconds", 0))
+        return f"{words}, {seconds} s ({fields.get('reason', '')})"
     if one.kind == "provisional":
         because = provisional_words(fields["reasons"])
-        return f"count provisional: {because}" if because else "count no longer provisional"
+        return _("count provisional: %(why)s", why=because) if because else _("count no longer provisional")
     if one.kind == "stain":
         return stain_happened(fields)
     if one.kind == "signed":
-        share = f"{fields.get('reviewed')} of {fields.get('candidates')} candidates reviewed"
+        share = _(
+            "%(part)s of %(whole)s candidates reviewed", part=fields.get("reviewed"), whole=fields.get("candidates")
+        )
         why, reason = signed_why([one])
-        for_all_that = f"; {why}, reason: {reason}" if reason else ""
-        return f"{words} by {fields.get('signed_by', '')}, {share}{for_all_that}"
+        for_all_that = f"; {why}, {_('reason: %(reason)s', reason=reason)}" if reason else ""
+        who = fields.get("signed_by", "")
+        return _("%(what)s by %(who)s, %(outcome)s", what=words, who=who, outcome=share) + for_all_that
     if one.kind == "withdrawn":
-        return f"{words} by {fields.get('withdrawn_by', '')}, reason: {fields.get('reason', '')}"
+        because = _("reason: %(reason)s", reason=fields.get("reason", ""))
+        return _("%(what)s by %(who)s, %(outcome)s", what=words, who=fields.get("withdrawn_by", ""), outcome=because)
     if one.kind == "described":
-        return f"{' and '.join(fields.get('changed', ()))} given by {fields.get('by', '')}"
+        changed = ", ".join(_(name) for name in fields.get("changed", ()))
+        return _("%(what)s given by %(who)s", what=changed, who=fields.get("by", ""))
     if one.kind == "alarm":
         return f"{words} {fields.get('code', '')} {fields.get('event', '')}"
-    return words if one.frame is None else f"{words}, frame {one.frame}"
+    return words if one.frame is None else f"{words}, {_('frame %(frame)s', frame=one.frame)}"
 
 
 def signed_why(happened: Sequence[Happening]) -> tuple[str, str]:
@@ -233,5 +292,7 @@ def _because(fields: Mapping[str, Any]) -> str:
 def _decision(cell: Mapping[str, Any]) -> str:
     if cell["review"] == "unverified":
         return ""
-    called = f" as {cell['reviewed_class']}" if cell["review"] == "reclassified" else ""
-    return f"{cell['review']}{called} by {cell['reviewer']}"
+    said = {"who": cell["reviewer"], "name": class_words(cell["reviewed_class"])}
+    if cell["review"] == "reclassified":
+        return _("reclassified as %(name)s by %(who)s", **said)
+    return _("confirmed by %(who)s", **said) if cell["review"] == "confirmed" else _("rejected by %(who)s", **said)

@@ -3,25 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fnrbc_device.language import _, decimal
 from fnrbc_device.quality.agreement import WANTED_PAIRS, BlandAltman, Line, bland_altman, deming, passing_bablok
 from fnrbc_device.quality.blanks import LimitOfBlank
 from fnrbc_device.records import Interval
+from fnrbc_device.reporting.rendering import render
 from fnrbc_device.reporting.scatter import differences_svg, methods_svg
 from fnrbc_device.sessions.validation import Validation
-from fnrbc_device.texts import RESEARCH_USE_ONLY
-
-_TEMPLATES: Final = Environment(
-    loader=PackageLoader("fnrbc_device.reporting", "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+from fnrbc_device.texts import KIND_WORDS, RESEARCH_USE_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +69,16 @@ def validation_html(
 ) -> str:
     """Build the page. Every text that comes from outside is escaped; nothing in it runs or loads."""
     style = (files("fnrbc_device.reporting") / "report.css").read_text("utf-8")
-    return _TEMPLATES.get_template("validation.html").render(
+    return render(
+        "validation.html",
         found=found,
         limit=limit,
         compared=[(one, *_drawn(one)) for one in compared],
         about=about,
         percent=_percent,
         plain=_plain,
-        research=RESEARCH_USE_ONLY,
+        kind_words=KIND_WORDS,
+        research=_(RESEARCH_USE_ONLY),
         style=Markup(style),  # our own file
         wanted_pairs=WANTED_PAIRS,
     )
@@ -96,11 +91,17 @@ def _drawn(one: Compared) -> tuple[Markup, Markup]:
 
 
 def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.2f} % ({100 * interval.low:.2f}\N{EN DASH}{100 * interval.high:.2f})"
+    low, high = decimal(100 * interval.low, 2), decimal(100 * interval.high, 2)
+    return f"{decimal(100 * interval.value, 2)} % ({low}\N{EN DASH}{high})"
 
 
 def _plain(interval: Interval) -> str:
-    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+    return _(
+        "%(value)s (%(low)s to %(high)s)",
+        value=decimal(interval.value, 2),
+        low=decimal(interval.low, 2),
+        high=decimal(interval.high, 2),
+    )
 
 
 def _interval(interval: Interval) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.recount import column, tally_of
 from fnrbc_device.journal.audit import provisional
 from fnrbc_device.journal.details import DetailName, described, said
+from fnrbc_device.language import _, number
 from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.sessions.reviews import groups
 from fnrbc_device.sessions.verified_count import VerifiedTally, verified_tally
@@ -73,13 +74,19 @@ class ArchivedSession:
     @property
     def left_open(self) -> list[str]:
         """What keeps the count from being complete, in words; empty where nothing does."""
-        words = ["the session has not ended"] if self.ended_utc is None else []
+        words = [_("the session has not ended")] if self.ended_utc is None else []
         words += left_open(self.tally.frames_used, self.tally.islands, self.tally.cells_open)
         if self.ending:
-            words.append(f"it was ended before its time: {self.ending}")
+            words.append(_("it was ended before its time: %(why)s", why=self.ending))
         waiting = self.verified.candidates - self.verified.reviewed
         if waiting:
-            words.append(f"{waiting} of {self.verified.candidates} candidates are not reviewed")
+            words.append(
+                _(
+                    "%(waiting)s of %(candidates)s candidates are not reviewed",
+                    waiting=number(waiting),
+                    candidates=number(self.verified.candidates),
+                )
+            )
         return words
 
 
@@ -153,10 +160,11 @@ def _condition(connection: sqlite3.Connection, search: Search) -> tuple[str, tup
     for word in search.words.casefold().split():
         where.append(f"instr(folded({place}), ?) > 0")
         wanted.append(word)
-    for day, comparison in ((search.first_day, ">="), (search.last_day, "<=")):
+    for day, comparison, further in ((search.first_day, ">=", 0), (search.last_day, "<", 1)):
         if day:
-            where.append(f"substr(started_utc, 1, 10) {comparison} ?")
-            wanted.append(day)
+            begins = datetime.fromisoformat(day) + timedelta(days=further)  # on this machine's clock on the wall
+            where.append(f"started_utc {comparison} ?")
+            wanted.append(iso_utc(begins.astimezone()))
     return " AND ".join(where), tuple(wanted)
 
 

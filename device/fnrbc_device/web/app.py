@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
+from fnrbc_device.language import N_, _
 from fnrbc_device.web import exports, language, learn, quality, review, sessions
 from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
@@ -25,7 +26,7 @@ from fnrbc_device.web.rendering import render
 from fnrbc_device.web.snapshot import LiveView
 from fnrbc_device.web.stream import Viewers
 
-NO_PAGE: Final = "There is no page at this address."
+NO_PAGE: Final = N_("There is no page at this address.")
 
 _log = logging.getLogger(__name__)
 
@@ -65,13 +66,13 @@ def application(context: WebContext, viewers: Viewers, access: Authentication) -
 async def _failed(_request: Request, error: Exception) -> Response:
     """What the device cannot do now. The sentence may name files of this machine: it goes into the log alone."""
     _log.error("a page could not be made: %s", error)
-    return PlainTextResponse("this cannot be done now; the log of the device says why\n", 503)
+    return PlainTextResponse(_("this cannot be done now; the log of the device says why") + "\n", 503)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Why a request was refused: a page for a person, the words alone for a program."""
     assert isinstance(error, HTTPException)
-    words = NO_PAGE if error.detail == HTTPStatus.NOT_FOUND.phrase else error.detail
+    words = _(NO_PAGE) if error.detail == HTTPStatus.NOT_FOUND.phrase else error.detail
     if "text/html" in request.headers.get("accept", ""):
         answer: Response = render(request, "refused.html", error.status_code, fault=words, back="/")
     else:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fnrbc_device.language import number
+from fnrbc_device.language import N_, _, as_decimal, decimal, local, number
 from fnrbc_device.records import Interval
 from fnrbc_device.sessions.archive import ArchivedSession
 from fnrbc_device.texts import claim_words, rejection
@@ -26,36 +26,36 @@ class Row:
 
 
 _COUNTS: Final[dict[str, Callable[[ArchivedSession], str]]] = {
-    "Started": lambda one: one.started_utc[:16].replace("T", " ") + " UTC",
-    "Specimen": lambda one: one.meta.specimen or "none given",
-    "Operator": lambda one: one.meta.operator or "started by itself",
-    "fNRBC, machine": lambda one: number(one.tally.fnrbc),
-    "Leukocytes, machine": lambda one: number(one.tally.leukocytes),
-    "Indeterminate": lambda one: number(one.tally.indeterminate),
-    "Other": lambda one: number(one.tally.other),
-    "fNRBC per 100 leukocytes, machine": lambda one: in_words(one.tally.fnrbc_per_100_leukocytes),
-    "What that may claim, machine": lambda one: claim_words(one.tally.claim, one.tally.provisional) or "nothing",
-    "fNRBC, verified": lambda one: number(one.verified.fnrbc),
-    "Candidates reviewed": lambda one: f"{number(one.verified.reviewed)} of {number(one.verified.candidates)}",
-    "fNRBC per 100 leukocytes, verified": lambda one: in_words(one.verified.fnrbc_per_100_leukocytes),
-    "What that may claim, verified": lambda one: (
-        claim_words(one.verified.claim, one.tally.provisional) or "nothing before all candidates are reviewed"
+    N_("Started"): lambda one: local(one.started_utc),
+    N_("Specimen"): lambda one: one.meta.specimen or _("none given"),
+    N_("Operator"): lambda one: one.meta.operator or _("started by itself"),
+    N_("fNRBC, machine"): lambda one: number(one.tally.fnrbc),
+    N_("Leukocytes, machine"): lambda one: number(one.tally.leukocytes),
+    N_("Indeterminate"): lambda one: number(one.tally.indeterminate),
+    N_("Other"): lambda one: number(one.tally.other),
+    N_("fNRBC per 100 leukocytes, machine"): lambda one: in_words(one.tally.fnrbc_per_100_leukocytes),
+    N_("What that may claim, machine"): lambda one: claim_words(one.tally.claim, one.tally.provisional) or _("nothing"),
+    N_("fNRBC, verified"): lambda one: number(one.verified.fnrbc),
+    N_("Candidates reviewed"): lambda one: _part(one.verified.reviewed, one.verified.candidates),
+    N_("fNRBC per 100 leukocytes, verified"): lambda one: in_words(one.verified.fnrbc_per_100_leukocytes),
+    N_("What that may claim, verified"): lambda one: (
+        claim_words(one.verified.claim, one.tally.provisional) or _("nothing before all candidates are reviewed")
     ),
-    "Area seen": lambda one: _area(one),
-    "Frames used": lambda one: f"{number(one.tally.frames_used)} of {number(one.tally.frames)}",
-    "Frames not used": lambda one: _rejected(one),
-    "Left open": lambda one: "; ".join(one.left_open) or "nothing",
-    "Signed off": lambda one: f"{one.signed_utc[:16].replace('T', ' ')} by {one.signed_by}" if one.signed_utc else "no",
+    N_("Area seen"): lambda one: _area(one),
+    N_("Frames used"): lambda one: _part(one.tally.frames_used, one.tally.frames),
+    N_("Frames not used"): lambda one: _rejected(one),
+    N_("Left open"): lambda one: "; ".join(one.left_open) or _("nothing"),
+    N_("Signed off"): lambda one: _signed(one),
 }
 
 _BASIS: Final[dict[str, Callable[[ArchivedSession], str]]] = {
-    "Model bundle": lambda one: one.meta.bundle[:12],
-    "Threshold": lambda one: f"{one.meta.threshold:g}",
-    "Software": lambda one: one.meta.software,
-    "Camera": lambda one: one.meta.source,
-    "Objective": lambda one: one.meta.objective or "the camera's own setting",
-    "Pixel size": lambda one: f"{one.meta.pixel_size_um:g} \N{MICRO SIGN}m",
-    "Configuration": lambda one: one.meta.config_hash[:12] or "not on record",
+    N_("Model bundle"): lambda one: one.meta.bundle[:12],
+    N_("Threshold"): lambda one: as_decimal(f"{one.meta.threshold:g}"),
+    N_("Software"): lambda one: one.meta.software,
+    N_("Camera"): lambda one: one.meta.source,
+    N_("Objective"): lambda one: one.meta.objective or _("the camera's own setting"),
+    N_("Pixel size"): lambda one: as_decimal(f"{one.meta.pixel_size_um:g}") + " \N{MICRO SIGN}m",
+    N_("Configuration"): lambda one: one.meta.config_hash[:12] or _("not on record"),
 }
 
 
@@ -72,17 +72,25 @@ def comparison(entries: Sequence[ArchivedSession]) -> list[Row]:
     list
         A value for each session in every row: first what was counted, then what that rests on.
     """
-    rows = [Row(name, tuple(map(say, entries)), basis=False) for name, say in _COUNTS.items()]
-    return rows + [Row(name, tuple(map(say, entries)), basis=True) for name, say in _BASIS.items()]
+    rows = [Row(_(name), tuple(map(say, entries)), basis=False) for name, say in _COUNTS.items()]
+    return rows + [Row(_(name), tuple(map(say, entries)), basis=True) for name, say in _BASIS.items()]
 
 
 def in_words(rate: Interval | None) -> str:
     """Write a ratio with its 95 % interval."""
-    return f"{rate.value:.1f} ({rate.low:.1f}\N{EN DASH}{rate.high:.1f})" if rate else "\N{EN DASH}"
+    return f"{decimal(rate.value)} ({decimal(rate.low)}\N{EN DASH}{decimal(rate.high)})" if rate else "\N{EN DASH}"
 
 
 def _area(one: ArchivedSession) -> str:
-    return f"{one.tally.unique_area_mm2:.3f} mm\N{SUPERSCRIPT TWO}" if one.area_known else "not on record"
+    return f"{decimal(one.tally.unique_area_mm2, 3)} mm\N{SUPERSCRIPT TWO}" if one.area_known else _("not on record")
+
+
+def _part(part: int, whole: int) -> str:
+    return _("%(part)s of %(whole)s", part=number(part), whole=number(whole))
+
+
+def _signed(one: ArchivedSession) -> str:
+    return _("%(at)s by %(name)s", at=local(one.signed_utc), name=one.signed_by) if one.signed_utc else _("no")
 
 
 def _rejected(one: ArchivedSession) -> str:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from fnrbc_device.errors import UsageError
 from fnrbc_device.journal.command_log import CommandLog
-from fnrbc_device.reporting.session_export import MEDIA_TYPES, FormatName, export, without_names
+from fnrbc_device.reporting.session_export import MEDIA_TYPES, SUFFIXES, FormatName, export, without_names
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.sessions import OpenRecord, opened
@@ -53,7 +53,7 @@ def _written(form: FormatName, record: OpenRecord, named: bool) -> bytes:
 
 
 def _headers(form: FormatName, session: str) -> dict[str, Any]:
-    name = f"fnrbc-{session}.{form}"
+    name = f"fnrbc-{session}{SUFFIXES[form]}"
     return {"content-type": MEDIA_TYPES[form], "content-disposition": f'attachment; filename="{name}"'}
 
 

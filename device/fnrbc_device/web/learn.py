@@ -17,7 +17,7 @@ from fnrbc_device.contract.names import is_segment
 from fnrbc_device.errors import BundleError, JournalError, ReviewError
 from fnrbc_device.host.console import readable
 from fnrbc_device.journal.read_only import reading
-from fnrbc_device.language import number
+from fnrbc_device.language import N_, _, decimal, number
 from fnrbc_device.learning.comparison import Change, Comparison, kept
 from fnrbc_device.learning.drift import Drift
 from fnrbc_device.learning.drift_cache import DriftCache, DriftReport
@@ -33,16 +33,16 @@ SESSIONS_LISTED: Final = 50
 """Of the newest, to choose from; every other one by its name in the address."""
 
 FEATURES: Final = {
-    "red": "Red of the cell, 0 to 255",
-    "green": "Green of the cell, 0 to 255",
-    "blue": "Blue of the cell, 0 to 255",
-    "nucleus": "Nucleus in green, 0 to 255: lower is darker",
-    "size_um": "Diameter, \N{MICRO SIGN}m",
-    "sharpness": "Sharpness, grey values a pixel",
+    "red": N_("Red of the cell, 0 to 255"),
+    "green": N_("Green of the cell, 0 to 255"),
+    "blue": N_("Blue of the cell, 0 to 255"),
+    "nucleus": N_("Nucleus in green, 0 to 255: lower is darker"),
+    "size_um": N_("Diameter, \N{MICRO SIGN}m"),
+    "sharpness": N_("Sharpness, grey values a pixel"),
 }
 
 CALLED: Final[dict[Role | None, str]] = {
-    "target": "fNRBC", "denominator": "leukocyte", "ignored": "other", None: "indeterminate"
+    "target": "fNRBC", "denominator": N_("leukocyte"), "ignored": N_("other"), None: N_("indeterminate")
 }  # fmt: skip
 
 Respond = Callable[[Request], Response]
@@ -106,10 +106,12 @@ def _drift(reports: DriftCache, session: str) -> tuple[DriftReport | None, str]:
             return reports.of(session), ""
     except BundleError as error:
         _log.warning("no drift can be told: %s", error)
-        return None, "The bundle in use cannot be read, or does not say how the crops looked that it was measured on."
+        return None, _(
+            "The bundle in use cannot be read, or does not say how the crops looked that it was measured on."
+        )
     except ReviewError:
         pass
-    raise HTTPException(404, "There is no such session in the record; choose one of the list.")
+    raise HTTPException(404, _("There is no such session in the record; choose one of the list."))
 
 
 def _comparison(state_dir: Path) -> tuple[Comparison | None, str]:
@@ -118,7 +120,7 @@ def _comparison(state_dir: Path) -> tuple[Comparison | None, str]:
         return kept(state_dir), ""
     except JournalError as error:
         _log.warning("no comparison can be shown: %s", error)
-        return None, "The file of the newest comparison is damaged; compare the bundles again."
+        return None, _("The file of the newest comparison is damaged; compare the bundles again.")
 
 
 def _sessions(context: WebContext) -> list[tuple[str, str]]:
@@ -132,17 +134,17 @@ def _sessions(context: WebContext) -> list[tuple[str, str]]:
 
 def _commands(config: str) -> list[Command]:
     """The way from here on, in the order in which it is gone; ``config`` ends what runs on this device."""
-    here, there = "on this device", "where torch is"
+    here, there = N_("on this device"), N_("where torch is")
     cut = "fnrbc-train cut --data FOLDER --data reviewed/cells.csv --out crops.npz"
     return [
-        Command(here, "All reviewed sessions as a dataset", f"fnrbc reviewed --out reviewed{config}"),
-        Command(there, "Their crops, and those of other labelled cells in FOLDER", cut),
-        Command(there, "A network: ten minutes of a core or so", "fnrbc-train fit --data crops.npz --out pnet.pt"),
-        Command(there, "A bundle, proved against the network", "fnrbc-export onnx pnet.pt --out pnet-new"),
-        Command(here, "What it makes of the reviewed cells", f"fnrbc bundle compare pnet-new{config}"),
-        Command(here, "Keep it here, beside the one in use", f"fnrbc bundle install pnet-new{config}"),
-        Command(here, "Count with it from the next session on, by its id", f"fnrbc bundle use ID{config}"),
-        Command(here, "Take that back", f"fnrbc bundle rollback{config}"),
+        Command(here, N_("All reviewed sessions as a dataset"), f"fnrbc reviewed --out reviewed{config}"),
+        Command(there, N_("Their crops, and those of other labelled cells in FOLDER"), cut),
+        Command(there, N_("A network: ten minutes of a core or so"), "fnrbc-train fit --data crops.npz --out pnet.pt"),
+        Command(there, N_("A bundle, proved against the network"), "fnrbc-export onnx pnet.pt --out pnet-new"),
+        Command(here, N_("What it makes of the reviewed cells"), f"fnrbc bundle compare pnet-new{config}"),
+        Command(here, N_("Keep it here, beside the one in use"), f"fnrbc bundle install pnet-new{config}"),
+        Command(here, N_("Count with it from the next session on, by its id"), f"fnrbc bundle use ID{config}"),
+        Command(here, N_("Take that back"), f"fnrbc bundle rollback{config}"),
     ]
 
 
@@ -152,7 +154,7 @@ def _options(context: WebContext) -> str:
 
 
 def _figure(one: Drift, value: float) -> str:
-    return f"{value:.1f}" if one.feature in ("size_um", "sharpness") else f"{value:.0f}"
+    return decimal(value, 1 if one.feature in ("size_um", "sharpness") else 0)
 
 
 def _picture(one: Change) -> str:

@@ -8,11 +8,23 @@ from starlette.responses import HTMLResponse
 from fnrbc_device import __version__
 from fnrbc_device.language import _, languages, script_words, spoken
 from fnrbc_device.reporting.rendering import environment
-from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, WAITS, claim_lines, claim_words, sentence
+from fnrbc_device.texts import (
+    CONTROL_STATES,
+    KIND_WORDS,
+    RESEARCH_USE_ONLY,
+    ROLES,
+    SESSION_STATES,
+    UNVERIFIED,
+    WAITS,
+    claim_lines,
+    claim_words,
+    sentence,
+)
 from fnrbc_device.web.access.user import user_of
 
 _TEMPLATES: Final = environment("fnrbc_device.web")
 _TEMPLATES.globals.update(version=__version__, claim_words=claim_words, claim_lines=claim_lines, languages=languages)
+_TEMPLATES.globals.update(states=SESSION_STATES, kind_words=KIND_WORDS, roles=ROLES, control_states=CONTROL_STATES)
 _TEMPLATES.globals.update(sentence=sentence, waits=WAITS)
 
 

@@ -17,17 +17,18 @@ from starlette.routing import Route
 from fnrbc_device.contract.names import is_segment
 from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.read_only import reading
+from fnrbc_device.language import _
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.reporting.recorded_cells import cell_table
 from fnrbc_device.reporting.report import GalleryItem
 from fnrbc_device.reporting.report_map import map_html
 from fnrbc_device.reporting.report_picture import data_uri
-from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance, signed_why, target, told
+from fnrbc_device.reporting.session_report import DRAWN, gallery, islands, provenance_words, signed_why, target, told
 from fnrbc_device.sessions.archive import PAGE_SIZE, ArchivedSession, Search, find, happenings, read
 from fnrbc_device.sessions.controls import session_standing
 from fnrbc_device.sessions.sign_off import asked_why
 from fnrbc_device.sessions.waiting import waiting
-from fnrbc_device.texts import KIND_WORDS
+from fnrbc_device.texts import KIND_WORDS, downloads
 from fnrbc_device.web.access.user import RANKS, RoleName, require, user_of
 from fnrbc_device.web.comparison import comparison
 from fnrbc_device.web.context import WebContext
@@ -150,7 +151,7 @@ def _one(context: WebContext) -> Respond:
             request,
             "session.html",
             entry=entry,
-            provenance=provenance(entry, happenings_of),
+            provenance=provenance_words(entry, happenings_of),
             happened=[(one.at_utc, told(one)) for one in happenings_of],
             for_all_that=for_all_that,
             reason=reason,
@@ -158,6 +159,7 @@ def _one(context: WebContext) -> Respond:
             waits=waiting(entry),
             control=control,
             kinds=KIND_WORDS,
+            downloads=downloads(),
             candidates=[_packed(item) for item in shown if item.class_name in asked],
             near=[_packed(item) for item in shown if item.class_name not in asked],
             drawn=drawn,
@@ -184,10 +186,12 @@ def _proof(context: WebContext) -> Respond:
         except HTTPException as error:
             return _refused(request, error.detail, error.status_code)
         if context.control.state in ("starting", "running", "stopping"):
-            words = "A session is being counted, and the proof would slow it; ask when it has ended or is paused."
+            words = _(
+                "A session is being counted, and the proof would slow it; ask when it has ended or is paused."
+            )
             return _refused(request, words, 409, f"/sessions/{session}")
         if not busy.acquire(blocking=False):
-            return _refused(request, "Another proof runs; ask again in a minute.", 503, f"/sessions/{session}")
+            return _refused(request, _("Another proof runs; ask again in a minute."), 503, f"/sessions/{session}")
         try:
             proof = prove(path)
         finally:
@@ -202,10 +206,14 @@ def _search(request: Request) -> tuple[Search, str]:
     asked = request.query_params
     words, days = asked.get("q", ""), [asked.get(name, "") for name in ("from", "to")]
     if len(words) > MAX_WORDS:
-        return Search(), f"{len(words)} characters are searched for, the limit is {MAX_WORDS}; search for fewer words."
+        return Search(), _(
+            "%(length)s characters are searched for, the limit is %(most)s; search for fewer words.",
+            length=len(words),
+            most=MAX_WORDS,
+        )
     for day in days:
         if day and not _is_day(day):
-            return Search(words), f"{day[:20]!a} is no day; write it as 2026-03-01."
+            return Search(words), _("%(text)s is no day; write it as 2026-03-01.", text=ascii(day[:20]))
     return Search(words, *days), ""
 
 
@@ -226,7 +234,7 @@ def _may(request: Request, role: RoleName) -> bool:
 
 
 def _unknown() -> HTTPException:
-    return HTTPException(404, "There is no such session in the record; choose one of the list.")
+    return HTTPException(404, _("There is no such session in the record; choose one of the list."))
 
 
 def _refused(request: Request, fault: str, status: int, back: str = "/sessions") -> Response:

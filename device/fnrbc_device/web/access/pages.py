@@ -7,13 +7,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from fnrbc_device.language import N_, _
 from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.access.browser_cookie import MAX_NAME, BrowserCookie
 from fnrbc_device.web.access.cookies import browser_cookie, session_cookie
 from fnrbc_device.web.access.user import user_of
 from fnrbc_device.web.rendering import render
 
-WRONG = "This name and password do not fit together."
+WRONG = N_("This name and password do not fit together.")
 
 
 def routes(access: Authentication) -> list[Route]:
@@ -53,9 +54,10 @@ class _Pages:
         found = self._access.log_in(name, form.get("password", ""), address)
         if isinstance(found, float):
             if found == 0.0:
-                return render(request, "login.html", 403, next=onward, words=WRONG)
+                return render(request, "login.html", 403, next=onward, words=_(WRONG))
             seconds = max(1, round(found + 0.5))
-            page = render(request, "login.html", 429, next=onward, words=f"Too many tries: wait {seconds} s.")
+            words = _("Too many tries: wait %(seconds)s s.", seconds=seconds)
+            page = render(request, "login.html", 429, next=onward, words=words)
             page.headers["retry-after"] = str(seconds)
             return page
         answer = RedirectResponse(onward, 303)
@@ -80,7 +82,7 @@ class _Pages:
         self._require_microscope(request)
         name = " ".join(form_of(request).get("name", "").split())
         if len(name) > MAX_NAME or not name.isprintable():
-            words = f"A name has up to {MAX_NAME} letters."
+            words = _("A name has up to %(most)s letters.", most=MAX_NAME)
             return render(request, "name.html", 400, words=words, most=MAX_NAME)
         browser: BrowserCookie = request.scope["fnrbc.browser"]
         before = user_of(request).name

@@ -1,5 +1,7 @@
 // How the laboratory's control stands: said on the live page for as long as a count could not rest on it.
 
+import { _ } from "./words.js";
+
 const ASK_EVERY_MS = 30_000;
 const box = document.getElementById("control");
 
@@ -21,7 +23,7 @@ function tell(control) {
   const words = control.words[0].toUpperCase() + control.words.slice(1);
   const link = document.createElement("a");
   link.href = "/quality";
-  link.textContent = "Quality control";
+  link.textContent = _("Quality control");
   box.append(`${words}. `, link);
 }
 

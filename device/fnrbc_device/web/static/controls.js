@@ -1,5 +1,7 @@
 // What a person may do on the live page: by button, by touch, and by the key that each button shows.
 
+import { _ } from "./words.js";
+
 const KEYS_OFF = "fnrbc.keys-off"; // a person who speaks to the computer switches single keys off
 const ANSWER_STAYS_MS = 6000;
 
@@ -27,10 +29,13 @@ async function ask(verb) {
       body: JSON.stringify({ note: "" }),
       signal: AbortSignal.timeout(10000),
     });
-    const words = { start: "Started", pause: "Paused", resume: "Goes on", stop: "Ended", mark: "This place is marked in the record" };
+    const words = {
+      start: _("Started"), pause: _("Paused"), resume: _("Goes on"), stop: _("Ended"),
+      mark: _("This place is marked in the record"),
+    };
     tell(answer.ok ? words[verb] : sentence(await answer.text()), answer.ok);
   } catch {
-    tell("The appliance did not answer: nothing was done, try again", false);
+    tell(_("The appliance did not answer: nothing was done, try again"), false);
   } finally {
     asked = false;
   }

@@ -1,6 +1,7 @@
 // The map: ground seen, the path, the field in view, gaps left out, and the islands whose place is not known.
 
 import { decode, fitted } from "./canvas.js";
+import { _, decimal, ngettext } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 
@@ -11,8 +12,8 @@ export async function takeMap(fields) {
   map = { ...fields, bitmap: await decode(fields.png, "image/png") };
   before?.bitmap.close();
   showOthers(fields.others, fields.islands);
-  const gaps = fields.gaps === 1 ? "1 gap" : `${fields.gaps} gaps`;
-  at("gaps").textContent = fields.gaps ? `${gaps} inside, ${fields.gaps_mm2.toFixed(3)} mm\u00b2 not seen` : "";
+  const gaps = ngettext("%(count)s gap", "%(count)s gaps", fields.gaps);
+  at("gaps").textContent = fields.gaps ? _("%(gaps)s inside, %(area)s mm² not seen", { gaps, area: decimal(fields.gaps_mm2, 3) }) : "";
   at("map-full").hidden = !fields.full;
 }
 
@@ -52,10 +53,10 @@ function showOthers(others, islands) {
     picture.src = `data:image/png;base64,${png}`;
     picture.alt = "";
     const caption = document.createElement("figcaption");
-    caption.textContent = `Island ${island + 1}`;
+    caption.textContent = _("Island %(number)s", { number: island + 1 });
     figure.append(picture, caption);
     return figure;
-  }), ...(left > 0 ? [document.createTextNode(`and ${left} more`)] : []));
+  }), ...(left > 0 ? [document.createTextNode(_("and %(count)s more", { count: left }))] : []));
 }
 
 // What the map must show, um: the picture of a second ago, and the field now, which may lie beyond it.

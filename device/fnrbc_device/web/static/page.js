@@ -4,6 +4,7 @@ import { decode, fitted } from "./canvas.js";
 import { followState } from "./controls.js";
 import { drawGlyph, drawLabel, drawLegend } from "./glyphs.js";
 import { clearMap, drawMap, takeMap } from "./map.js";
+import { _, count, decimal, ngettext } from "./words.js";
 
 const LOST_AFTER_MS = 3500; // three beats missed
 const STALE_AFTER_S = 2.5; // the camera gives 30 pictures a second
@@ -14,7 +15,6 @@ const RETRY_MS = 3000;
 const at = (id) => document.getElementById(id);
 const say = (id, text) => { const node = at(id); if (node.textContent !== text) node.textContent = text; };
 const show = (id, on) => { at(id).hidden = !on; };
-const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
 
 let newest = null; // the last frame event
 let told = null; // the frame event whose words are on the screen
@@ -115,9 +115,9 @@ function drawMarks() {
 
 function drawWords(frame) {
   const { tally, health } = frame;
-  say("session", frame.session || "none");
+  say("session", frame.session || _("none"));
   say("session-state", frame.session ? `(${frame.state_words})` : "");
-  say("specimen", frame.specimen ? `Specimen ${frame.specimen}` : "");
+  say("specimen", frame.specimen ? _("Specimen %(specimen)s", { specimen: frame.specimen }) : "");
   say("bundle", frame.bundle.slice(0, 12)); // enough to tell bundles apart; the whole id is in the tooltip
   at("bundle").title = frame.bundle;
   show("simulated", frame.simulated);
@@ -126,14 +126,14 @@ function drawWords(frame) {
   drawBroker(frame.broker);
   drawReasons(health.reasons);
   drawTally(tally, frame.state !== "idle");
-  drawGoal("leukocytes", tally.leukocytes, frame.wanted.leukocytes, count, "leukocytes");
-  drawGoal("area", tally.unique_area_mm2, frame.wanted.area_mm2, (mm2) => mm2.toFixed(2), "mm\u00b2");
+  drawGoal("leukocytes", tally.leukocytes, frame.wanted.leukocytes, count, _("leukocytes"));
+  drawGoal("area", tally.unique_area_mm2, frame.wanted.area_mm2, (mm2) => decimal(mm2, 2), "mm\u00b2");
   say("fps", frame.fps.toFixed(0));
   say("used", count(tally.frames_used));
   say("frames", count(tally.frames));
   say("rejected", notUsed(tally));
-  say("area", tally.unique_area_mm2.toFixed(3));
-  say("islands", tally.islands > 1 ? `, ${tally.islands} islands not joined` : "");
+  say("area", decimal(tally.unique_area_mm2, 3));
+  say("islands", tally.islands > 1 ? `, ${_("%(count)s islands not joined", { count: count(tally.islands) })}` : "");
   drawField(frame.frame, frame.counts);
   if (frame.counts) speak(tally);
 }
@@ -170,20 +170,22 @@ function drawGoal(name, done, wanted, write, unit) {
   const bar = at(`goal-${name}-bar`);
   bar.max = wanted;
   bar.value = Math.min(done, wanted);
-  say(`goal-${name}-words`, `${write(done)} of ${write(wanted)} ${unit}${done >= wanted ? ": reached" : ""}`);
+  say(`goal-${name}-words`, done >= wanted
+    ? _("%(done)s of %(wanted)s %(unit)s: reached", { done: write(done), wanted: write(wanted), unit })
+    : _("%(done)s of %(wanted)s %(unit)s", { done: write(done), wanted: write(wanted), unit }));
 }
 
 function drawRate(rate) {
-  say("rate", rate ? rate.value.toFixed(1) : DASH);
+  say("rate", rate ? decimal(rate.value, 1) : DASH);
   // The two figures share a line: the more digits, the smaller.
   at("headline").style.setProperty("--digits", at("fnrbc").textContent.length + at("rate").textContent.length);
-  say("interval", rate ? `${rate.low.toFixed(1)}\u2013${rate.high.toFixed(1)} (95 % interval)` : "no leukocyte counted yet");
+  say("interval", rate ? _("%(low)s–%(high)s (95 %% interval)", { low: decimal(rate.low, 1), high: decimal(rate.high, 1) }) : _("no leukocyte counted yet"));
 }
 
 function drawBroker(broker) {
-  if (!broker) return say("broker", "Not published");
-  const waiting = broker.backlog ? `, ${count(broker.backlog)} messages wait` : "";
-  say("broker", broker.connected ? `Broker connected${waiting}` : `Broker not reached${waiting}`);
+  if (!broker) return say("broker", _("Not published"));
+  const waiting = broker.backlog ? `, ${ngettext("%(count)s message waits", "%(count)s messages wait", broker.backlog)}` : "";
+  return say("broker", (broker.connected ? _("Broker connected") : _("Broker not reached")) + waiting);
 }
 
 function drawReasons(reasons) {
@@ -201,19 +203,19 @@ function drawReasons(reasons) {
 
 function notUsed(tally) {
   const parts = tally.frames_rejected.map((one) => `${count(one.frames)} ${one.words}`);
-  if (tally.frames_dropped) parts.push(`${count(tally.frames_dropped)} passed over`);
-  return parts.length ? `not used: ${parts.join(", ")}` : "";
+  if (tally.frames_dropped) parts.push(_("%(count)s passed over", { count: count(tally.frames_dropped) }));
+  return parts.length ? _("not used: %(what)s", { what: parts.join(", ") }) : "";
 }
 
 function drawField(field, counts) {
   show("unused", Boolean(field) && counts && !field.used);
   at("speed").hidden = !counts;
   if (!field || !counts) return;
-  if (!field.used) say("unused", `Not counted: ${field.reason.words}. ${field.reason.cure}`);
+  if (!field.used) say("unused", _("Not counted: %(why)s. %(cure)s", { why: field.reason.words, cure: field.reason.cure }));
   const limit = field.speed_limit_um_s;
   at("speed").classList.toggle("fast", field.hurried);
   at("speed-fill").style.transform = `scaleX(${limit ? Math.min(0.8 * field.speed_um_s / limit, 1) : 0})`;
-  say("speed-words", `${count(Math.round(field.speed_um_s))} \u00b5m/s${field.hurried ? " too fast" : ""}`);
+  say("speed-words", `${count(Math.round(field.speed_um_s))} \u00b5m/s${field.hurried ? ` ${_("too fast")}` : ""}`);
 }
 
 function speak(tally) {
@@ -221,9 +223,10 @@ function speak(tally) {
   if (now - spokenAt < SPEAK_EVERY_MS) return;
   spokenAt = now;
   const rate = tally.fnrbc_per_100_leukocytes;
-  const per = rate ? `, ${rate.value.toFixed(1)} per 100 leukocytes` : "";
+  const per = rate ? `, ${_("%(rate)s per 100 leukocytes", { rate: decimal(rate.value, 1) })}` : "";
   const claim = tally.claim ? `. ${tally.claim.headline}` : "";
-  say("spoken", `${tally.fnrbc} fNRBC, ${tally.leukocytes} leukocytes${per}, ${tally.indeterminate} indeterminate${claim}`);
+  const counts = { fnrbc: tally.fnrbc, leukocytes: tally.leukocytes, per, indeterminate: tally.indeterminate, claim };
+  say("spoken", _("%(fnrbc)s fNRBC, %(leukocytes)s leukocytes%(per)s, %(indeterminate)s indeterminate%(claim)s", counts));
 }
 
 // --- the connection -------------------------------------------------------------------------------------------------
@@ -238,19 +241,19 @@ function watchLink() {
   document.body.dataset.link = link;
   document.body.dataset.mode = modeOf(link);
   // What the appliance said of itself does not hold once it is silent.
-  say("health-words", link === "lost" ? "Not connected" : wordsOf(told));
+  say("health-words", link === "lost" ? _("Not connected") : wordsOf(told));
   say("big-state", at("health-words").textContent);
   show("reasons", link !== "lost");
   const texts = {
-    lost: told ? "Connection lost. It comes back by itself once the appliance runs." : "The appliance does not answer yet.",
-    stale: "No new picture. Check the camera.",
+    lost: told ? _("Connection lost. It comes back by itself once the appliance runs.") : _("The appliance does not answer yet."),
+    stale: _("No new picture. Check the camera."),
   };
   const text = texts[link] ?? "";
   show("link", Boolean(text));
   say("link", text);
   // Apart from the alert, for a screen reader would be told each second.
   show("age", Boolean(told && texts[link]));
-  say("age", `What you see is ${age} s old`);
+  say("age", _("What you see is %(age)s s old", { age }));
 }
 
 // All that one glance must tell, as the frame round the whole page shows it.
@@ -263,8 +266,8 @@ function modeOf(link) {
 
 // The appliance's health, but where no session runs it must not sound like counting.
 function wordsOf(frame) {
-  if (!frame) return "Starting";
-  return { idle: "No session", finished: "Finished" }[frame.state] ?? frame.health.words;
+  if (!frame) return _("Starting");
+  return { idle: _("No session"), finished: _("Finished") }[frame.state] ?? frame.health.words;
 }
 
 document.querySelectorAll("canvas.glyph").forEach(drawLegend);

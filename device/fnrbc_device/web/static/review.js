@@ -2,7 +2,8 @@
 
 import { drawPlace } from "./review_place.js";
 import { Sender } from "./review_sender.js";
-import { answer, at, classes, drawTally, glyph, me, notice, reader, say, session, threshold, words } from "./review_words.js";
+import { answer, at, classes, className, drawTally, glyph, me, notice, reader, say, session, threshold, words } from "./review_words.js";
+import { _, decimal, language } from "./words.js";
 
 const POLL_MS = 500; // for what the machine counts; of what people decide the appliance tells at once
 const AWAY_MS = 1000;
@@ -50,12 +51,12 @@ function standing(cell) {
 
 // --- deciding -------------------------------------------------------------------------------------------------------
 
-function decide(decision, className = "") {
+function decide(decision, name = "") {
   if (current === null || signed) return undefined;
   // Nothing is open any more: a key pressed once too often must not change the last cell.
-  if (!moved && sender.isOurs(standing(current)?.request)) return notice("All are decided on. Go to a cell to change what you said.");
-  mine.push(sender.ask({ session, cell: current, decision, class_name: className, reader: Number(reader) }));
-  at("spoken").textContent = `Cell ${current}: ${words({ decision, class: className })}`;
+  if (!moved && sender.isOurs(standing(current)?.request)) return notice(_("All are decided on. Go to a cell to change what you said."));
+  mine.push(sender.ask({ session, cell: current, decision, class_name: name, reader: Number(reader) }));
+  at("spoken").textContent = _("Cell %(cell)s: %(words)s", { cell: current, words: words({ decision, class: name }) });
   drawThumb(current);
   go(nextOpen() ?? current, false);
   drawCounts();
@@ -68,9 +69,9 @@ function undo() {
   const here = moved || !mine.length ? standing(current) : null;
   const key = here?.seq ?? newestOfMine();
   const one = key && (here ?? sender.waiting.find((ask) => ask.request === key) ?? decisions.get(key));
-  if (!one) return notice("There is nothing to undo.");
+  if (!one) return notice(_("There is nothing to undo."));
   sender.takeBack({ session, cell: one.cell, decision: "undone", reader: Number(reader) }, key);
-  at("spoken").textContent = `Cell ${one.cell}: taken back`;
+  at("spoken").textContent = _("Cell %(cell)s: %(words)s", { cell: one.cell, words: _("taken back") });
   drawThumb(one.cell);
   go(one.cell, false);
   drawCounts();
@@ -94,7 +95,7 @@ function taken(ask, answer) {
 }
 
 function refused(ask, sentence) {
-  notice(`Cell ${ask.cell}: not taken down. ${sentence}`);
+  notice(_("Cell %(cell)s: not taken down. %(why)s", { cell: ask.cell, why: sentence }));
   drawCell(ask.cell);
 }
 
@@ -156,8 +157,8 @@ addEventListener("keydown", (event) => {
   if (!plain || event.repeat && !event.key.startsWith("Arrow")) return undefined;
   const elsewhere = event.target.closest("a, summary, input, select, .actions button");
   if (event.key === "Enter" && elsewhere) return undefined;
-  const className = classes[Number(event.key) - 1];
-  const act = className ? () => decide("reclassified", className) : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  const other = classes[Number(event.key) - 1];
+  const act = other ? () => decide("reclassified", other) : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act || current === null) return undefined;
   event.preventDefault();
   return act();
@@ -208,7 +209,8 @@ function drawThumb(cell) {
   button.querySelector(".badge").textContent = stands ? glyph(stands) : "";
   button.setAttribute("aria-current", String(cell === current));
   button.tabIndex = cell === current ? 0 : -1;
-  button.setAttribute("aria-label", `Cell ${cell}, p ${cells.get(cell).p.toFixed(2)}, ${stands ? `${glyph(stands)} ${words(stands)}` : "open"}`);
+  const said = stands ? `${glyph(stands)} ${words(stands)}` : _("open");
+  button.setAttribute("aria-label", _("Cell %(cell)s, p %(p)s, %(said)s", { cell, p: decimal(cells.get(cell).p, 2), said }));
 }
 
 function group(cell) {
@@ -224,7 +226,7 @@ function drawGallery() {
     const items = counted.filter((one) => group(one) === id).map((one) => (nodes.get(one.cell) ?? thumb(one.cell)).parentElement);
     const list = at(`of-${id}`);
     if (items.length !== list.children.length || items.some((item, i) => list.children[i] !== item)) list.replaceChildren(...items);
-    say(`n-${id}`, items.length ? `(${items.length})` : "(none)");
+    say(`n-${id}`, items.length ? `(${items.length})` : _("(none)"));
   }
   counted.forEach((one) => drawThumb(one.cell));
   const all = order();
@@ -235,27 +237,29 @@ function drawDesk() {
   const cell = cells.get(current);
   at("shown").hidden = !cell;
   at("none").hidden = Boolean(cell);
-  if (!cell) return say("none", "No candidate yet. As soon as the session counts one, it is here.");
+  if (!cell) return say("none", _("No candidate yet. As soon as the session counts one, it is here."));
   const stands = standing(current);
   if (at("crop").getAttribute("src") !== crop(current)) {
     at("crop").hidden = false;
     at("no-picture").hidden = true;
     at("crop").src = crop(current);
-    const others = Array.from({ length: Math.max(cell.pictures - 1, 0) }, (_, i) => image(crop(current, i + 1), 120, `Cell ${current}, view ${i + 2} of ${cell.pictures}`));
+    const others = Array.from({ length: Math.max(cell.pictures - 1, 0) }, (_none, i) => image(crop(current, i + 1), 120, _("Cell %(cell)s, view %(view)s of %(views)s", { cell: current, view: i + 2, views: cell.pictures })));
     at("others").replaceChildren(...others);
   }
-  at("crop").alt = `Cell ${current}, ${cell.pictures > 1 ? `view 1 of ${cell.pictures}, the best` : "its best view"}`;
-  say("name", `Cell ${current}`);
+  at("crop").alt = cell.pictures > 1
+    ? _("Cell %(cell)s, view 1 of %(views)s, the best", { cell: current, views: cell.pictures })
+    : _("Cell %(cell)s, its best view", { cell: current });
+  say("name", _("Cell %(cell)s", { cell: current }));
   say("asked", {
-    indeterminate: "The machine leaves it open. Is it an fNRBC?",
-    target: "The machine counts it as fNRBC. Is it one?",
-    near: `The machine counts it as ${cell.class}, but only just. Is it an fNRBC?`,
+    indeterminate: _("The machine leaves it open. Is it an fNRBC?"),
+    target: _("The machine counts it as fNRBC. Is it one?"),
+    near: _("The machine counts it as %(name)s, but only just. Is it an fNRBC?", { name: className(cell.class) }),
   }[group(cell)]);
-  say("p", cell.p.toFixed(3));
+  say("p", decimal(cell.p, 3));
   at("mark").style.setProperty("left", `${100 * cell.p}%`);
   at("bound").style.setProperty("left", `${100 * threshold}%`);
-  say("diameter", `${cell.diameter_um.toFixed(1)} \u00b5m`);
-  say("ratio", cell.nucleus_ratio.toFixed(2));
+  say("diameter", `${decimal(cell.diameter_um, 1)} \u00b5m`);
+  say("ratio", decimal(cell.nucleus_ratio, 2));
   say("views", String(cell.views));
   at("standing").hidden = !stands;
   at("standing").dataset.decision = stands?.decision ?? "";
@@ -268,7 +272,7 @@ function drawDesk() {
 function drawHistory() {
   const lines = decisionsOn(current).map((one) => {
     const line = document.createElement("li");
-    const when = one.at ? new Date(one.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" }) : "now";
+    const when = one.at ? new Date(one.at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" }) : _("now");
     line.textContent = `${when} ${one.reviewer ?? me}: ${words(one)}`;
     return line;
   });
@@ -281,8 +285,8 @@ function drawCounts() {
   say("done", String(stands.length));
   say("all", String(asked.length));
   at("bar").value = asked.length ? stands.length / asked.length : 0;
-  at("bar").textContent = `${stands.length} of ${asked.length}`;
-  say("complete", asked.length && stands.length === asked.length ? ": all of them" : "");
+  at("bar").textContent = _("%(part)s of %(whole)s", { part: stands.length, whole: asked.length });
+  say("complete", asked.length && stands.length === asked.length ? _(": all of them") : "");
   at("to-sign").hidden = !asked.length || stands.length < asked.length || Boolean(signed) || reader === "2";
   for (const button of at("actions").children) button.disabled = current === null || Boolean(signed);
 }
@@ -290,8 +294,8 @@ function drawCounts() {
 function drawUnsent() {
   const late = sender.late;
   at("unsent").hidden = !late && !signed;
-  if (signed) say("unsent", "This session is signed off: it stays as it is.");
-  else if (late) say("unsent", `${sender.waiting.length} not taken down yet. They are kept here and sent as soon as the appliance answers.`);
+  if (signed) say("unsent", _("This session is signed off: it stays as it is."));
+  else if (late) say("unsent", _("%(count)s not taken down yet. They are kept here and sent as soon as the appliance answers.", { count: sender.waiting.length }));
 }
 
 // --- what others do -------------------------------------------------------------------------------------------------
@@ -301,7 +305,7 @@ function heard(one) {
   const before = standing(one.cell);
   keep(one);
   if (!seq || sender.isOurs(one.request) || !before || !sender.isOurs(before.request)) return;
-  notice(`Cell ${one.cell}: ${one.reviewer} decided \u201c${words(one)}\u201d after your \u201c${words(before)}\u201d. The later one stands; both are on record.`);
+  notice(_("Cell %(cell)s: %(name)s decided “%(now)s” after your “%(before)s”. The later one stands; both are on record.", { cell: one.cell, name: one.reviewer, now: words(one), before: words(before) }));
 }
 
 let asking = false;

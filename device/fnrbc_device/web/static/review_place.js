@@ -1,5 +1,7 @@
 // Where a candidate lies on the slide: all cells of its island as dots, and a ring round this one.
 
+import { _ } from "./words.js";
+
 const MAX_DOTS = 3000;
 
 export function drawPlace(canvas, places, cell) {
@@ -8,7 +10,7 @@ export function drawPlace(canvas, places, cell) {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d");
   pen.clearRect(0, 0, width, height);
-  canvas.setAttribute("aria-label", `Place on the slide: ${Math.round(cell.x_um)} by ${Math.round(cell.y_um)} \u00b5m, island ${cell.island}`);
+  canvas.setAttribute("aria-label", _("Place on the slide: %(x)s by %(y)s µm, island %(island)s", { x: Math.round(cell.x_um), y: Math.round(cell.y_um), island: cell.island }));
   const here = places.filter(([island]) => island === cell.island);
   const [xs, ys] = [1, 2].map((axis) => [...here.map((one) => one[axis]), axis === 1 ? cell.x_um : cell.y_um]);
   const [left, right] = [xs.reduce((a, b) => Math.min(a, b)), xs.reduce((a, b) => Math.max(a, b))];

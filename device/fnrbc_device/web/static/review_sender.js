@@ -1,5 +1,7 @@
 // Sends decisions one after the other, and keeps those that were not taken down yet, also over a closed page.
 
+import { _ } from "./words.js";
+
 const RETRY_MS = 1000;
 const LATE_MS = 2500; // a decision takes a few ms; what is this late is said
 
@@ -88,7 +90,7 @@ export class Sender {
   async post(ask) {
     const { of, ...fields } = ask;
     const undoes = this.undoes(ask);
-    if (typeof undoes === "string") return { refusal: "What it takes back was not taken down." };
+    if (typeof undoes === "string") return { refusal: _("What it takes back was not taken down.") };
     try {
       const response = await fetch("/review/decisions", {
         method: "POST",

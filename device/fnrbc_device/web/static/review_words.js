@@ -1,5 +1,7 @@
 // What the review page says and where: words of decisions, counts and notices.
 
+import { _, decimal } from "./words.js";
+
 const NOTICES = 3;
 const NOTICE_MS = 20000;
 
@@ -10,7 +12,12 @@ export const classes = at("desk").dataset.classes.split("\n").filter((name) => n
 export const threshold = Number(at("desk").dataset.threshold);
 
 export function words(one) {
-  return { confirmed: "fNRBC", rejected: "no cell", undone: "taken back" }[one.decision] ?? one.class;
+  return { confirmed: "fNRBC", rejected: _("no cell"), undone: _("taken back") }[one.decision] ?? className(one.class);
+}
+
+// A class as people call it; one that only the bundle knows keeps its name.
+export function className(name) {
+  return { leukocyte: _("leukocyte"), other: _("other"), indeterminate: _("indeterminate") }[name] ?? name;
 }
 
 export function glyph(one) {
@@ -20,18 +27,19 @@ export function glyph(one) {
 // The counts are the record's own, not this page's.
 export function drawTally(tally, machine, agreement) {
   say("verified", String(tally.fnrbc));
-  say("split", `${tally.confirmed} confirmed, ${tally.rejected} rejected, ${tally.reclassified} of another class`);
+  say("split", _("%(confirmed)s confirmed, %(rejected)s rejected, %(reclassified)s of another class", tally));
   const rate = tally.fnrbc_per_100_leukocytes;
   say("ratio-verified", rate
-    ? `${rate.value.toFixed(1)} per 100 leukocytes (${rate.low.toFixed(1)}\u2013${rate.high.toFixed(1)}), ${tally.leukocytes_by_machine} of ${tally.leukocytes} leukocytes by machine`
-    : `no ratio before all are decided on: ${tally.candidates - tally.reviewed} open`);
+    ? _("%(rate)s per 100 leukocytes (%(low)s–%(high)s), %(leukocytes_by_machine)s of %(leukocytes)s leukocytes by machine",
+      { ...tally, rate: decimal(rate.value, 1), low: decimal(rate.low, 1), high: decimal(rate.high, 1) })
+    : _("no ratio before all are decided on: %(open)s open", { open: tally.candidates - tally.reviewed }));
   say("claim-verified", tally.claim);
   say("machine", String(machine.fnrbc));
-  say("machine-split", `${machine.indeterminate} indeterminate, ${machine.leukocytes} leukocytes`);
+  say("machine-split", _("%(indeterminate)s indeterminate, %(leukocytes)s leukocytes", machine));
   at("kappa").hidden = !agreement;
   if (!agreement) return;
-  const kappa = agreement.kappa === null ? "kappa not defined: all answers are alike" : `kappa ${agreement.kappa.toFixed(2)}`;
-  say("kappa", `Two readers agree on ${agreement.agreed} of ${agreement.cells}: ${kappa}`);
+  const kappa = agreement.kappa === null ? _("kappa not defined: all answers are alike") : `kappa ${decimal(agreement.kappa, 2)}`;
+  say("kappa", _("Two readers agree on %(agreed)s of %(cells)s: %(kappa)s", { ...agreement, kappa }));
 }
 
 export function notice(sentence) {
