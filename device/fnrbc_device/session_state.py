@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fnrbc_device.errors import CommandError
+from fnrbc_device.language import _
 from fnrbc_device.records import SessionKind, SessionState
 
 _AFTER: Final[dict[str, dict[SessionState, SessionState]]] = {
@@ -87,7 +88,13 @@ class SessionControl:
             if after is None:
                 fit = " or ".join(_AFTER[verb])
                 raise CommandError(
-                    "wrong_state", f"{verb} is for a session that is {fit}, this one is {self._state}; wait for that"
+                    "wrong_state",
+                    _(
+                        "%(verb)s is for a session that is %(fit)s, this one is %(state)s; wait for that",
+                        verb=verb,
+                        fit=fit,
+                        state=self._state,
+                    ),
                 )
             record()
             if verb == "start":

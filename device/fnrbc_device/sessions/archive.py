@@ -5,10 +5,12 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.recount import column, tally_of
+from fnrbc_device.host.clock import iso_utc
 from fnrbc_device.journal.audit import provisional
 from fnrbc_device.journal.details import DetailName, described, said
 from fnrbc_device.language import _, number
@@ -43,7 +45,7 @@ class Search:
     """All of them stand in its specimen, operator, note, objective or name, whatever their case."""
     first_day: str = ""
     last_day: str = ""
-    """ISO 8601, UTC, both included, of its start."""
+    """ISO 8601, both included, of its start by this machine's clock on the wall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,12 @@ def happenings(connection: sqlite3.Connection, session: str) -> list[Happening]:
     ]
 
 
+def _begins(day: str, further: int) -> str:
+    """When a day begins here, or so many days further, in UTC; days that no session can have are brought in reach."""
+    within = min(max(day, "1971-01-01"), "9998-12-31")
+    return iso_utc((datetime.fromisoformat(within) + timedelta(days=further)).astimezone())
+
+
 def _condition(connection: sqlite3.Connection, search: Search) -> tuple[str, tuple[str, ...]]:
     """SQL that holds for the sessions looked for, and its values."""
     where, wanted = ["1"], []
@@ -162,9 +170,8 @@ def _condition(connection: sqlite3.Connection, search: Search) -> tuple[str, tup
         wanted.append(word)
     for day, comparison, further in ((search.first_day, ">=", 0), (search.last_day, "<", 1)):
         if day:
-            begins = datetime.fromisoformat(day) + timedelta(days=further)  # on this machine's clock on the wall
             where.append(f"started_utc {comparison} ?")
-            wanted.append(iso_utc(begins.astimezone()))
+            wanted.append(_begins(day, further))
     return " AND ".join(where), tuple(wanted)
 
 

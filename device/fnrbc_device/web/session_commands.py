@@ -16,6 +16,7 @@ from starlette.routing import Route
 from fnrbc_device.errors import CommandError, ReviewError
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.specimen import MAX_NOTE, MAX_OPERATOR, MAX_SPECIMEN, written
+from fnrbc_device.language import ENGLISH, speaking
 from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.sessions.details import Describing
 from fnrbc_device.sessions.sign_off import SignOff
@@ -165,7 +166,8 @@ def _on_record(role: RoleName, order: Callable[[str, str, dict[str, str]], None]
     def work(request: Request, body: bytes) -> Response:
         who, session = require(request, role).name, str(request.path_params["session"])
         try:
-            order(session, who, _form_fields(body))
+            with speaking(ENGLISH):  # the record, and the messages to the laboratory, have one language
+                order(session, who, _form_fields(body))
         except (CommandError, ReviewError) as error:
             return render(request, "refused.html", 409, fault=_sentence(error), back=f"/sessions/{session}")
         return RedirectResponse(f"/sessions/{session}", 303)

@@ -6,6 +6,9 @@ from typing import Final, Literal
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from fnrbc_device.language import _
+from fnrbc_device.texts import ROLES
+
 RoleName = Literal["viewer", "operator", "reviewer", "admin"]
 
 RANKS: Final[dict[RoleName, int]] = {"viewer": 0, "operator": 1, "reviewer": 2, "admin": 3}
@@ -45,5 +48,13 @@ def require(request: Request, role: RoleName) -> User:
     """
     user = user_of(request)
     if RANKS[user.role] < RANKS[role]:
-        raise HTTPException(403, f"{user.name} is {user.role}; this needs {role}: ask an admin")
+        raise HTTPException(
+            403,
+            _(
+                "%(name)s is %(role)s; this needs %(wanted)s: ask an admin",
+                name=user.name,
+                role=ROLES[user.role],
+                wanted=ROLES[role],
+            ),
+        )
     return user
