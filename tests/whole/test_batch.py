@@ -11,6 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fnrbc_device.batch.command import batch as fnrbc_batch
@@ -19,8 +20,10 @@ from fnrbc_device.camera.simulated.files import write_frames
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.commands.count import count
+from fnrbc_device.commands.count_slide import count_slide
 from fnrbc_device.errors import UsageError
 from fnrbc_device.model.bundle import load_bundle
+from slide_files import write_slide
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 
@@ -183,19 +186,44 @@ def test_a_batch_that_is_killed_goes_on_where_it_was_and_says_what_it_counts_aga
     assert "4 sources: 4 complete; 0 counted now, 4 before" in again.stdout
 
 
-def test_what_kills_every_worker_costs_itself_alone(pans, tmp_path):
-    helper = ROOT / "tests" / "helpers" / "deadly.py"
-    (tmp_path / "deadly").mkdir()
-    sources = [pans[0], tmp_path / "deadly"]
-    environment = {**os.environ, "PYTHONPATH": str(helper.parent)}
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    """A slide file of two tiles, and its cells as one process counts them."""
+    path = tmp_path_factory.mktemp("slide") / "slide.tif"
+    painted = SimulatedSlide.make(31, "giemsa", 40).image
+    write_slide(path, np.ascontiguousarray(np.tile(painted, (1, 4, 1))[:1200, :3400]), 0.125)
+    counted = count_slide(path, load_bundle(None))
+    assert counted.summary["slide"]["tiles"] > 1
+    return path, counted.rows
 
-    done = subprocess.run(
-        [sys.executable, helper, tmp_path / "out", *sources],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment,
-    )
+
+def test_a_slide_shared_by_two_workers_is_counted_as_by_one_though_one_of_them_is_killed(slide, tmp_path):
+    path, cells = slide
+
+    done = harder(tmp_path / "out", path)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    ((name, row),) = rows(tmp_path / "out").items()
+    assert (name, row["state"], row["error"]) == (str(path), "complete", "")
+    (found,) = (tmp_path / "out").glob("*/cells.csv")
+    with found.open(newline="", encoding="utf-8") as file:
+        told = [tuple(one.values()) for one in csv.DictReader(file)]
+    assert told == [tuple(map(str, one.values())) for one in cells]
+    assert len(cells) > 20
+    assert not (tmp_path / "out" / ".work").exists()
+
+
+def harder(out, *sources):
+    helper = ROOT / "tests" / "helpers" / "deadly.py"
+    environment = {**os.environ, "PYTHONPATH": str(helper.parent)}
+    command = [sys.executable, helper, out, *sources]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+
+
+def test_what_kills_every_worker_costs_itself_alone(pans, tmp_path):
+    (tmp_path / "deadly").mkdir()
+
+    done = harder(tmp_path / "out", pans[0], tmp_path / "deadly")
 
     assert (done.returncode, done.stdout) == (0, "")
     assert [row["state"] for row in table(tmp_path / "out")] == ["complete", "failed"]

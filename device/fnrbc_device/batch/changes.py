@@ -72,7 +72,7 @@ def compare_all(what: Asked, out: Path, earlier: Path, crew: Crew, stop: threadi
         counts = before.path_of(source), now.path_of(source)
         fault = not_comparable(before.row_of(source), now.row_of(source))
         key = "" if fault else comparison_key(*counts)
-        order = Order(source, key, what.bundle, what.basis, folder.work, counts)
+        order = Order(source, key, what.bundle, what.basis, folder.work, counts=counts)
         if fault:
             folder.note_failure(row_of(order, "failed", fault), source)
             table.done(source)

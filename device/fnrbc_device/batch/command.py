@@ -5,8 +5,9 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -94,8 +95,8 @@ def batch(
         allow_left_out=allow_left_out,
     )
     stop = threading.Event()
-    crew = _crew(scheduler, workers, dashboard, (tls_ca, tls_cert, tls_key), wait, stop)
-    with _held(out), stopped_by_signal(stop):
+    with _held(out), stopped_by_signal(stop), ExitStack() as started:
+        crew = _crew(scheduler, workers, dashboard, (tls_ca, tls_cert, tls_key), wait, stop, started)
         done = _count(sources or [], usual, bundle, compare, out, crew, stop)
     if stop.is_set():
         print("ended early; give the same command again to go on", file=sys.stderr)
@@ -171,15 +172,19 @@ def _crew(
     tls: Sequence[Path | None],
     wait_s: float,
     stop: threading.Event,
+    started: ExitStack,
 ) -> "Crew":
     from fnrbc_device.batch.job import Crew
-    from fnrbc_device.batch.workers import Tls, is_open_network, require_address, workers_at, workers_here
+    from fnrbc_device.batch.local import workers_here
+    from fnrbc_device.batch.workers import Tls, is_open_network, require_address, workers_at
 
     if scheduler is None:
         if any(tls):
             raise UsageError("--tls-ca, --tls-cert and --tls-key go with --scheduler; workers here have their own keys")
         number = workers or len(os.sched_getaffinity(0))
-        return Crew(lambda: workers_here(number, dashboard), may_come_back=False)
+        # Started when there is something to do, and once for all that there is.
+        client = cache(lambda: started.enter_context(workers_here(number, dashboard)))
+        return Crew(lambda: nullcontext(client()), may_come_back=False)
     if workers is not None or dashboard is not None:
         raise UsageError("--workers and --dashboard are for this machine; a --scheduler has its own")
     require_address(scheduler)

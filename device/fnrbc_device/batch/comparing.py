@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import cv2
 
-from fnrbc_device.batch.counting import Order, Outcome, OutputError, one_thread, row_of, worker_name
+from fnrbc_device.batch.counting import Order, Outcome, OutputError, one_thread, row_of, where, worker_name
 from fnrbc_device.batch.pictures import Place, pictures
 from fnrbc_device.batch.rows import ROW, Row, read_row, seal
 from fnrbc_device.batch.sources import Source
@@ -78,6 +78,10 @@ def compare_one(order: Order) -> Outcome:
             row = row_of(order, "complete", "", (), _compared(order, *order.counts, made))
         except FnrbcError as fault:
             row = row_of(order, "failed", str(fault))
+        except OSError:
+            raise
+        except Exception as fault:  # noqa: BLE001  whatever it is, it costs this source and no other
+            row = row_of(order, "failed", f"it broke the comparison ({where(fault)}); keep it, and report that")
         seal(made, row)
     except OSError as fault:
         raise OutputError(
@@ -113,7 +117,8 @@ def _places(
     for number, was, is_now in sorted(changed, key=lambda one: (not _matters(one[1:]), one[0])):
         cell, poses = (is_now, now) if is_now else (own[was.cell], before) if was else (None, now)
         if cell is not None and (pose := poses.get(cell.best_frame)) is not None and pose.island == cell.island:
-            yield Place(number, cell.best_frame, cell.y_px - pose.row_px, cell.x_px - pose.col_px)
+            row, col = cell.y_px - pose.row_px, cell.x_px - pose.col_px
+            yield Place(number, cell.best_frame, row, col, cell.y_px, cell.x_px)
 
 
 def _matters(pair: Iterable[CountedCell | None]) -> bool:

@@ -3,22 +3,32 @@
 import logging
 import os
 import shutil
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import fnrbc_device
 from fnrbc_device.batch.fingerprint import fingerprint
 from fnrbc_device.batch.rows import Basis, Row, State, seal
+from fnrbc_device.batch.sharing import Part, count_part, put_together, share_out
 from fnrbc_device.batch.sources import Source
 from fnrbc_device.errors import FnrbcError, LeftOutError, UsageError
 from fnrbc_device.host.console import readable
 from fnrbc_device.host.malloc import keep_large_buffers
 
+if TYPE_CHECKING:
+    from fnrbc_device.commands.count import Counted
+    from fnrbc_device.model.bundle import Bundle
+    from fnrbc_device.slides.job import SlideJob
+
 _log = logging.getLogger(__name__)
+
+LEAST_SHARED: Final = 2
+"""Regions from which on a slide is shared out."""
 
 
 class WorkerMismatchError(FnrbcError):
@@ -41,6 +51,8 @@ class Order:
     basis: Basis
     work: Path
     """Where the worker makes a folder for what it writes."""
+    part: Part | None = None
+    """Of the slide that the source is; None for the whole source."""
     counts: tuple[Path, Path] | None = None
     """Folders of two counts of the source, the earlier one first, where these are to be compared."""
 
@@ -49,12 +61,15 @@ class Order:
 class Outcome:
     """What a worker says when it is done; the row says the rest."""
 
-    state: State | Literal["other source"]
-    """``other source``: the worker sees other files there, and counted nothing."""
+    state: State | Literal["other source", "shared", "part"]
+    """``other source``: the worker sees other files there, and counted nothing. ``shared``: it prepared a slide for all
+    to count. ``part``: it counted a part of one."""
     worker: str
     error: str = ""
     made: Path = Path()
     """The folder that was written."""
+    regions: int = 0
+    """Of a slide that is shared."""
 
 
 def count_one(order: Order) -> Outcome:
@@ -73,14 +88,38 @@ def count_one(order: Order) -> Outcome:
     require_like(order.basis, order.bundle)
     if fingerprint(order.source.path).digest != order.fingerprint:
         return Outcome("other source", worker_name())
-    # Never one that is there: an order may be given again while a worker that was given up is still at it.
-    made = order.work / uuid.uuid4().hex
     try:
-        made.mkdir()
-        row = _counted(order, made)
-        seal(made, row)
+        return _shared(order) or _whole(order)
     except OSError as fault:
-        raise OutputError(_unwritable(made, fault.strerror or str(fault))) from fault
+        raise OutputError(_unwritable(order.work, fault.strerror or str(fault))) from fault
+
+
+def _shared(order: Order) -> Outcome | None:
+    """Do a slide's part, or prepare it for all; None where the source is to be finished here."""
+    from fnrbc_device.model.bundle import load_bundle
+    from fnrbc_device.slides.opening import is_slide
+
+    if order.part is not None and order.part.regions:
+        count_part(order.part, load_bundle(order.bundle))
+        return Outcome("part", worker_name())
+    if order.part is not None or not is_slide(order.source.path):
+        return None
+    start_s = time.perf_counter()
+    try:
+        job = _job_of(order)
+    except FnrbcError:
+        return None  # and it is said once more, where its row is written
+    if job.regions < LEAST_SHARED:
+        return None
+    return Outcome("shared", worker_name(), made=share_out(job, order.work, start_s), regions=job.regions)
+
+
+def _whole(order: Order) -> Outcome:
+    # Never a folder that is there: an order may be given again while a worker that was given up is still at it.
+    made = order.work / uuid.uuid4().hex
+    made.mkdir()
+    row = _counted(order, made)
+    seal(made, row)
     return Outcome(row.state, worker_name(), row.error, made)
 
 
@@ -131,7 +170,7 @@ def _counted(order: Order, made: Path) -> Row:
         state, error, summary = "failed", "there is not enough memory for it; run fewer workers on one machine", None
     except Exception as fault:  # noqa: BLE001  whatever it is, it costs this source and no other
         _log.warning("%s: %s", order.source.path, traceback.format_exc())
-        state, error, summary = "failed", f"it broke the count ({_where(fault)}); keep it, and report that", None
+        state, error, summary = "failed", f"it broke the count ({where(fault)}); keep it, and report that", None
     if state != "failed" and fingerprint(order.source.path).digest != order.fingerprint:
         state, error, summary = "failed", "its files changed while they were counted; run the batch again", None
     if state == "failed":
@@ -159,26 +198,49 @@ def row_of(
 
 def _count(order: Order, made: Path, warn: Callable[[str], None]) -> tuple[State, str, dict[str, Any] | None]:
     """As ``fnrbc count`` does; gives what it came to, why it is not complete where it is not, and the summary."""
-    from fnrbc_device.camera.pixel_size import require_known_pixel_size
-    from fnrbc_device.camera.replay import open_source
     from fnrbc_device.commands import count as counting
     from fnrbc_device.model.bundle import load_bundle
+    from fnrbc_device.slides.opening import is_slide
 
-    path, asked = order.source.path, order.source.settings
-    frames = open_source(path, asked.pixel_size_um, exchange_red_blue=asked.exchange_red_blue)
-    pixel_um = require_known_pixel_size(asked.pixel_size_um, frames, "pixel_size_um")
     bundle = load_bundle(order.bundle)
-    counted = counting.count(
-        frames, bundle, pixel_um, still=frames.frames == 1, progress=lambda done: None, kind=asked.kind,
-        method=asked.seeing, allow_left_out=asked.allow_left_out, warn=warn,
-    )  # fmt: skip
-    if doubt := counted.scale.doubt(pixel_um, "pixel_size_um"):
+    counted = (_of_slide if is_slide(order.source.path) else _of_frames)(order, bundle, warn)
+    if doubt := counted.scale.doubt(counted.analyser.pixel_size_um, "pixel_size_um"):
         warn(doubt)
     try:
-        counting.write(counted, made, frames.name, bundle)
+        counting.write(counted, made, str(order.source.path), bundle)
     except UsageError as fault:
         raise OutputError(_unwritable(made, str(fault))) from fault
     return _judged(counted.summary)
+
+
+def _of_frames(order: Order, bundle: "Bundle", warn: Callable[[str], None]) -> "Counted":
+    from fnrbc_device.camera.pixel_size import require_known_pixel_size
+    from fnrbc_device.camera.replay import open_source
+    from fnrbc_device.commands.count import count
+
+    asked = order.source.settings
+    frames = open_source(order.source.path, asked.pixel_size_um, exchange_red_blue=asked.exchange_red_blue)
+    pixel_um = require_known_pixel_size(asked.pixel_size_um, frames, "pixel_size_um")
+    return count(
+        frames, bundle, pixel_um, still=frames.frames == 1, progress=lambda done: None, kind=asked.kind,
+        method=asked.seeing, allow_left_out=asked.allow_left_out, warn=warn,
+    )  # fmt: skip
+
+
+def _of_slide(order: Order, bundle: "Bundle", _: Callable[[str], None]) -> "Counted":
+    from fnrbc_device.commands.count_slide import count_job
+
+    kind, allowed = order.source.settings.kind, order.source.settings.allow_left_out
+    if order.part is not None:
+        return put_together(order.part, bundle, kind, allowed)
+    return count_job(_job_of(order), bundle, kind=kind, allow_left_out=allowed)
+
+
+def _job_of(order: Order) -> "SlideJob":
+    from fnrbc_device.slides.job import prepare
+
+    asked = order.source.settings
+    return prepare(order.source.path, asked.pixel_size_um, asked.seeing, exchange_red_blue=asked.exchange_red_blue)
 
 
 def _judged(summary: dict[str, Any]) -> tuple[State, str, dict[str, Any] | None]:
@@ -200,7 +262,8 @@ def _unwritable(made: Path, reason: str) -> str:
     )
 
 
-def _where(fault: Exception) -> str:
+def where(fault: Exception) -> str:
+    """Say what broke, and where, for whoever is told of it."""
     last = traceback.extract_tb(fault.__traceback__)[-1]
     return f"{type(fault).__name__}: {fault}, {Path(last.filename).name} line {last.lineno}"
 

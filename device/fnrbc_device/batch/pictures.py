@@ -11,6 +11,8 @@ import numpy as np
 from fnrbc_device.batch.sources import Source
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.records import Frame, Image
+from fnrbc_device.slides.opening import is_slide, open_slide
+from fnrbc_device.slides.slide import Box
 
 SHOWN_UM: Final = 24.0
 """Side of a picture: as much as the network's crop shows, with its surroundings."""
@@ -27,6 +29,10 @@ class Place:
     frame: int
     row_px: float
     col_px: float
+    """In the frame."""
+    slide_row_px: float
+    slide_col_px: float
+    """On the slide, of which a slide file has each place once."""
 
 
 def pictures(source: Source, places: Iterable[Place], pixel_size_um: float) -> Iterator[tuple[int, Image]]:
@@ -51,6 +57,9 @@ def pictures(source: Source, places: Iterable[Place], pixel_size_um: float) -> I
     FnrbcError
         The source cannot be read.
     """
+    if is_slide(source.path):
+        yield from _of_slide(source, places, pixel_size_um)
+        return
     of_frame: dict[int, list[Place]] = {}
     for place in places:
         of_frame.setdefault(place.frame, []).append(place)
@@ -75,3 +84,12 @@ def _of_frames(source: Source, of_frame: Mapping[int, list[Place]], um: float) -
                 continue
             for place in of_frame.get(frame.index, ()):
                 yield place.key, square(frame.image, place.row_px, place.col_px, um)
+
+
+def _of_slide(source: Source, places: Iterable[Place], um: float) -> Iterator[tuple[int, Image]]:
+    with closing(open_slide(source.path, exchange_red_blue=source.settings.exchange_red_blue)) as slide:
+        whole = Box(0, 0, *slide.about.shape)
+        for place in places:
+            row, col = place.slide_row_px, place.slide_col_px
+            box = Box(int(row), int(col), 1, 1).grown(round(SHOWN_UM / um / 2) + 2).within(whole)
+            yield place.key, square(slide.read(box).image, row - box.top, col - box.left, um)

@@ -36,7 +36,7 @@ class Progress:
         self._clock, self._start_s = clock, clock()
         self._said_s = self._start_s
         self._sizes = {key: max(size, 1) for key, size in sizes.items()}
-        self._left = dict(self._sizes)
+        self._left: dict[str, float] = dict(self._sizes)
         self._failed = 0
         self._width = 0
 
@@ -44,6 +44,11 @@ class Progress:
         """Note that a source is done, well or not."""
         self._left.pop(key, None)
         self._failed += failed
+
+    def partly(self, key: str, share: float) -> None:
+        """Note that a share of a source is done, 0..1."""
+        if key in self._left:
+            self._left[key] = self._sizes[key] * (1 - share)
 
     def tick(self, workers: int) -> None:
         """Say it, if it is time; call this at least twice a second."""

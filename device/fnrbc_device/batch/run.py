@@ -1,11 +1,12 @@
 """Gives the orders of a batch to workers, and puts in its place what they made, until all of it is there."""
 
+import shutil
 import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ from fnrbc_device.batch.counting import Order, Outcome, WorkerMismatchError, row
 from fnrbc_device.batch.fingerprint import fingerprint
 from fnrbc_device.batch.progress import Progress
 from fnrbc_device.batch.rows import BatchFolder
+from fnrbc_device.batch.sharing import Part, parts_of
 from fnrbc_device.batch.table import Table
 from fnrbc_device.batch.workers import PAUSE_S, LostError, SchedulerError, lost_if_silent, threads_of, unlike
 from fnrbc_device.errors import FnrbcError
@@ -37,6 +39,16 @@ _GONE: Final = ("cancelled", "lost")
 """States of an order that its scheduler knows nothing of any more."""
 
 _DEADLY: Final = "several workers ended in the middle of it, also with nothing beside it; it may need more memory"
+
+
+@dataclass(slots=True)
+class Shared:
+    """How far a slide is that several count."""
+
+    left: set[Part]
+    """Parts that are not counted yet."""
+    of: int
+    """How many there were."""
 
 
 @dataclass(slots=True)
@@ -67,8 +79,10 @@ class Batch:
     stop: threading.Event
     alone: deque[Order] = field(default_factory=deque)
     """What several workers died of: tried again at the end, with nothing beside it that could be to blame."""
-    suspects: set[Path] = field(default_factory=set)
-    """Sources that were ever among these."""
+    suspects: set[Order] = field(default_factory=set)
+    """All that were ever among these."""
+    shared: dict[Path, Shared] = field(default_factory=dict)
+    """Slides that are counted in parts, by the folders of these."""
     running: dict[str, tuple[Order, "Future"]] = field(default_factory=dict)
     """By the name of the attempt."""
     ended: SimpleQueue[str] = field(default_factory=SimpleQueue)
@@ -117,7 +131,7 @@ def _until_done(batch: Batch, client: "Client") -> None:
     while batch.open and not batch.stop.is_set():
         _order_more(batch, client)
         with suppress(Empty):
-            _settle(batch, batch.ended.get(timeout=_TICK_S))
+            _settle(batch, client, batch.ended.get(timeout=_TICK_S))
         if client.status != "running" or any(future.status in _GONE for _, future in batch.running.values()):
             raise LostError
         batch.progress.tick(threads_of(client))
@@ -126,7 +140,9 @@ def _until_done(batch: Batch, client: "Client") -> None:
 def _order_more(batch: Batch, client: "Client") -> None:
     wanted = max(AHEAD * threads_of(client), LEAST_AHEAD)
     while batch.waiting and len(batch.running) < wanted:
-        _give(batch, client, batch.waiting.popleft())
+        order = batch.waiting.popleft()
+        if _is_wanted(batch, order):
+            _give(batch, client, order)
     if batch.alone and not batch.waiting and not batch.running:
         _give(batch, client, batch.alone.popleft())
 
@@ -144,7 +160,12 @@ def _give(batch: Batch, client: "Client", order: Order) -> None:
     future.add_done_callback(lambda _: batch.ended.put(attempt))
 
 
-def _settle(batch: Batch, attempt: str) -> None:
+def _is_wanted(batch: Batch, order: Order) -> bool:
+    """Whether it still matters: a slide one of whose parts failed has failed as a whole."""
+    return order.part is None or order.part.folder in batch.shared
+
+
+def _settle(batch: Batch, client: "Client", attempt: str) -> None:
     """Take in how an attempt ended."""
     from distributed import KilledWorker
 
@@ -154,8 +175,10 @@ def _settle(batch: Batch, attempt: str) -> None:
     if future.status in _GONE:
         raise LostError
     del batch.running[attempt]
+    if not _is_wanted(batch, order):
+        return
     if future.status == "finished":
-        _settle_outcome(batch, order, future.result())
+        _settle_outcome(batch, client, order, future.result())
         return
     error = future.exception()
     if isinstance(error, KilledWorker):
@@ -164,17 +187,38 @@ def _settle(batch: Batch, attempt: str) -> None:
         raise error if isinstance(error, FnrbcError) else unlike("that took an order", error)
 
 
-def _settle_outcome(batch: Batch, order: Order, outcome: Outcome) -> None:
+def _settle_outcome(batch: Batch, client: "Client", order: Order, outcome: Outcome) -> None:
     if outcome.state == "other source":
         _settle_other_source(batch, order, outcome)
+    elif outcome.state == "part":
+        _settle_part(batch, order)
     elif not outcome.made.is_dir():
         raise WorkerMismatchError(
             f"what the worker {outcome.worker} wrote to {order.work} is not seen by this machine; --out must lie on a "
             "disk that all of them have at the same path"
         )
+    elif outcome.state == "shared":
+        _share(batch, order, parts_of(outcome.made, outcome.regions, threads_of(client)))
     else:
         batch.folder.adopt(outcome.made, order.source)
         _tell(batch, order, outcome)
+
+
+def _share(batch: Batch, order: Order, parts: list[Part]) -> None:
+    """Order the parts of a slide, before all else: it should be finished before another one is begun."""
+    batch.shared[parts[0].folder] = Shared(set(parts), len(parts))
+    batch.waiting.extendleft(replace(order, part=part) for part in reversed(parts))
+
+
+def _settle_part(batch: Batch, order: Order) -> None:
+    """Take a part off the list; the last one lets all of them be put together."""
+    assert order.part is not None
+    shared = batch.shared[order.part.folder]
+    shared.left.discard(order.part)
+    # One of them stands for putting all together.
+    batch.progress.partly(str(order.source.path), 1 - (len(shared.left) + 1) / (shared.of + 1))
+    if not shared.left:
+        batch.waiting.appendleft(replace(order, part=replace(order.part, regions=range(0))))
 
 
 def _settle_other_source(batch: Batch, order: Order, outcome: Outcome) -> None:
@@ -189,10 +233,10 @@ def _settle_other_source(batch: Batch, order: Order, outcome: Outcome) -> None:
 
 def _settle_deaths(batch: Batch, order: Order) -> None:
     """What waited beside the culprit on a worker is suspected with it; with nothing beside it, only the culprit is."""
-    if order.source.path in batch.suspects:
+    if order in batch.suspects:
         _fail(batch, order, _DEADLY)
     else:
-        batch.suspects.add(order.source.path)
+        batch.suspects.add(order)
         batch.alone.append(order)
 
 
@@ -202,6 +246,9 @@ def _fail(batch: Batch, order: Order, error: str) -> None:
 
 
 def _tell(batch: Batch, order: Order, outcome: Outcome) -> None:
+    if order.part is not None:
+        del batch.shared[order.part.folder]
+        shutil.rmtree(order.part.folder, ignore_errors=True)
     batch.progress.done(str(order.source.path), failed=outcome.state == "failed")
     batch.table.done(order.source)
     if outcome.error:
@@ -217,6 +264,6 @@ def _take_back(batch: Batch, client: "Client") -> None:
         # One that does not listen any more loses its orders by itself.
         with suppress(Exception):
             client.cancel([future for _, future in batch.running.values()], force=True)
-    batch.waiting.extendleft(one for one in reversed(orders) if one.source.path not in batch.suspects)
-    batch.alone.extendleft(one for one in reversed(orders) if one.source.path in batch.suspects)
+    batch.waiting.extendleft(one for one in reversed(orders) if one not in batch.suspects)
+    batch.alone.extendleft(one for one in reversed(orders) if one in batch.suspects)
     batch.running.clear()

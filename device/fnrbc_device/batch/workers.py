@@ -1,8 +1,4 @@
-"""Who counts: processes of this machine, or the workers of a Dask cluster that exists.
-
-Tasks are Python that whoever reaches a scheduler can give it. So those of this machine listen on loopback alone, take
-orders only from who holds a key made for this run, and open no port for a dashboard unless it is asked for.
-"""
+"""The workers of a Dask cluster: reaching them, and holding them against this machine before they count anything."""
 
 import ipaddress
 import logging
@@ -24,25 +20,11 @@ from fnrbc_device.errors import ConfigError, FnrbcError, UsageError
 if TYPE_CHECKING:
     from distributed import Client
 
-_LOOPBACK: Final = "127.0.0.1"
-
 CONNECT_S: Final = 5.0
 """One try to reach a scheduler; on loopback it takes a tenth of a second."""
 
 PAUSE_S: Final = 0.5
 """Between two tries to reach a scheduler, or to find a worker there."""
-
-_LOCAL_SETTINGS: Final[dict[str, Any]] = {
-    # A source is counted where it was read, and its result is a line: nothing is to be spilled, moved or held back.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.scheduler.work-stealing": False,
-    "distributed.scheduler.worker-saturation": 1.0,
-    # Two workers may die of a source; then it is tried with nothing beside it, by two more.
-    "distributed.scheduler.allowed-failures": 1,
-    "distributed.admin.log-length": 100,
-}
 
 
 class SchedulerError(FnrbcError):
@@ -65,42 +47,6 @@ class Tls:
     def given(self) -> bool:
         """Whether any of it is."""
         return any((self.ca, self.cert, self.key))
-
-
-@contextmanager
-def workers_here(number: int, dashboard: int | None) -> Iterator["Client"]:
-    """Start worker processes on this machine, one thread each; they end with this one, however it ends.
-
-    Parameters
-    ----------
-    number
-        How many, >= 1.
-    dashboard
-        Port for Dask's page on loopback; None for none.
-
-    Raises
-    ------
-    ConfigError
-        Dask is not installed.
-    """
-    _require_dask()
-    import dask
-    from distributed import Client, SpecCluster
-
-    security = _key_of_this_run()
-    with dask.config.set(_LOCAL_SETTINGS):
-        cluster = SpecCluster(
-            scheduler=_scheduler(security, dashboard),
-            workers=dict.fromkeys(range(number), _worker(security, number)),
-            security=security,
-            silence_logs=logging.CRITICAL,
-            name="fnrbc batch",
-        )
-        try:
-            with Client(cluster, security=security, set_as_default=False) as client:
-                yield client
-        finally:
-            cluster.close()
 
 
 @contextmanager
@@ -129,7 +75,7 @@ def workers_at(address: str, tls: Tls, wait_s: float, stop: threading.Event) -> 
     ConfigError
         Dask is not installed.
     """
-    _require_dask()
+    require_dask()
     client = _connected(address, tls, wait_s, stop)
     try:
         _wait_for_a_worker(client, address, wait_s, stop)
@@ -197,6 +143,27 @@ def unlike(address: str, error: BaseException) -> WorkerMismatchError:
     )
 
 
+def require_dask() -> None:
+    """Refuse to go on without Dask, and keep it quiet.
+
+    Raises
+    ------
+    ConfigError
+        It is not installed.
+    """
+    try:
+        import cryptography  # noqa: F401
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"fnrbc batch needs {error.name}, which is not installed; install fnrbc with its part `batch`: "
+            "pip install 'fnrbc[batch]'"
+        ) from None
+    # What it logs of lost connections and killed workers is said here, in one sentence.
+    for name in [one for one in logging.root.manager.loggerDict if one.split(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def require_address(address: str) -> None:
     """Refuse what is no address of a scheduler, before anything is asked there.
 
@@ -239,57 +206,6 @@ def _look(basis: Basis, bundle: Path | None, token: Path, said: str) -> None:
             f"the worker {worker_name()} does not see {token.parent} as this machine does; sources and --out must lie "
             "on a disk that all of them have at the same path"
         )
-
-
-def _require_dask() -> None:
-    try:
-        import cryptography  # noqa: F401
-        import distributed  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"fnrbc batch needs {error.name}, which is not installed; install fnrbc with its part `batch`: "
-            "pip install 'fnrbc[batch]'"
-        ) from None
-    # What it logs of lost connections and killed workers is said here, in one sentence.
-    for name in [one for one in logging.root.manager.loggerDict if one.split(".")[0] == "distributed"]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _key_of_this_run() -> Any:
-    from distributed import Security
-
-    return Security.temporary()
-
-
-def _scheduler(security: Any, dashboard: int | None) -> dict[str, Any]:
-    from distributed import Scheduler
-
-    from fnrbc_device.batch.quiet import QuietScheduler
-
-    options = {"host": _LOOPBACK, "protocol": "tls://", "port": 0, "security": security}
-    if dashboard is None:
-        return {"cls": QuietScheduler, "options": {**options, "dashboard": False}}
-    page = {"dashboard": True, "dashboard_address": f"{_LOOPBACK}:{dashboard}"}
-    return {"cls": Scheduler, "options": {**options, **page}}
-
-
-def _worker(security: Any, number: int) -> dict[str, Any]:
-    from distributed import Nanny
-
-    from fnrbc_device.batch.quiet import QuietWorker
-
-    options = {
-        "host": _LOOPBACK,
-        "protocol": "tls://",
-        "nthreads": 1,
-        "memory_limit": 1.0 / number,
-        "security": security,
-        "silence_logs": logging.CRITICAL,
-        "worker_class": QuietWorker,
-        "dashboard": False,
-        "config": _LOCAL_SETTINGS,
-    }
-    return {"cls": Nanny, "options": options}
 
 
 def _connected(address: str, tls: Tls, wait_s: float, stop: threading.Event) -> "Client":
