@@ -23,7 +23,7 @@ _LINES_OF_DECODERS: Final = re.compile(
     r"|\[[\w,/ ]+ @ 0x[0-9a-f]+\] (?P<plain>.*)"
     r"|(?P<jpeg>(?:Corrupt JPEG data|Premature end of JPEG|Invalid SOS|Inconsistent progression).*)"
     r"|(?P<png>libpng (?:warning|error):.*)"
-    r"|Consider increasing the value for the 'analyzeduration'.*"  # the second line of one of FFmpeg's
+    r"|(?: \(|Consider increasing the value for the 'analyzeduration').*"  # second lines of FFmpeg's
 )
 _ERROR: Final = 16
 _TOLD_QUIETLY: Final = ("EOI missing", "Packet corrupt", "overread", "mjpeg_decode_dc", "concealing")
