@@ -20,6 +20,7 @@ from fnrbc_device.camera.settings import CameraSettings
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.host.text_file import read_text
+from fnrbc_device.laboratory.settings import LaboratorySettings
 from fnrbc_device.language import languages
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.quality.controls import ControlRules, Target
@@ -201,6 +202,8 @@ class Config(_ConfigPart):
     mqtt: MqttSettings = MqttSettings()
     panel: PanelSettings = PanelSettings()
     web: WebSettings = WebSettings()
+    laboratory: LaboratorySettings = LaboratorySettings()
+    """Where signed results are handed over."""
 
     @field_validator("objectives")
     @classmethod

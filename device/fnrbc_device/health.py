@@ -156,6 +156,15 @@ _TABLE: Final = (
     HealthReason(
         "page_certificate_ended", N_("The page's certificate has ended: browsers refuse it, have a new one made.")
     ),
+    HealthReason(
+        "results_waiting",
+        N_(
+            "Signed results cannot be put into the laboratory's folder: they wait, and are tried again. Tell whoever "
+            "keeps that folder."
+        ),
+        alarm=True,
+        harmless=True,
+    ),
     HealthReason("frames_dropped", N_("This machine cannot keep up with the camera: lower its frame rate.")),
 )
 

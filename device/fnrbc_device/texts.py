@@ -154,14 +154,16 @@ def class_words(name: str) -> str:
     return _CLASSES.get(name, name)
 
 
-def downloads() -> dict[str, str]:
-    """What a session is taken along as, by the name of the format."""
+def downloads(has_result: bool) -> dict[str, str]:
+    """What a session is taken along as, by the name of the format; a result only where there is one."""
+    letters = {"fhir": _("Result (FHIR)"), "hl7": _("Result (HL7)")} if has_result else {}
     return {
         "html": _("Report (HTML)"),
         "excel": _("Cells (Excel)"),
         "csv": _("Cells (CSV)"),
         "parquet": _("Cells (Parquet)"),
         "json": _("All figures (JSON)"),
+        **letters,
     }
 
 

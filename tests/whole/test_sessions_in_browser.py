@@ -21,11 +21,14 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.proof import prove
+from fnrbc_device.journal.read_only import reading
 from fnrbc_device.journal.specimen import specimen_hash
+from fnrbc_device.laboratory.settings import LaboratorySettings
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl
+from fnrbc_device.sessions.verified_count import verified_tally
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
 from fnrbc_device.web.access.authentication import Authentication
@@ -44,7 +47,9 @@ ENTER = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "
 class Device:
     """A daemon in a thread over a simulated slide, with its pages."""
 
-    def __init__(self, folder: Path, mqtt: MqttSettings, access: Authentication | None = None) -> None:
+    def __init__(
+        self, folder: Path, mqtt: MqttSettings, access: Authentication | None = None, laboratory: Path | None = None
+    ) -> None:
         slide = SimulatedSlide.make(8, "giemsa", 60)
         self.path = folder / "journal.sqlite"
         self.control = SessionControl()
@@ -64,6 +69,7 @@ class Device:
             live=live,
             start="by_hand",
             control=self.control,
+            laboratory=LaboratorySettings(folder=laboratory, forms=("hl7", "fhir")),
         )
         self._thread = threading.Thread(target=lambda: Daemon(setup).run(self.stop, ready.set), name="counting")
         self._thread.start()
@@ -91,7 +97,9 @@ class Device:
 
 @pytest.fixture
 def device(tmp_path: Path, embedded_broker: Any) -> Iterator[Device]:
-    found = Device(tmp_path, MqttSettings(port=embedded_broker.port, site="lab", device="bench"))
+    (tmp_path / "lis").mkdir()
+    mqtt = MqttSettings(port=embedded_broker.port, site="lab", device="bench")
+    found = Device(tmp_path, mqtt, laboratory=tmp_path / "lis")
     yield found
     found.end()
 
@@ -132,6 +140,7 @@ def follow(browser: Chromium, selector: str, arrived: str) -> None:
 
 def require_well_shown(browser: Chromium) -> None:
     """Nothing sticks out, every text stands out from its ground, and nothing complains."""
+    browser.wait_for("document.readyState === 'complete'")  # with its style sheets
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
     # The words of a drawing lie on its shapes, which have no background to be found.
     contrasts = [one for one in browser.evaluate(CONTRASTS) if isinstance(one[1], str)]
@@ -206,6 +215,7 @@ def test_a_session_from_its_form_to_its_files_by_keyboard_alone(
     assert sum(row["class"] == "fnrbc" for row in rows) == figures["machine"]["fnrbc"] == counted.fnrbc
 
     lab.wait_for(lambda heard: any(one.topic.endswith("log/audit") and "sign" in one.payload for one in heard))
+    require_one_result(browser, device, lab, tmp_path, session)
     summary = lab.on("summary")[-1].fields
     assert (summary["fnrbc"], summary["leukocytes"]) == (counted.fnrbc, counted.leukocytes)
     assert lab.on("session")[-1].fields["specimen"] == specimen_hash(NASTY, tmp_path)
@@ -218,6 +228,46 @@ def test_a_session_from_its_form_to_its_files_by_keyboard_alone(
     # Nobody decided on a candidate: what a person verified is nothing yet, and the machine's count stands beside it.
     boxes = "[...document.querySelectorAll('.counts .main strong')].map(box => box.innerText)"
     assert browser.evaluate(boxes) == ["0", str(counted.fnrbc)]
+
+
+def handed_over(folder: Path, ending: str) -> str:
+    """What lies in the folder that the laboratory's engine watches."""
+    deadline = time.monotonic() + SOON_S
+    while not (found := list(folder.glob(f"*{ending}"))):
+        assert time.monotonic() < deadline, f"no {ending} was handed over"
+        time.sleep(0.05)
+    return found[0].read_bytes().decode()
+
+
+def of_fhir(text: str) -> dict[str, float]:
+    parts = json.loads(text)["entry"][0]["resource"]["component"]
+    return {one["code"]["coding"][0]["code"]: one.get("valueQuantity", {}).get("value") for one in parts}
+
+
+def of_hl7(text: str) -> dict[str, float]:
+    lines = [line.split("|") for line in text.split("\r") if line.startswith("OBX")]
+    return {line[3].partition("^")[0]: float(line[5]) for line in lines if line[2] == "NM" and line[5]}
+
+
+def require_one_result(browser: Chromium, device: Device, lab: Any, folder: Path, session: str) -> None:
+    """The page, the message, FHIR, HL7 and the record say the same; so do the files in the laboratory's folder."""
+    lab.wait_for(lambda heard: any(one.topic.endswith("bench/result") for one in heard))
+    result = lab.on("result")[-1].fields
+    with reading(device.path) as connection:
+        verified = verified_tally(connection, session)
+    assert (result["verified"], result["session"], result["reason"]) == (True, session, "all seen under the microscope")
+    assert (result["fnrbc"], result["leukocytes"]) == (verified.fnrbc, verified.leukocytes)
+    assert (browser.text("#verified-fnrbc"), browser.text("#verified-leukocytes")) == (
+        str(verified.fnrbc), str(verified.leukocytes),
+    )  # fmt: skip
+    for form, name in (("fhir", f"fnrbc-{session}.fhir.json"), ("hl7", f"fnrbc-{session}.hl7")):
+        tab_to(browser, f"a[href$='export.{form}']")
+        press(browser, ENTER)
+        content = taken(folder / "taken", name).decode()
+        assert content == handed_over(folder / "lis", name.removeprefix(f"fnrbc-{session}"))
+        figures = of_fhir(content) if form == "fhir" else of_hl7(content)
+        assert (figures["fnrbc"], figures["leukocytes"]) == (verified.fnrbc, verified.leukocytes)
+        assert RESEARCH_USE_ONLY in content
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,8 @@ from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.journal.journal import Journal
+from fnrbc_device.laboratory.handover import Handover
+from fnrbc_device.laboratory.settings import LaboratorySettings
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.model.error_counts import shipped_errors
 from fnrbc_device.mqtt.publisher import Publisher
@@ -85,6 +87,8 @@ class Setup:
     """The page's certificate: its end is said."""
     errors: Callable[[], tuple[ErrorCounts, ...]] | None = None
     """Asked at a session's start: what the network is known by at this site. None for what the bundle ships."""
+    laboratory: LaboratorySettings = field(default_factory=LaboratorySettings)
+    """With a folder, signed results are handed over there."""
     folder_held: bool = False
     """Whether whoever put this together holds the state folder already; else the daemon does."""
 
@@ -107,6 +111,7 @@ class Daemon:
         self._health = HealthMonitor()
         self._full: DiskFullError | None = None
         self._centres: CentreModel | None = None
+        self._handover: Handover | None = None
         self.session_id = ""
         """Of the newest session; empty before the first."""
 
@@ -158,6 +163,7 @@ class Daemon:
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
             recorder = Recorder(journal, setup.journal_path.parent, self._clock, setup.record)
             publisher = self._publisher(stack)
+            self._hand_over(stack)
             opening = self._first(recorder, classifier, stop)
             if opening is None:
                 setup.control.enter("idle")
@@ -206,7 +212,9 @@ class Daemon:
     def _status_board(self, publisher: AnyPublisher) -> StatusBoard:
         setup = self._setup
         about = About(setup.bundle.id, setup.simulated, setup.pixel_size_um, setup.page_cert)
-        return StatusBoard(about, setup.live, publisher, setup.notifier, self._health, self._clock)
+        return StatusBoard(
+            about, setup.live, publisher, setup.notifier, self._health, self._clock, self._results_wait
+        )
 
     def _first(self, recorder: Recorder, classifier: Classifier, stop: threading.Event) -> Opening | None:
         """Open the session that was cut off, or a new one where the daemon shall begin at once."""
@@ -257,6 +265,18 @@ class Daemon:
         publisher = Publisher(setup.journal_path, setup.mqtt, self._clock, setup.control)
         stack.callback(publisher.stop, JOIN_TIMEOUT_S)
         return publisher
+
+    def _hand_over(self, stack: ExitStack) -> None:
+        """Hand signed results over, where the configuration names a folder."""
+        setup = self._setup
+        if setup.laboratory.folder is None:
+            return
+        self._handover = Handover(setup.laboratory, setup.journal_path, setup.mqtt.site)
+        stack.callback(self._handover.stop, JOIN_TIMEOUT_S)
+        self._handover.start()
+
+    def _results_wait(self) -> bool:
+        return self._handover is not None and bool(self._handover.trouble)
 
     def _meta(self, plan: SessionPlan) -> SessionMeta:
         setup = self._setup

@@ -84,6 +84,7 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
             kind=config.session.kind,
             control=control,
             page_cert=config.web.cert_file,
+            laboratory=config.laboratory,
             folder_held=True,
         )
         does = "counting" if config.session.start == "at_once" else "ready"
@@ -120,6 +121,7 @@ def _context(
         kind=config.session.kind,
         language=config.web.language,
         controls=config.quality.rules(),
+        laboratory=config.laboratory,
         site_figures=store_of(config).site_figures,
         objectives={one.name: one.pixel_size_um for one in config.objectives},
         bundle=lambda: load_bundle(bundle_for(config), config.bundle_key),

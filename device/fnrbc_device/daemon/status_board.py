@@ -1,5 +1,6 @@
 """What everybody outside sees of the daemon: the page, the lab's alarms, the watchdog and the line for systemd."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -51,6 +52,8 @@ class StatusBoard:
     ----------
     live, publisher, notifier
         Who is told.
+    results_wait
+        Whether a signed result waits for the laboratory's folder.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class StatusBoard:
         notifier: Notifier,
         health: HealthMonitor,
         clock: Clock,
+        results_wait: Callable[[], bool] = lambda: False,
     ) -> None:
         self._about = about
         self._live = live
@@ -68,6 +72,7 @@ class StatusBoard:
         self._notifier = notifier
         self._health = health
         self._clock = clock
+        self._results_wait = results_wait
         self._cert_ended = False
         self._cert_read_s = float("-inf")
 
@@ -83,6 +88,8 @@ class StatusBoard:
         if not self._clock.synchronised():
             self._health.note("clock_unsynced", self._clock.monotonic_s())
         self._watch_certificate()
+        if self._results_wait():
+            self._health.note("results_waiting", self._clock.monotonic_s())
         health = self._health.snapshot(health_state, self._clock.monotonic_s())
         self._publisher.report({code: REASONS[code].cure for code in health.reasons if REASONS[code].alarm})
         self._live.show(

@@ -1,11 +1,18 @@
 """A session's result as the laboratory is told of it: made from the record at the moment of its sign-off."""
 
+import json
+import sqlite3
+from pathlib import Path
 from typing import Any, Final
 
 from fnrbc_device.contract.figures import claim_fields, rate_fields
 from fnrbc_device.contract.results import ResultRecord
+from fnrbc_device.journal.details import described
+from fnrbc_device.journal.results import results_of
+from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.language import ENGLISH, speaking
-from fnrbc_device.sessions.archive import ArchivedSession
+from fnrbc_device.records import SessionMeta
+from fnrbc_device.sessions.archive import ArchivedSession, read
 
 MAX_OPEN: Final = 600
 """Characters of what is left open; a session names some 60 for each thing."""
@@ -73,3 +80,35 @@ def _in_english(entry: ArchivedSession) -> str:
     """What is left open, whatever language is spoken to who signs."""
     with speaking(ENGLISH):
         return "; ".join(entry.left_open)
+
+
+def result_of(connection: sqlite3.Connection, path: Path, session: str) -> ResultRecord | None:
+    """The newest result of a session; None where nobody signed it off.
+
+    Of a session that an older version signed off none was told: it is made from its sign-off.
+    """
+    if known := results_of(connection, session):
+        return known[-1]
+    entry = read(connection, session)
+    link = connection.execute(
+        "SELECT link, hash, first_seq, payload FROM audit LEFT JOIN outbox ON seq = first_seq"
+        " WHERE session = ? AND kind = 'signed' ORDER BY link DESC LIMIT 1",
+        (session,),
+    ).fetchone()
+    if entry is None or entry.signed_utc is None or link is None:
+        return None
+    number, digest, seq, payload = link
+    (epoch,) = connection.execute("SELECT epoch FROM journal").fetchone()
+    told = json.loads(payload or "{}")
+    envelope: dict[str, Any] = {
+        "device": told.get("device", "fnrbc"), "epoch": told.get("epoch", epoch), "seq": seq, "ts": entry.signed_utc,
+        "ts_sync": told.get("ts_sync", False), "mono_ms": told.get("mono_ms", 0), "session": session,
+    }  # fmt: skip
+    anchor = {"chain_link": number, "chain_hash": digest}
+    return signed_record(entry, envelope, anchor, 1, specimen_hash(entry.meta.specimen, path.parent), "")
+
+
+def specimen_then(connection: sqlite3.Connection, record: ResultRecord) -> str:
+    """The specimen's id as it was when a result was told: it may have been withdrawn for just that."""
+    row = connection.execute("SELECT meta FROM sessions WHERE session = ?", (record.session,)).fetchone()
+    return described(connection, record.session, SessionMeta(**json.loads(row[0])), record.seq).specimen if row else ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fnrbc_device.host.clock import Clock, SystemClock
+from fnrbc_device.laboratory.settings import LaboratorySettings
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.model.site_figures import SiteFigures
 from fnrbc_device.quality.controls import NOTHING_ASKED, ControlRules
@@ -35,6 +36,8 @@ class WebContext:
     """Pixel sizes in um by the names of the objectives that a session may choose."""
     kind: SessionKind = "sample"
     """What a session counts whose start does not say."""
+    laboratory: LaboratorySettings = field(default_factory=LaboratorySettings)
+    """How the laboratory's system calls things."""
     controls: ControlRules = NOTHING_ASKED
     """What the laboratory wants of its controls."""
     site_figures: Callable[[str], SiteFigures | None] = lambda _bundle: None

@@ -2,19 +2,27 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, cast, get_args
+from typing import Any, Final, cast, get_args
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import ReviewError, UsageError
 from fnrbc_device.journal.command_log import CommandLog
+from fnrbc_device.laboratory.letters import letter_of_session, written
+from fnrbc_device.laboratory.settings import LetterForm
 from fnrbc_device.reporting.session_export import MEDIA_TYPES, SUFFIXES, FormatName, export, without_names
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.sessions import OpenRecord, opened
+
+FILES: Final = {form: (kind, SUFFIXES[form]) for form, kind in MEDIA_TYPES.items()} | {
+    "fhir": ("application/fhir+json", ".fhir.json"),
+    "hl7": ("x-application/hl7-v2+er7; charset=utf-8", ".hl7"),
+}
+"""What can be taken along: its media type, and how the file's name ends."""
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -31,14 +39,16 @@ def _download(context: WebContext, named: bool) -> Callable[[Request], Response]
         user = require(request, "admin" if named else "viewer")
         if not named and "specimen" in request.query_params:
             raise HTTPException(405, "a file with the specimen's id is put on record: take it by the session's page")
-        if request.path_params["form"] not in get_args(FormatName):
-            raise HTTPException(404, f"there is no such format; there are {', '.join(MEDIA_TYPES)}")
-        form = cast(FormatName, request.path_params["form"])
+        form = str(request.path_params["form"])
+        if form not in FILES:
+            raise HTTPException(404, f"there is no such format; there are {', '.join(FILES)}")
         with opened(context, request.path_params["session"]) as record:
             try:
-                content = _written(form, record, named)
+                content = _written(form, record, named, context)
             except UsageError as error:
                 return PlainTextResponse(f"{error}\n", 501)
+            except ReviewError as error:
+                raise HTTPException(409, str(error)) from error
             session = record.entry.session
         if named:
             _note(context, user.name, f"{form} of {session} with the specimen's id")
@@ -47,14 +57,18 @@ def _download(context: WebContext, named: bool) -> Callable[[Request], Response]
     return respond
 
 
-def _written(form: FormatName, record: OpenRecord, named: bool) -> bytes:
+def _written(form: str, record: OpenRecord, named: bool, context: WebContext) -> bytes:
+    if form in get_args(LetterForm):
+        settings = context.laboratory
+        letter = letter_of_session(record.connection, record.path, record.entry.session, context.site, settings, named)
+        return written(letter, cast(LetterForm, form))
     entry = record.entry if named else without_names(record.entry, record.path.parent)
-    return export(form, record.connection, record.path, entry)
+    return export(cast(FormatName, form), record.connection, record.path, entry)
 
 
-def _headers(form: FormatName, session: str) -> dict[str, Any]:
-    name = f"fnrbc-{session}{SUFFIXES[form]}"
-    return {"content-type": MEDIA_TYPES[form], "content-disposition": f'attachment; filename="{name}"'}
+def _headers(form: str, session: str) -> dict[str, Any]:
+    kind, ending = FILES[form]
+    return {"content-type": kind, "content-disposition": f'attachment; filename="fnrbc-{session}{ending}"'}
 
 
 def _note(context: WebContext, who: str, what: str) -> None:

@@ -147,19 +147,21 @@ def _one(context: WebContext) -> Respond:
             return _refused(request, error.detail, error.status_code)
         asked = (target(entry), INDETERMINATE)
         for_all_that, reason = signed_why(happenings_of)
+        withdrawn = [one for one in happenings_of if one.kind == "withdrawn"]
         return render(
             request,
             "session.html",
             entry=entry,
             provenance=provenance_words(entry, happenings_of),
             happened=[(one.at_utc, told(one)) for one in happenings_of],
+            withdrawn=withdrawn[-1] if withdrawn and not entry.signed_utc else None,
             for_all_that=for_all_that,
             reason=reason,
             for_why=asked_why(entry.meta.kind, entry.verified, control),
             waits=waiting(entry),
             control=control,
             kinds=KIND_WORDS,
-            downloads=downloads(),
+            downloads=downloads(has_result=entry.meta.kind == "sample" and bool(entry.signed_utc or withdrawn)),
             candidates=[_packed(item) for item in shown if item.class_name in asked],
             near=[_packed(item) for item in shown if item.class_name not in asked],
             drawn=drawn,
