@@ -215,3 +215,39 @@ def test_a_page_that_some_cannot_use_is_noticed(browser: Chromium, web: WebServe
     browser.open(f"{web.url}sessions/new")
     browser.evaluate("document.querySelectorAll('label').forEach(one => one.replaceWith(...one.childNodes))")
     assert {width for width, _ in look(browser)} == {width for width, _ in SIZES}
+
+
+CUT = """(() => {
+    const inWideTable = node => node.closest('.wide-table, .wide, .others, .language-none');
+    const unseen = node => getComputedStyle(node).clipPath !== 'none' || getComputedStyle(node).position === 'absolute' && node.clientWidth <= 1;
+    return [...document.querySelectorAll('body *')].filter(node => node.checkVisibility() && !inWideTable(node)
+        && !node.closest('.spoken, .unseen, svg') && !unseen(node)).filter(node => {
+        const box = node.getBoundingClientRect();
+        const hides = getComputedStyle(node).overflowX !== 'visible';
+        return box.width && (box.right > innerWidth + 1 || box.left < -1
+            || (hides && node.scrollWidth > node.clientWidth + 1 && !['INPUT', 'SELECT', 'CANVAS'].includes(node.tagName)));
+    }).map(node => `${node.tagName} ${node.id || node.className}: ${node.textContent.trim().slice(0, 60)}`);
+})()"""
+PAGES = ["", "review?session=s1", "sessions", "sessions/new", "sessions/s1", "sessions/compare?s=s1&s=s2", "quality", "name"]
+
+
+@pytest.mark.parametrize("language", ["en", "de", "zh"])
+def test_no_word_is_cut_on_a_small_screen_in_any_language(
+    browser: Chromium, web: WebServer, live: LiveView, language: str
+) -> None:
+    show(live, "running", "degraded")
+    browser.on_page("Network.setExtraHTTPHeaders", headers={"accept-language": language})
+    try:
+        cut: list[tuple[str, int, object]] = []
+        for page in PAGES:
+            browser.open(web.url + page, 390, 844)
+            browser.wait_for(f"document.documentElement.lang === '{language}'")
+            browser.wait_for("document.readyState === 'complete'")
+            browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+            for width, height in ((390, 844), (800, 480)):
+                browser.resize(width, height)
+                cut += [(page, width, one) for one in browser.evaluate(CUT)]
+        assert cut == []
+        assert browser.complaints() == []
+    finally:
+        browser.on_page("Network.setExtraHTTPHeaders", headers={})
