@@ -91,6 +91,9 @@ def count(
     seeing: Annotated[
         FoundBy, typer.Option("--seeing", help="What finds cells: the threshold, the network, or where both agree.")
     ] = FoundBy.both,
+    stage_axes: Annotated[
+        str, typer.Option("--stage-axes", help="Of a motorised stage: right,down in the picture, as -x,y; or none.")
+    ] = "",
     record: Annotated[
         bool, typer.Option("--record", help="Of a slide file: put it into the device's record, to review and sign it.")
     ] = False,
@@ -106,7 +109,7 @@ def count(
     device = _device(config) if record else None
     asked = Asked(
         source, out, bundle, pixel_size_um, compare, kind.value, allow_left_out, exchange_red_blue, seeing.value,
-        specimen,
+        stage_axes, specimen,
     )  # fmt: skip
     done = count_source(asked, _progress, _told("note"), _told("warning"), device)
     counted = done.counted

@@ -71,6 +71,8 @@ class Frame:
     """(H, W, 3) RGB. Read-only: stages share it without copying."""
     name: str = ""
     """The file it came from, where there is one."""
+    place: "Pose | None" = None
+    """Where its top-left corner lies on the slide, where a motorised stage says so."""
 
 
 @dataclass(frozen=True, slots=True)

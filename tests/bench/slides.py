@@ -5,12 +5,12 @@ Run ``.venv/bin/python tests/bench/slides.py --help``; README.md beside this fil
 
 import argparse
 import csv
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,67 +22,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.errors import FnrbcError, UsageError
-from scenes import CELLS, COMPOSED_UM, COMPOSER, OUT, PROJECT, composed
+from scenes import COMPOSED_UM, OUT, PROJECT, composed
 from slide_files import write_slide
 from truth import held_against
 
-BLOCK_CELLS = 20
-"""Cells along each side of what is composed at once: the composer holds it in float."""
-POSITIVE, SHARE = "erythroblast", 0.2
 EDGE_PX = 150
 """A true cell this near to the slide's edge may not lie whole on it."""
 SAYING = {"pyramid": "resolution", "ome": "ome"}
 
 
-def slide(options: argparse.Namespace) -> list[dict[str, Any]]:
+def slide(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Count one large slide in each format, and a pan of a smaller one."""
     picture, truth = made(options.side, options.seed)
-    rows = []
+    paths = {}
     for name in options.formats:
-        path = OUT / "slides" / f"{options.side}-{options.seed}.{'ome.tif' if name == 'ome' else 'tif'}"
+        path = paths[name] = OUT / "slides" / f"{options.side}-{options.seed}.{'ome.tif' if name == 'ome' else 'tif'}"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_slide(path, picture, COMPOSED_UM, saying=SAYING[name], levels=4)
-        rows.append({"source": name, **counted(path, truth, options.side)})
     del picture
+    for name, path in paths.items():
+        yield {"source": name, **counted(path, truth, options.side)}
     scene = composed("raster", 501, 10, dirty=False)
     frames = OUT / "slides" / scene.name / "frames"
-    out, peak_mb, seconds = run(["count", str(frames), "--pixel-size-um", str(COMPOSED_UM)])
+    out, spent = run(["count", str(frames), "--pixel-size-um", str(COMPOSED_UM)])
     summary = json.loads((out / "summary.json").read_text())
     px = summary["frames"] * scene.frame_shape[0] * scene.frame_shape[1]
-    rows.append(
-        {"source": "a pan", "frames": summary["frames"], "frames_s": round(summary["fps"], 2),
-         "mpx_s": round(px / summary["seconds"] / 1e6, 1),
-         "mm2_s": round(summary["unique_area_mm2"] / summary["seconds"], 4),
-         "peak_mb": peak_mb, "seconds": seconds}
-    )  # fmt: skip
-    return rows
+    yield {"source": "a pan", "cells": summary["cells"], "frames": summary["frames"], **speed(summary, px, spent), **spent}
+
+
+def speed(summary: dict[str, Any], px: int, spent: dict[str, float]) -> dict[str, float]:
+    """Frames or tiles, pixels, ground and cells a second of processor time: others may keep the machine busy."""
+    cpu_s = spent["cpu_s"]
+    return {
+        "frames_s": round(summary["frames"] / cpu_s, 2), "mpx_s": round(px / cpu_s / 1e6, 1),
+        "mm2_s": round(summary["unique_area_mm2"] / cpu_s, 4), "cells_s": round(summary["cells"] / cpu_s, 1),
+    }  # fmt: skip
 
 
 def made(side: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """A slide of so many pixels a side, and the centres of its nucleated cells, (N, 2) px, (row, col)."""
-    if not (COMPOSER.exists() and CELLS.exists()):
-        raise UsageError(f"real cells are not at {CELLS}; put them there")
-    spec = importlib.util.spec_from_file_location("compose_slide", COMPOSER)
-    assert spec is not None
-    assert spec.loader is not None
-    composer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(composer)
+    """A slide of so many pixels a side, and the centres of its nucleated cells, (N, 2) px, (row, col).
+
+    A composed slide laid side by side, turned and mirrored at random: no two neighbours are alike.
+    """
+    scene = composed("raster", seed, 10, dirty=False)
+    block = cv2.cvtColor(cv2.imread(str(OUT / "slides" / scene.name / "slide.png")), cv2.COLOR_BGR2RGB)
+    step = block.shape[0]
     picture = np.empty((side, side, 3), np.uint8)
     cells = []
-    step = BLOCK_CELLS * 330 + 120
-    for number, (top, left) in enumerate((top, left) for top in range(0, side, step) for left in range(0, side, step)):
-        block, truth = composer.compose(CELLS, BLOCK_CELLS, np.random.default_rng((seed, number)), POSITIVE, SHARE)
-        room = picture[top : top + step, left : left + step]
-        room[...] = cv2.cvtColor(block, cv2.COLOR_BGR2RGB)[: room.shape[0], : room.shape[1]]
-        cells += [(top + y, left + x) for name, x, y in truth if name != "platelet"]
-    found = np.array(cells)
-    return picture, found[(found < side - EDGE_PX).all(axis=1)]
+    rng = np.random.default_rng(seed)
+    for top in range(0, side, step):
+        for left in range(0, side, step):
+            turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+            room = picture[top : top + step, left : left + step]
+            laid = np.rot90(block[:, ::-1] if mirrored else block, turns)
+            room[...] = laid[: room.shape[0], : room.shape[1]]
+            cells.append(turned(scene.cells_rc, step, turns, mirrored) + np.array([top, left]))
+    found = np.concatenate(cells)
+    return picture, found[((found > EDGE_PX) & (found < side - EDGE_PX)).all(axis=1)]
+
+
+def turned(places_rc: NDArray[np.float64], side: int, turns: int, mirrored: bool) -> NDArray[np.float64]:
+    """Places on a square picture after it was mirrored left for right, and then turned as ``np.rot90`` does."""
+    rows, cols = places_rc.T
+    if mirrored:
+        cols = side - 1 - cols
+    for _ in range(turns):
+        rows, cols = side - 1 - cols, rows
+    return np.column_stack([rows, cols])
 
 
 def counted(path: Path, truth: NDArray[np.float64], side: int) -> dict[str, Any]:
     """What ``fnrbc count`` makes of a slide file, by itself in a process."""
-    out, peak_mb, seconds = run(["count", str(path)])
+    out, spent = run(["count", str(path)])
     summary = json.loads((out / "summary.json").read_text())
     with (out / "cells.csv").open() as file:
         places = np.array([(float(row["y_px"]), float(row["x_px"])) for row in csv.DictReader(file)])
@@ -94,24 +105,37 @@ def counted(path: Path, truth: NDArray[np.float64], side: int) -> dict[str, Any]
         "cells": summary["cells"], "found": f"{held.found} of {held.wanted}",
         "share": round(held.found / held.wanted, 5), "twice": len(held.twice),
         "at_seams": f"{int(found[near].sum())} of {int(near.sum())}", "complete": summary["complete"],
-        "tiles": summary["frames"], "tile_px": tile, "tiles_s": round(summary["fps"], 2),
-        "mpx_s": round(side**2 / summary["seconds"] / 1e6, 1),
-        "mm2_s": round(summary["unique_area_mm2"] / summary["seconds"], 4), "peak_mb": peak_mb, "seconds": seconds,
+        "tiles": summary["frames"], "tile_px": tile, **speed(summary, side**2, spent), **spent,
     }  # fmt: skip
 
 
-def run(arguments: list[str]) -> tuple[Path, int, float]:
-    """The folder that the command wrote, its peak of resident memory in MB, and how long it ran, s."""
-    out = OUT / "slides" / "counted"
+def run(arguments: list[str]) -> tuple[Path, dict[str, float]]:
+    """The folder that the command wrote; its peak of memory, MB, processor time and time, s."""
+    out, peak_kb = OUT / "slides" / "counted", 0
     start = time.perf_counter()
     process = subprocess.Popen(
         [str(PROJECT / ".venv/bin/fnrbc"), *arguments, "--out", str(out)], stdout=subprocess.DEVNULL
     )
-    _, status, usage = os.wait4(process.pid, 0)
+    while True:
+        peak_kb = max(peak_kb, peak_of(process.pid))
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.05)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise UsageError(f"fnrbc {' '.join(arguments)} ended with {process.returncode}")
-    return out, round(usage.ru_maxrss / 1024), round(time.perf_counter() - start, 1)
+    spent = {"cpu_s": usage.ru_utime + usage.ru_stime, "seconds": time.perf_counter() - start}
+    return out, {"peak_mb": round(peak_kb / 1024), **{name: round(value, 1) for name, value in spent.items()}}
+
+
+def peak_of(pid: int) -> int:
+    """Peak of resident memory since the program began, kB; 0 where it cannot be read."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ from fnrbc_device.camera.stated_pixel_size import StatedPixelSize
 from fnrbc_device.camera.video import NOMINAL_FPS, frames_of_video, look_into
 from fnrbc_device.errors import SourceError, UsageError
 from fnrbc_device.host.console import readable
-from fnrbc_device.records import BadFrame, Frame, Image, LeftOut
+from fnrbc_device.records import BadFrame, Frame, Image, LeftOut, Pose
 
 SMALLEST_SIDE_PX: Final = 64
 """Half a crop: a frame below that cannot show a cell."""
@@ -119,6 +119,10 @@ class ReplaySource:
         self.frames = frames
         """How many frames there will be; None where the file does not say."""
         self.waits = True
+        self.folder: Folder | None = None
+        """The pictures that it is made of; None for a video."""
+        self.poses: tuple[Pose, ...] = ()
+        """Places of the frames, by their index, where a motorised stage says so."""
         self._first = 0
         self._deliveries = deliveries
         self._queue: Queue[Delivery | Exception | None] = Queue(DECODE_AHEAD)
@@ -169,7 +173,8 @@ class ReplaySource:
         """Hand on what the thread left, and keep account of it."""
         if isinstance(delivery, Frame):
             self._good += 1
-            return replace(delivery, name=readable(delivery.name))
+            place = self.poses[delivery.index] if delivery.index < len(self.poses) else None
+            return replace(delivery, name=readable(delivery.name), place=place)
         if isinstance(delivery, BadFrame):
             self._first_fault = self._first_fault or delivery.detail
             return replace(delivery, name=readable(delivery.name), detail=readable(delivery.detail))
@@ -210,7 +215,8 @@ def _of_pictures(
     name: str, folder: Folder, deliveries: Callable[[], Iterator[Delivery]] | None = None
 ) -> ReplaySource:
     source = ReplaySource(name, deliveries or (lambda: _frames_of(folder)), folder.frames)
-    source.stated, source.notes = folder.pixel_size, tuple(map(readable, folder.notes))
+    source.folder, source.stated = folder, folder.pixel_size
+    source.notes = tuple(map(readable, folder.notes))
     source.left_out = tuple(
         replace(one, name=readable(one.name), detail=readable(one.detail)) for one in folder.left_out
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.camera.replay import open_source
+from fnrbc_device.camera.stage_places import place_by_stage
 from fnrbc_device.commands.count import Counted, Progress, compared, count, require_apart
 from fnrbc_device.commands.count_slide import count_job
 from fnrbc_device.errors import UsageError
@@ -38,6 +39,8 @@ class Asked:
     allow_left_out: float
     exchange_red_blue: bool
     method: SeeingMethod
+    stage_axes: str = ""
+    """How a motorised stage's axes lie in the picture, where somebody states it."""
     specimen: str = ""
     """As written on the slide; with ``device`` alone."""
 
@@ -113,6 +116,7 @@ def _frames(
         raise UsageError("--record takes slide files; frames are counted into the record by fnrbc run, as a replay")
     frames = open_source(asked.source, asked.pixel_size_um, exchange_red_blue=asked.exchange_red_blue)
     pixel_um = require_known_pixel_size(asked.pixel_size_um, frames)
+    place_by_stage(frames, pixel_um, asked.stage_axes)
     earlier = read_earlier(asked.compare, frames.frames) if asked.compare is not None else None
     bundle = _bundle(asked, None)
     for words in frames.notes:

@@ -227,7 +227,7 @@ class Analyser:
             return _Look(reduced, reduced, None, judged.reason, judged.sharpness)
         with watch.stage("registration"):
             even = self._light.flatten(reduced)
-            placement, lost = self._place(even, sharp=judged.reason is None)
+            placement, lost = self._place(frame, even, sharp=judged.reason is None)
         if placement is None:
             return _Look(reduced, even, None, lost, judged.sharpness)
         reason = judged.reason
@@ -243,8 +243,10 @@ class Analyser:
         self.stain.learn_still(frame.image, self.pixel_size_um, reduced.glass_rgb)
         return reduce(frame.image, self.pixel_size_um, self.stain.map)
 
-    def _place(self, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
-        """The placement, or why there is none."""
+    def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
+        """The placement, or why there is none. A known place needs no registration."""
+        if frame.place is not None:
+            return Placement(frame.place, 1.0, 0.0, lost=False), "tracking_lost"
         try:
             return self.registration.place(reduced, sharp=sharp), "tracking_lost"
         except ObjectiveError:
