@@ -47,7 +47,8 @@ def slide(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     out, spent = run(["count", str(frames), "--pixel-size-um", str(COMPOSED_UM)])
     summary = json.loads((out / "summary.json").read_text())
     px = summary["frames"] * scene.frame_shape[0] * scene.frame_shape[1]
-    yield {"source": "a pan", "cells": summary["cells"], "frames": summary["frames"], **speed(summary, px, spent), **spent}
+    counts = {"cells": summary["cells"], "frames": summary["frames"]}
+    yield {"source": "a pan", **counts, **speed(summary, px, spent), **spent}
 
 
 def speed(summary: dict[str, Any], px: int, spent: dict[str, float]) -> dict[str, float]:
