@@ -185,6 +185,17 @@ def changed_tag(path, samples, code, value, **how):
         tag.overwrite(tuple(value) * 3 if isinstance(value, range) else value)
 
 
+def circle(path):
+    """Two pages, the second of which names the first as the next."""
+    tifffile.imwrite(path, np.stack([RGB] * 2), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path) as tif:
+        first, last = (page.offset for page in tif.pages)
+        tags = len(tif.pages[1].tags)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, last + 2 + 12 * tags, first)
+    path.write_bytes(data)
+
+
 REFUSED = {
     "CMYK JPEG": (lambda p: Pillow.fromarray(RGB).convert("CMYK").save(p), ".jpg", "CMYK"),
     "CMYK TIFF": (lambda p: Pillow.fromarray(RGB).convert("CMYK").save(p), ".tif", "CMYK"),
@@ -205,6 +216,10 @@ REFUSED = {
     ),
     "colours in an unknown order": (lambda p: changed_tag(p, RGB, 284, 9, photometric="rgb"), ".tif", "says 9 of how"),
     "no height": (lambda p: changed_tag(p, RGB[..., 0], 257, 0), ".tif", "TIFF"),
+    "more parts than a picture has": (
+        lambda p: changed_tag(p, RGB, 323, 4096, photometric="rgb", tile=(32, 32)), ".tif", "more parts",
+    ),
+    "pages in a circle": (circle, ".tif", "circle"),
     "palette of 8 bits in 16": (lambda p: changed_tag(p, places(), 320, range(256), photometric="palette",
         colormap=np.zeros((3, 256), np.uint16)), ".tif", "all black"),
     "codec": (lambda p: tifffile.imwrite(p, RGB, photometric="rgb", compression="lerc"), ".tif", "LERC"),

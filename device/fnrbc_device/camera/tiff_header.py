@@ -26,11 +26,13 @@ TIFF_STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """Classic and BigTIFF, in either byte order."""
 
 MOST_PAGES: Final = 100_000
-"""An hour at 30 frames a second. A damaged chain of pages may run in a circle."""
+"""An hour at 30 frames a second."""
 
 _PLAIN, _INVERTED, _RGB, _PALETTE, _YCBCR = 1, 0, 2, 3, 6
 _SAMPLES: Final = {_PLAIN: (1, 2), _INVERTED: (1, 2), _PALETTE: (1,), _RGB: (3, 4, 5), _YCBCR: (3,)}
 """Samples a pixel that each kind may have: one or three, and transparency or the like."""
+_STRIPS, _TILES = 273, 324
+"""Tags of where the parts of a picture lie."""
 _PLANAR: Final = (1, 2)
 """How colours lie: pixel by pixel, or one plane after the other."""
 _JPEG: Final = 7
@@ -173,18 +175,25 @@ def _require_whole(page: Any, size: int) -> None:
     offsets, counts = page.dataoffsets, page.databytecounts
     if page.imagedepth != 1 or not offsets or len(offsets) != len(counts) or len(offsets) < int(np.prod(page.chunked)):
         raise ValueError("is a TIFF that misses parts of its picture; copy it again, or leave it out")
+    if len(offsets) > int(np.prod(page.chunked)) or (_STRIPS in page.tags and _TILES in page.tags):
+        raise ValueError("is a TIFF that names more parts than its picture has; copy it again, or leave it out")
     for offset, count in zip(offsets, counts, strict=True):
         if offset <= 0 or count <= 0 or offset + count > size:
             raise ValueError(f"is a TIFF cut off after {size} bytes; copy it again, or leave it out")
 
 
 def _pages(tif: tifffile.TiffFile) -> list[Any]:
-    found = []
+    found: list[Any] = []
+    seen: set[int] = set()
     for number in range(MOST_PAGES + 1):
         try:
-            found.append(tif.pages[number])
+            page = tif.pages[number]
         except IndexError:
             return found
+        if page.offset in seen:
+            raise ValueError("is a TIFF whose pages lead round in a circle; copy it again, or leave it out")
+        seen.add(page.offset)
+        found.append(page)
     raise ValueError(f"is a TIFF of more than {MOST_PAGES} pages, or damaged; copy it again, or split it")
 
 
