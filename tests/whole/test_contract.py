@@ -58,6 +58,17 @@ def test_every_schema_is_one_and_refuses_unknown_fields(contract):
             assert schema["additionalProperties"] is False, name
 
 
+def test_every_property_is_described_and_shown_in_a_message_that_is_valid(contract):
+    for name, schema in contract["components"]["schemas"].items():
+        lacking = [field for field, of in schema.get("properties", {}).items() if not of.get("description")]
+        assert lacking == [], name
+        if "properties" in schema:
+            (example,) = contract["components"]["messages"][name]["examples"]
+            assert is_valid(contract, name, example["payload"]), name
+            shown = {field: of["examples"] for field, of in schema["properties"].items()}
+            assert shown == {field: [value] for field, value in example["payload"].items()}, name
+
+
 def test_every_topic_of_the_code_is_in_the_document(contract):
     suffixes = [topics.AVAILABILITY, *topics.STATES, topics.LOG_CELL, topics.LOG_SESSION, topics.LOG_AUDIT]
     suffixes += [topics.LOG_ALARM, topics.LOG_RESULT, "alarm/x", "thumb/1", "reply/anna"]

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from fnrbc_device.contract import commands as requests
 from fnrbc_device.contract import payloads, topics
 from fnrbc_device.contract import replies as answers
+from fnrbc_device.contract.examples import examples
 from fnrbc_device.contract.homeassistant import DISCOVERY
 from fnrbc_device.contract.markdown import page
 from fnrbc_device.contract.results import ResultNow, ResultRecord
@@ -54,6 +55,7 @@ class _Channel:
 def document() -> dict[str, Any]:
     """Describe every topic and payload of a device, as AsyncAPI 3.0.0."""
     channels = _channels()
+    shown = examples()
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -67,8 +69,8 @@ def document() -> dict[str, Any]:
         "channels": {one.name: _channel(one) for one in channels},
         "operations": {one.name: _operation(one) for one in channels},
         "components": {
-            "messages": {one.name: _message(one) for one in channels},
-            "schemas": {one.name: one.payload for one in channels},
+            "messages": {one.name: _message(one, shown) for one in channels},
+            "schemas": {one.name: _with_examples(one.payload, shown.get(one.name, {})) for one in channels},
         },
     }
 
@@ -146,12 +148,23 @@ def _operation(one: _Channel) -> dict[str, Any]:
     return operation
 
 
-def _message(one: _Channel) -> dict[str, Any]:
-    return {
+def _message(one: _Channel, shown: dict[str, Any]) -> dict[str, Any]:
+    message: dict[str, Any] = {
         "name": one.name,
         "contentType": one.content_type,
         "payload": {"$ref": f"#/components/schemas/{one.name}"},
     }
+    if one.name in shown:
+        message["examples"] = [{"payload": shown[one.name]}]
+    return message
+
+
+def _with_examples(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose properties each show the value that they have in its example."""
+    if "properties" not in schema:
+        return schema
+    found = {name: {**one, "examples": [example[name]]} for name, one in schema["properties"].items()}
+    return {**schema, "properties": found}
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -48,20 +48,25 @@ class StartRequest(Request):
     """``start``: what lies under the objective, where that is not what the configuration says."""
 
     kind: SessionKind | None = None
+    """Null for what the configuration says."""
 
 
 class MarkRequest(Request):
     """``mark``: a note for the log."""
 
     note: Annotated[str, Field(max_length=200)] = ""
+    """In the sender's words."""
 
 
 class ReplayRequest(Request):
     """``replay``: records of the log again."""
 
     epoch: Annotated[str, Field(min_length=1, max_length=64)]
+    """Of the records that are wanted: from ``status``."""
     from_seq: Annotated[int, Field(ge=1, lt=2**53)]
+    """The first record wanted."""
     to_seq: Annotated[int, Field(ge=1, lt=2**53)]
+    """The last record wanted."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "ReplayRequest":

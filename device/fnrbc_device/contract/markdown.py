@@ -1,5 +1,6 @@
 """The contract for people: a page of Markdown made from the AsyncAPI document alone."""
 
+import json
 from typing import Any, Final
 
 _HEAD: Final = """# What a device says and hears over MQTT
@@ -60,8 +61,11 @@ def _section(document: dict[str, Any], name: str, operation: dict[str, Any]) -> 
     address = document["channels"][name]["address"]
     lines = [f"## {name}", "", f"`{address}`", "", _flowing(schema.get("description", ""))]
     if "properties" in schema:
-        lines += ["", "| field | type | meaning |", "|---|---|---|"]
-        lines += [f"| `{field}` | {_type(of)} | {_meaning(of)} |" for field, of in schema["properties"].items()]
+        lines += ["", "| field | type | meaning | example |", "|---|---|---|---|"]
+        lines += [
+            f"| `{field}` | {_type(of)} | {_meaning(of)} | `{json.dumps(of['examples'][0])}` |"
+            for field, of in schema["properties"].items()
+        ]
     return "\n".join(lines) + "\n"
 
 

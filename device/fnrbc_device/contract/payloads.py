@@ -37,7 +37,10 @@ class Payload(BaseModel):
 def schema_field(name: str) -> Any:
     """Field that names the message's schema and its version; ``schema`` itself is taken by pydantic."""
     return Field(
-        default=name, serialization_alias="schema", validation_alias=AliasChoices("schema", "schema_")
+        default=name,
+        serialization_alias="schema",
+        validation_alias=AliasChoices("schema", "schema_"),
+        description="Name of this message's schema, and its version.",
     )
 
 
@@ -45,9 +48,11 @@ class Record(Payload):
     """What every record of the log carries. (device, epoch, seq) names it for ever."""
 
     device: Text
+    """The device's name within its site."""
     epoch: Text
     """Random, made with the database: a new journal starts a new count of ``seq``."""
     seq: Annotated[int, Field(ge=1)]
+    """Number of the record: each once, without a gap."""
     ts: Text
     """UTC, ISO 8601 with milliseconds."""
     ts_sync: bool
@@ -55,6 +60,7 @@ class Record(Payload):
     mono_ms: Count
     """Monotonic clock: orders the records of one start of the machine even where ``ts`` jumped."""
     session: Text
+    """The session that it is about; empty where there is none."""
     replayed: bool = False
     """Sent again on request."""
 
@@ -72,17 +78,27 @@ class CellRecord(Record):
     )
     """The machine's where ``review`` is *unverified* or *rejected*, else the person's."""
     role: Role
+    """What that class means for the count."""
     probability: Share
+    """Of the target class where it is the target's or indeterminate, else of the named class."""
     target_probability: Share
+    """Calibrated probability that the cell is an fNRBC, fused over its views."""
     x_um: float
+    """Place on the slide within its island, from the first frame's top-left corner, to the right."""
     y_um: float
+    """The same, downwards."""
     diameter_um: NotNegative
+    """Diameter of the circle with the whole cell's area."""
     views: Count
+    """How many whole, sharp views the cell had by then."""
     island: Count
+    """Patch of the slide whose frames are registered to each other."""
     bundle: Text
+    """Id of the model bundle."""
     review: Literal["unverified", Judgement]
     """How the cell stands after this record for its reader. The machine's count is unverified until a person looked."""
     reason: Text
+    """Why the step was taken, in words or a code."""
     reviewer: Text = ""
     """Who decided; empty where the machine did."""
     reader: Literal[0, 1, 2] = 0
@@ -97,21 +113,33 @@ class SessionRecord(Record):
     event: Literal["started", "resumed", "finished", "described"]
     """*described*: specimen, operator or note were given after the start; ``specimen`` is then the new one's hash."""
     software: Text
+    """What counts."""
     bundle: Text
+    """Id of the model bundle."""
     source: Text
+    """The camera, the folder or the simulation, for people."""
     pixel_size_um: Positive
+    """Size of a camera pixel on the slide."""
     specimen: Text = ""
     """Hash of the specimen's id under a key that stays on the device; empty where none was given."""
     kind: SessionKind = "sample"
     """A blank holds no fNRBC, a control is counted again and again: neither says anything of a patient."""
     cells: Count | None = None
+    """All cells counted; null before the end, as are the counts below."""
     fnrbc: Count | None = None
+    """Cells that the machine counted as fNRBC."""
     leukocytes: Count | None = None
+    """Cells that it counted as leukocytes."""
     other: Count | None = None
+    """Cells of other classes."""
     indeterminate: Count | None = None
+    """Cells that its views did not settle."""
     frames: Count | None = None
+    """Frames that the camera delivered and that were looked at."""
     frames_used: Count | None = None
+    """Of these, how many were used."""
     complete: bool | None = None
+    """Nothing was left open: no cell unsettled, no island unjoined."""
     chain_link: Count = 0
     """Last link of the device's audit before this record."""
     chain_hash: Text = ""
@@ -123,15 +151,20 @@ class AlarmRecord(Record):
 
     schema_: Literal["alarm_log/1"] = schema_field("alarm_log/1")
     code: Text
+    """Code of the alarm, from the closed list of reasons or one of the sending itself."""
     event: Literal["raised", "cleared"]
+    """Whether it begins or is over."""
     detail: Text
+    """What is the matter and what to do; empty when it is over."""
 
 
 class State(Payload):
     """What every state carries."""
 
     device: Text
+    """The device's name within its site."""
     ts: Text
+    """When it was said: UTC, ISO 8601 with milliseconds."""
     log_seq: Count
     """``seq`` of the last record that this state includes; 0 before the first."""
     ruo: Literal[True] = True
@@ -143,17 +176,25 @@ class StatusNow(State):
 
     schema_: Literal["status/1"] = schema_field("status/1")
     software: Text
+    """What counts."""
     bundle: Text
+    """Id of the model bundle."""
     camera: Text
+    """The source of frames, for people."""
     boot_id: Text
+    """Random, of this start of the machine: ``mono_ms`` counts from there."""
     epoch: Text
+    """Of the journal that now counts: with ``device`` and ``seq`` it names a record."""
     epoch_first_seq: Annotated[int, Field(ge=1)] = 1
     """Number of this epoch's first record: above 1 where a backup was restored and the count of ``seq`` went on."""
     epoch_before: Text = ""
     """The epoch of the records before that one; empty where there are none."""
     backlog: Count
+    """Records that wait for the broker."""
     clock_sync: bool
+    """Whether a time server holds the clock."""
     cert_days_left: int | None = None
+    """Whole days until the device's certificate ends; null where it has none."""
 
 
 class SessionNow(State):
@@ -161,29 +202,40 @@ class SessionNow(State):
 
     schema_: Literal["session/1"] = schema_field("session/1")
     session: Text
+    """Name of the session; empty before the first."""
     state: SessionState
+    """What it does."""
     started: Text | None = None
     """UTC, ISO 8601; null while idle."""
     specimen: Text = ""
     """Hash of the specimen's id under a key that stays on the device; empty where none was given."""
     kind: SessionKind = "sample"
+    """What lies under the objective."""
 
 
 class Counts(State):
     """The figures that ``tally`` and ``summary`` share."""
 
     session: Text
+    """The session that is counted."""
     kind: SessionKind = "sample"
     """Of a *blank* all fNRBC are false; a *control* is counted again and again. Neither is a result."""
     fnrbc: Count
+    """Cells that the machine counted as fNRBC."""
     leukocytes: Count
+    """Cells that it counted as leukocytes."""
     other: Count
+    """Cells of other classes."""
     indeterminate: Count
+    """Cells that a person must decide on."""
     cells: Count
+    """All cells counted."""
     fnrbc_per_100_leukocytes: NotNegative | None
     """Null until a leukocyte was counted."""
     ci95_low: NotNegative | None
+    """Lower end of the ratio's exact 95 % interval."""
     ci95_high: NotNegative | None
+    """Upper end of the ratio's exact 95 % interval."""
     leukocytes_to_go: Count | None
     """How many more to count until the interval is +-20 % of its value; null until there is a ratio."""
     claim: ClaimState | None = None
@@ -193,6 +245,7 @@ class Counts(State):
     """How many fNRBC per 100 leukocytes there are, freed of the network's false calls and misses; null where the claim
     is provisional."""
     claim_ci95_low: NotNegative | None = None
+    """Lower end of the claim's 95 % interval."""
     claim_ci95_high: NotNegative | None = None
     """Null also where the errors are known so badly that there is no upper end."""
     limit_of_blank: Count | None = None
@@ -203,17 +256,25 @@ class Counts(State):
     """Why the session lies outside of what the network was measured on: from the closed list of reasons, separated by
     commas; empty where it does not."""
     verified: bool
-    """True when a person has reviewed the candidates."""
+    """False: these are the machine's counts. What a person verified and signed off is said on ``result``."""
     frames: Count
+    """Frames that the camera delivered and that were looked at."""
     frames_used: Count
+    """Of these, how many were used."""
     frames_rejected: Count
+    """Of these, how many were not used."""
     frames_dropped: Count
+    """Frames passed over for newer ones."""
     islands: Count
+    """Patches of the slide that are not joined: above 1 a cell may be counted twice."""
     area_mm2: NotNegative
+    """Area seen, each place once."""
     revisit_share: Share
     """Of the area that came into view, what had been seen before."""
     cells_open: Count
+    """Cells seen and not settled yet."""
     elapsed_s: NotNegative
+    """Time since the session began."""
 
 
 class TallyNow(Counts):
@@ -221,6 +282,7 @@ class TallyNow(Counts):
 
     schema_: Literal["tally/1"] = schema_field("tally/1")
     state: SessionState
+    """What the session does."""
 
 
 class SummaryNow(Counts):
@@ -228,9 +290,13 @@ class SummaryNow(Counts):
 
     schema_: Literal["summary/1"] = schema_field("summary/1")
     bundle: Text
+    """Id of the model bundle."""
     software: Text
+    """What counted."""
     started: Text
+    """When the session began: UTC, ISO 8601."""
     finished: Text
+    """When it ended: UTC, ISO 8601."""
     complete: bool
     """Nothing is left open: no cell unsettled, no island unjoined."""
 
@@ -240,20 +306,33 @@ class HealthNow(State):
 
     schema_: Literal["health/1"] = schema_field("health/1")
     state: HealthState
+    """How the device is."""
     reasons: Text
     """From the closed list of reasons, separated by commas; empty where all is well."""
     fps: NotNegative
+    """Frames analysed a second."""
     latency_ms_p50: NotNegative | None = None
+    """From the camera to the tally, median."""
     latency_ms_p95: NotNegative | None = None
+    """The same, 95th percentile."""
     sharpness: Share | None = None
+    """Of the last frame, against the session's sharpest."""
     exposure_ms: NotNegative | None = None
+    """Exposure time of the camera."""
     pan_um_s: NotNegative | None = None
+    """Speed of the slide under the objective."""
     gpu_temp_c: float | None = None
+    """Temperature of the GPU."""
     cpu_temp_c: float | None = None
+    """Temperature of the processor."""
     throttled: bool | None = None
+    """Whether the machine slows itself down."""
     mem_used_mb: NotNegative | None = None
+    """Memory that the process holds."""
     disk_free_mb: NotNegative | None = None
+    """Room on the disk of the record."""
     backlog: Count = 0
+    """Records that wait for the broker."""
 
 
 class AlarmNow(State):
@@ -261,7 +340,9 @@ class AlarmNow(State):
 
     schema_: Literal["alarm/1"] = schema_field("alarm/1")
     code: Text
+    """Code of the alarm, from the closed list of reasons or one of the sending itself."""
     active: bool
+    """Whether it stands."""
     detail: Text
     """What is the matter and what to do; empty when it is over."""
 
