@@ -30,7 +30,7 @@ def schemas():
     return found
 
 
-STATES = ("status", "session", "tally", "health", "summary", "alarm")
+STATES = ("status", "session", "tally", "health", "summary", "result", "alarm")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_grafana_asks_for_what_telegraf_writes(inputs):
     assert len(queries) >= 10
     for query in queries:
         (measurement,) = re.findall(r'FROM "(\w+)"', query)
-        fields = set(re.findall(r'(?:last|count)\("(\w+)"\)', query))
+        fields = set(re.findall(r'(?<!AS )"(\w+)"', query.split(" FROM ")[0]))
         assert fields, query
         assert fields <= written[measurement], query
         groups = query.split("GROUP BY")[1]
@@ -88,8 +88,8 @@ def test_every_wire_and_every_group_of_the_flow_leads_somewhere(flow):
 
 def test_the_flow_reads_fields_that_are_said(flow, schemas):
     shown = flow["fnrbc-now"]["format"]
-    for kind in ("tally", "health", "session"):
-        short = {"tally": r"(?:d\.tally|\bt)\??\.", "health": r"d\.health\??\.", "session": r"d\.session\??\."}[kind]
+    shorts = {"tally": r"(?:d\.tally|\bt)\??\.", "health": r"d\.health\??\.", "session": r"d\.session\??\."}
+    for kind, short in {**shorts, "result": r"(?:d\.result|\bt)\??\."}.items():
         fields = set(re.findall(short + r"(\w+)", shown))
         assert fields, kind
         assert fields <= schemas[kind].keys(), kind

@@ -21,7 +21,7 @@ _ENVELOPE: Final[dict[str, Any]] = {
 _STATE: Final[dict[str, Any]] = {"device": "scope-1", "ts": _AT, "log_seq": 1423}
 _COUNTS: Final[dict[str, Any]] = {
     "session": _SESSION, "fnrbc": 24, "leukocytes": 412, "other": 31, "indeterminate": 3, "cells": 470,
-    "fnrbc_per_100_leukocytes": 5.8252, "ci95_low": 3.7324, "ci95_high": 8.6673, "leukocytes_to_go": 1210,
+    "fnrbc_per_100_leukocytes": 5.8252, "ci95_low": 3.6897, "ci95_high": 8.7902, "leukocytes_to_go": 1210,
     "claim": "above_blank", "claim_per_100_leukocytes": 5.7113, "claim_ci95_low": 3.4021, "claim_ci95_high": 8.9034,
     "limit_of_blank": 5, "claim_source": "shipped", "provisional": "", "verified": False, "frames": 2298,
     "frames_used": 2101, "frames_rejected": 197, "frames_dropped": 12, "islands": 1, "area_mm2": 4.2184,
@@ -30,7 +30,7 @@ _COUNTS: Final[dict[str, Any]] = {
 _RESULT: Final[dict[str, Any]] = {
     "session": _SESSION, "event": "signed", "version": 1, "verified": True, "kind": "sample", "specimen": _SPECIMEN,
     "fnrbc": 21, "leukocytes": 415, "leukocytes_by_machine": 409, "other": 3, "fnrbc_per_100_leukocytes": 5.0602,
-    "ci95_low": 3.1324, "ci95_high": 7.7351, "claim": "above_blank", "claim_per_100_leukocytes": 5.1943,
+    "ci95_low": 3.099, "ci95_high": 7.8383, "claim": "above_blank", "claim_per_100_leukocytes": 5.1943,
     "claim_ci95_low": 3.0112, "claim_ci95_high": 8.2046, "limit_of_blank": 5, "claim_source": "shipped",
     "candidates": 27, "reviewed": 27, "complete": True, "machine_fnrbc": 24, "machine_leukocytes": 412,
     "machine_indeterminate": 3, "machine_cells": 470, "machine_per_100_leukocytes": 5.8252, "area_mm2": 4.2184,

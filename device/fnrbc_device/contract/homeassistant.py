@@ -4,26 +4,40 @@ import json
 from typing import Any, Final
 
 import fnrbc_device
-from fnrbc_device.contract.topics import AVAILABILITY, HEALTH, SESSION, TALLY, Delivery, Topics
+from fnrbc_device.contract.topics import AVAILABILITY, HEALTH, RESULT, SESSION, TALLY, Delivery, Topics
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 DISCOVERY: Final = Delivery(qos=1, retain=True)
 
-_SENSORS: Final[tuple[tuple[str, str, str, dict[str, str]], ...]] = (
-    ("fnrbc", "fNRBC", TALLY, {"icon": "mdi:counter"}),
-    ("leukocytes", "Leukocytes", TALLY, {"icon": "mdi:counter"}),
-    ("indeterminate", "Indeterminate", TALLY, {"icon": "mdi:help-circle-outline"}),
-    ("fnrbc_per_100_leukocytes", "fNRBC per 100 leukocytes", TALLY, {"suggested_display_precision": "2"}),
-    ("ci95_low", "95 % interval, low", TALLY, {"suggested_display_precision": "2"}),
-    ("ci95_high", "95 % interval, high", TALLY, {"suggested_display_precision": "2"}),
-    ("area_mm2", "Area seen", TALLY, {"unit_of_measurement": "mm²"}),
+_MEASURED: Final = {"state_class": "measurement"}
+"""Home Assistant keeps long-term statistics of what is declared so. Tallies start anew with each session: none of them
+is declared as ever rising."""
+
+_PRECISE: Final = {**_MEASURED, "suggested_display_precision": 2}
+
+_SENSORS: Final[tuple[tuple[str, str, str, dict[str, Any]], ...]] = (
+    ("fnrbc", "fNRBC", TALLY, {**_MEASURED, "icon": "mdi:counter"}),
+    ("leukocytes", "Leukocytes", TALLY, {**_MEASURED, "icon": "mdi:counter"}),
+    ("indeterminate", "Indeterminate", TALLY, {**_MEASURED, "icon": "mdi:help-circle-outline"}),
+    ("fnrbc_per_100_leukocytes", "fNRBC per 100 leukocytes", TALLY, _PRECISE),
+    ("ci95_low", "95 % interval, low", TALLY, _PRECISE),
+    ("ci95_high", "95 % interval, high", TALLY, _PRECISE),
+    ("area_mm2", "Area seen", TALLY, {**_MEASURED, "unit_of_measurement": "mm²"}),
+    ("fnrbc", "Verified fNRBC", RESULT, {**_MEASURED, "icon": "mdi:check-decagram"}),
+    ("leukocytes", "Verified leukocytes", RESULT, {**_MEASURED, "icon": "mdi:check-decagram"}),
+    ("fnrbc_per_100_leukocytes", "Verified fNRBC per 100 leukocytes", RESULT, _PRECISE),
+    ("ci95_low", "Verified 95 % interval, low", RESULT, _PRECISE),
+    ("ci95_high", "Verified 95 % interval, high", RESULT, _PRECISE),
+    ("event", "Last result", RESULT, {"icon": "mdi:check-decagram"}),
+    ("session", "Session of the last result", RESULT, {"icon": "mdi:microscope"}),
+    ("signed_by", "Signed off by", RESULT, {"icon": "mdi:account-check"}),
+    ("signed", "Signed off at", RESULT, {"device_class": "timestamp"}),
     ("state", "Session", SESSION, {"icon": "mdi:microscope"}),
     ("reasons", "Health", HEALTH, {"icon": "mdi:heart-pulse"}),
-    ("fps", "Frames a second", HEALTH, {"unit_of_measurement": "1/s", "entity_category": "diagnostic"}),
-    ("backlog", "Records waiting", HEALTH, {"entity_category": "diagnostic"}),
+    ("fps", "Frames a second", HEALTH, {**_MEASURED, "unit_of_measurement": "1/s", "entity_category": "diagnostic"}),
+    ("backlog", "Records waiting", HEALTH, {**_MEASURED, "entity_category": "diagnostic"}),
 )
-"""Field, name, topic and what else Home Assistant wants to know. Tallies start anew with each session, so none of them
-is declared as ever rising."""
+"""Field, name, topic and what else Home Assistant wants to know."""
 
 
 def discovery_topic(topics: Topics) -> str:
@@ -64,16 +78,14 @@ def discovery(topics: Topics) -> str:
     )
 
 
-def _sensor(identity: str, topics: Topics, field: str, name: str, suffix: str, more: dict[str, str]) -> dict[str, Any]:
-    sensor: dict[str, Any] = {
+def _sensor(identity: str, topics: Topics, field: str, name: str, suffix: str, more: dict[str, Any]) -> dict[str, Any]:
+    # What is null in the message is unknown there. A number is made so by the word None, a text by its own.
+    nothing = "None" if "state_class" in more or "device_class" in more else "unknown"
+    return {
         "platform": "sensor",
         "unique_id": f"{identity}/{suffix}/{field}",
         "name": name,
         "state_topic": topics.full(suffix),
-        # What is null in the message is unknown there, not the word None.
-        "value_template": f"{{{{ value_json.{field} if value_json.{field} is not none else 'unknown' }}}}",
+        "value_template": f"{{{{ value_json.{field} if value_json.{field} is not none else '{nothing}' }}}}",
         **more,
     }
-    if "suggested_display_precision" in more:
-        sensor["suggested_display_precision"] = int(more["suggested_display_precision"])
-    return sensor
