@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from fnrbc_device.language import N_, _, as_decimal, decimal, local, number
 from fnrbc_device.records import Interval
 from fnrbc_device.sessions.archive import ArchivedSession
 from fnrbc_device.texts import claim_words, rejection
+
+Weight = Literal["none", "may_matter", "decides"]
+"""What it means where sessions differ: nothing for their counts, perhaps something, or that other rules counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +19,17 @@ class Row:
 
     name: str
     values: tuple[str, ...]
-    basis: bool
-    """Whether counts can only be compared where it is the same."""
+    weight: Weight = "none"
 
     @property
     def differs(self) -> bool:
-        """Whether the sessions rest on different things here."""
-        return self.basis and len(set(self.values)) > 1
+        """Whether the sessions were counted by different rules here, so that their counts cannot be compared."""
+        return self.weight == "decides" and len(set(self.values)) > 1
+
+    @property
+    def may_matter(self) -> bool:
+        """Whether something else than the specimen may explain a part of a difference here."""
+        return self.weight == "may_matter" and len(set(self.values)) > 1
 
 
 _COUNTS: Final[dict[str, Callable[[ArchivedSession], str]]] = {
@@ -48,15 +55,22 @@ _COUNTS: Final[dict[str, Callable[[ArchivedSession], str]]] = {
     N_("Signed off"): lambda one: _signed(one),
 }
 
-_BASIS: Final[dict[str, Callable[[ArchivedSession], str]]] = {
+_RULES: Final[dict[str, Callable[[ArchivedSession], str]]] = {
     N_("Model bundle"): lambda one: one.meta.bundle[:12],
     N_("Threshold"): lambda one: as_decimal(f"{one.meta.threshold:g}"),
+}
+
+_CIRCUMSTANCES: Final[dict[str, Callable[[ArchivedSession], str]]] = {
     N_("Software"): lambda one: one.meta.software,
     N_("Camera"): lambda one: one.meta.source,
     N_("Objective"): lambda one: one.meta.objective or _("the camera's own setting"),
     N_("Pixel size"): lambda one: as_decimal(f"{one.meta.pixel_size_um:g}") + " \N{MICRO SIGN}m",
+}
+
+_BESIDE: Final[dict[str, Callable[[ArchivedSession], str]]] = {
     N_("Configuration"): lambda one: one.meta.config_hash[:12] or _("not on record"),
 }
+"""Most of a configuration, such as the broker's address, says nothing of the count; what does stands above."""
 
 
 def comparison(entries: Sequence[ArchivedSession]) -> list[Row]:
@@ -72,8 +86,12 @@ def comparison(entries: Sequence[ArchivedSession]) -> list[Row]:
     list
         A value for each session in every row: first what was counted, then what that rests on.
     """
-    rows = [Row(_(name), tuple(map(say, entries)), basis=False) for name, say in _COUNTS.items()]
-    return rows + [Row(_(name), tuple(map(say, entries)), basis=True) for name, say in _BASIS.items()]
+    parts: tuple[tuple[Weight, dict[str, Callable[[ArchivedSession], str]]], ...] = (
+        ("none", _COUNTS), ("decides", _RULES), ("may_matter", _CIRCUMSTANCES), ("none", _BESIDE),
+    )  # fmt: skip
+    return [
+        Row(_(name), tuple(map(say, entries)), weight) for weight, part in parts for name, say in part.items()
+    ]
 
 
 def in_words(rate: Interval | None) -> str:
