@@ -15,8 +15,15 @@ import tifffile
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.commands.count import Counted, write
 from fnrbc_device.commands.count_slide import count_job, counted_of
+from fnrbc_device.commands.record_slide import count_into_record
+from fnrbc_device.config import load_config
 from fnrbc_device.errors import FnrbcError, SourceError, UsageError
+from fnrbc_device.journal.proof import prove
+from fnrbc_device.journal.read_only import reading
+from fnrbc_device.journal.schema import JOURNAL_NAME
 from fnrbc_device.model.bundle import Bundle, load_bundle
+from fnrbc_device.reporting import session_report
+from fnrbc_device.sessions import archive
 from fnrbc_device.slides.job import RegionCount, RegionCounter, SlideJob, prepare
 from fnrbc_device.slides.opening import is_slide, open_slide, openslide_is_here
 from fnrbc_device.slides.plan import lay_out
@@ -199,6 +206,18 @@ def test_a_corrupt_tile_costs_that_tile_and_is_named(bundle: Bundle, cells: Call
     assert counted.summary["left_out_share"]["value"] == pytest.approx(0.25)
 
 
+def test_a_corrupt_tile_of_a_scanner_s_file_costs_that_tile(bundle: Bundle, cells: Callable[..., Path]):
+    if not openslide_is_here():
+        pytest.skip("OpenSlide is not installed")
+    places = [(60, 60), (60, 380), (380, 60), (380, 380)]
+    job = prepare(cells(places, side=512, saying="aperio", name="cells.svs"))
+    assert job.about.kind == "aperio"
+    spoil_tile(job.path, 3)
+    counted = count_job(job, bundle)
+    assert counted.summary["cells"] == 3
+    assert "x 256 to 511, y 256 to 511 px" in counted.summary["left_out"][0]["detail"]
+
+
 def test_pixel_sizes_that_contradict_are_refused_with_both(file: Path):
     with pytest.raises(UsageError, match=r"--pixel-size-um is 0\.25 um, but the file says 0\.2 um .*more than 3%"):
         prepare(file, 0.25)
@@ -235,6 +254,13 @@ def refused() -> Iterator[tuple[str, Callable[[Path], None], str]]:
         write_slide(path, painted([(100, 100)], 512), UM, packing="none")
         cut_off(path, 0.5)
 
+    def other_colours(path: Path) -> None:
+        with tifffile.TiffWriter(path) as out:
+            for kind, side in ((0, 512), (1, 256)):
+                how: Any = {"tile": (256, 256), "photometric": "ycbcr", "compression": "deflate", "subfiletype": kind}
+                out.write(painted([], side), metadata=None, **how)
+
+    yield "ycbcr.tif", other_colours, r"ycbcr.tif holds YCBCR packed by \w*DEFLATE, which is not read"
     yield "bits.svs", sixteen_bits, r"bits.svs holds 16 bits a sample; .*save it as 8-bit RGB"
     yield "channels.ome.tif", channels, r"channels.ome.tif holds 3 channels that are no red, green and blue"
     yield "emitting.ome.tif", emitting, r"emitting.ome.tif was made with fluorescence"
@@ -300,3 +326,26 @@ def test_cells_are_written_as_geojson_at_their_places(counted: Counted, bundle: 
         assert feature["properties"]["classification"]["name"] == row["class"]
         assert len(feature["properties"]["classification"]["color"]) == 3
     assert "data:image" in (tmp_path / "report.html").read_text()
+
+
+def test_a_slide_is_a_session_of_the_record_and_waits_for_review(
+    bundle: Bundle, cells: Callable[..., Path], tmp_path: Path
+):
+    (tmp_path / "fnrbc.toml").write_text(
+        f'state_dir = "{tmp_path / "state"}"\n[camera]\nkind = "simulated"\n[mqtt]\nenabled = false\n'
+    )
+    job = prepare(cells([(100, 100), (300, 400)]))
+    config = load_config(tmp_path / "fnrbc.toml")
+    counted = count_into_record(config, job, bundle, kind="sample", specimen="S 17")
+    journal = tmp_path / "state" / JOURNAL_NAME
+    assert prove(journal).sessions == 1
+    with reading(journal) as connection:
+        entry = archive.read(connection, counted.summary["session"])
+        assert entry is not None
+        assert (entry.tally.cells, entry.meta.specimen, entry.meta.source) == (2, "S 17", "slide cells.tif")
+        assert entry.verified.candidates == counted.summary["fnrbc"] + counted.summary["indeterminate"] > 0
+        told = session_report.report(connection, journal, entry)
+    assert len(told.gallery) == entry.verified.candidates
+    assert [mosaic.um_per_px for mosaic in told.mosaics] != []
+    with pytest.raises(UsageError, match="--specimen"):
+        count_into_record(config, job, bundle, kind="sample", specimen="S\n17")

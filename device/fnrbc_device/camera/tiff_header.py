@@ -38,7 +38,7 @@ _PLANAR: Final = (1, 2)
 _JPEG: Final = 7
 _LEAST_FULL: Final = 256
 """A palette below it is black by the standard; some old programs filled the lower 8 bits alone. Nothing tells which."""
-_COMPRESSIONS: Final = frozenset({1, 5, 7, 8, 32773, 32946, 33005, 34712, 34925, 50000, 34926, 50001, 34927, 50002})
+COMPRESSIONS: Final = frozenset({1, 5, 7, 8, 32773, 32946, 33005, 34712, 34925, 50000, 34926, 50001, 34927, 50002})
 """Whose pixels are proved against a second decoder: none, LZW, JPEG, Deflate, PackBits, JPEG 2000, LZMA, ZSTD, WebP,
 JPEG XL."""
 _NAMES: Final = {5: "CMYK, made for print", 8: "CIELab", 32803: "the raw mosaic of a camera", 34892: "linear raw"}
@@ -146,7 +146,7 @@ def require_read(page: Any, size: int) -> None:
         raise ValueError(f"says {planar.value} of how its colours lie, 1 or 2 is known; copy it again, or leave it out")
     if photometric not in _SAMPLES:
         raise ValueError(f"is {_NAMES.get(photometric, _word(page.photometric))}, which is not read; save it as RGB")
-    if int(page.compression) not in _COMPRESSIONS:
+    if int(page.compression) not in COMPRESSIONS:
         packed = _word(page.compression)
         raise ValueError(f"is a TIFF compressed by {packed}, which is not read; save it with LZW or none")
     if photometric == _YCBCR and int(page.compression) != _JPEG:

@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from fnrbc_device.camera.stated_pixel_size import StatedPixelSize, stated
-from fnrbc_device.camera.tiff_header import bits_of, cause, open_tiff, pixel_size_of
+from fnrbc_device.camera.tiff_header import COMPRESSIONS, bits_of, cause, open_tiff, pixel_size_of
 from fnrbc_device.errors import SourceError
 from fnrbc_device.records import Image
 from fnrbc_device.slides.slide import About, Box, Patch
@@ -27,6 +27,7 @@ LARGEST_PART_BYTES: Final = 96 * 1024**2
 """Largest part that is decoded at once: a strip as wide as a large slide and 512 px high."""
 
 _RGB, _YCBCR, _GREY = 2, 6, 1
+_JPEG: Final = 7
 _REDUCED: Final = 1
 _FLUORESCENCE: Final = re.compile(r'ContrastMethod\s*=\s*"Fluor|EmissionWavelength\s*=|\bFluor\s*=\s*"')
 _APERIO_UM: Final = re.compile(r"\|\s*MPP\s*=\s*([0-9.]+)")
@@ -234,6 +235,13 @@ def _require_slide(page: Any, said: str) -> None:
     if meaning not in (_RGB, _YCBCR, _GREY) or samples not in (1, 3, 4) or int(page.imagedepth) != 1:
         name = getattr(page.photometric, "name", page.photometric)
         raise ValueError(f"is {name} with {samples} samples a pixel, which is not read; save it as 8-bit RGB")
+    packed = int(page.compression)
+    if packed not in COMPRESSIONS or (meaning == _YCBCR and packed != _JPEG):
+        kind, how = (getattr(one, "name", one) for one in (page.photometric, page.compression))
+        raise ValueError(
+            f"holds {kind} packed by {how}, which is not read; save it as RGB with JPEG, LZW or deflate, or install "
+            "what reads scanners' own formats: pip install 'fnrbc[slides]'"
+        )
     height, width = _block(page)
     if height * width * samples > LARGEST_PART_BYTES:
         raise ValueError(
