@@ -321,6 +321,11 @@ WAITS: Final[Mapping[str, str]] = Said(
 """What a session may wait for, as what somebody has to do."""
 
 
+def undecided(left: int, all_of_them: int) -> str:
+    """Say that candidates are not decided on."""
+    return _("%(left)s of %(all)s candidates are not decided on", left=number(left), all=number(all_of_them))
+
+
 def sentence(words: str) -> str:
     """Write words with a capital at their begin and a full stop at their end; nothing stays nothing."""
     return f"{words[:1].upper()}{words[1:]}." if words else ""

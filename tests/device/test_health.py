@@ -5,8 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fnrbc_device.health import FPS_WINDOW, HELD_S, REASONS, REPEATS, HealthMonitor
+from fnrbc_device.daemon.status_board import About, StatusBoard
+from fnrbc_device.health import FPS_WINDOW, HARMLESS, HELD_S, REASONS, REPEATS, HealthMonitor
+from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.systemd import Notifier
+from fnrbc_device.mqtt.silent import SilentPublisher
 from fnrbc_device.records import Frame, Pose, Rejection, Step, Tally
+from fnrbc_device.web.snapshot import LiveView
 
 
 def step(
@@ -166,3 +171,18 @@ def test_an_island_that_was_joined_to_an_older_one_is_no_loss() -> None:
         said.append(monitor.snapshot("counting", now_s).reasons)
 
     assert said == [(), ("tracking_lost",), (), (), ("tracking_lost",)]
+
+
+def test_results_that_wait_for_the_laboratorys_folder_are_said_and_say_nothing_against_the_count() -> None:
+    waits = [True]
+    about = About("bundle", False, 0.125)
+    monitor, live = HealthMonitor(), LiveView()
+    board = StatusBoard(about, live, SilentPublisher(), Notifier(), monitor, SystemClock(), lambda: waits[0])
+
+    health = board.show(None, "running", "counting")
+
+    assert "results_waiting" in health.reasons
+    assert REASONS["results_waiting"].alarm
+    assert {"results_waiting"} <= HARMLESS
+    waits[0] = False
+    assert "results_waiting" not in monitor.snapshot("counting", SystemClock().monotonic_s() + 2 * HELD_S).reasons

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.queries import JournalQueries
-from fnrbc_device.language import N_, Said, _, as_decimal, decimal, local, number
+from fnrbc_device.language import ENGLISH, N_, Said, _, as_decimal, decimal, local, number, speaking
 from fnrbc_device.records import INDETERMINATE, is_near
 from fnrbc_device.reporting.counts import claim_fields, counts, interval
 from fnrbc_device.reporting.lead import lead_of
@@ -18,7 +18,7 @@ from fnrbc_device.reporting.report import GalleryItem, Report
 from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
 from fnrbc_device.sessions.recorded_stain import stain_happened, stain_of
 from fnrbc_device.sessions.verified_count import VerifiedTally
-from fnrbc_device.texts import KIND_WORDS, claim_words, class_words, provisional_words
+from fnrbc_device.texts import KIND_WORDS, claim_words, class_words, provisional_words, undecided
 
 MAX_GALLERY: Final = 400
 """Candidates and near misses in a report, those nearest to the threshold: 12 kB each."""
@@ -149,7 +149,7 @@ def report(connection: sqlite3.Connection, path: Path, entry: ArchivedSession) -
         left_open=entry.left_open,
         target=target(entry),
         sections=[
-            (_("Verified by a person"), verified_rows(entry)),
+            (_("Review") if entry.leads else _("Verified by a person"), verified_rows(entry)),
             (_("What happened"), [(local(one.at_utc, True), told(one)) for one in happened]),
         ],
         legend=DRAWN,
@@ -282,7 +282,13 @@ def signed_why(happened: Sequence[Happening]) -> tuple[str, str]:
     """What was open at the last sign-off, and why the session was signed off for all that; empty where nothing was."""
     fields = next((one.fields for one in reversed(happened) if one.kind == "signed"), {})
     # Before there was a "why", a control that had not passed was the only one.
-    return (fields.get("why") or fields.get("control_words", ""), fields.get("reason", "")) if fields else ("", "")
+    why, reason = fields.get("why") or fields.get("control_words", ""), fields.get("reason", "")
+    if not fields.get("why"):
+        return why, reason
+    left, candidates = fields["candidates"] - fields["reviewed"], fields["candidates"]
+    with speaking(ENGLISH):
+        recorded = undecided(left, candidates)
+    return why.replace(recorded, undecided(left, candidates)), reason
 
 
 def _because(fields: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from fnrbc_device.journal.audit import anchor
 from fnrbc_device.journal.results import enter_result, results_of
 from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
 from fnrbc_device.journal.specimen import specimen_hash
+from fnrbc_device.language import ENGLISH, speaking
 from fnrbc_device.quality.controls import NOTHING_ASKED, ControlRules, Standing
 from fnrbc_device.records import SessionKind
 from fnrbc_device.sessions.archive import read
@@ -18,6 +19,7 @@ from fnrbc_device.sessions.controls import session_standing
 from fnrbc_device.sessions.results import signed_record
 from fnrbc_device.sessions.reviews import require_open, signed
 from fnrbc_device.sessions.verified_count import VerifiedTally
+from fnrbc_device.texts import undecided
 
 
 def asked_why(kind: SessionKind, verified: VerifiedTally, control: Standing) -> str:
@@ -26,7 +28,7 @@ def asked_why(kind: SessionKind, verified: VerifiedTally, control: Standing) -> 
     Of a blank and of a control nobody need decide on the candidates: their counts are no results.
     """
     waiting = verified.candidates - verified.reviewed if kind == "sample" else 0
-    words = [f"{waiting} of {verified.candidates} candidates are not decided on"] if waiting else []
+    words = [undecided(waiting, verified.candidates)] if waiting else []
     return "; ".join([*words, control.words] if control.needs_reason else words)
 
 
@@ -63,7 +65,8 @@ class SignOff(SideWriter):
             entry = read(self._connection, session)
             assert entry is not None
             verified = entry.verified
-            why = asked_why(entry.meta.kind, verified, control)
+            with speaking(ENGLISH):  # the record and the laboratory are told in one language
+                why = asked_why(entry.meta.kind, verified, control)
             if why and not reason:
                 raise ReviewError(f"{why}; say why the count stands for all that, and sign off with it")
             words = f"{verified.reviewed} of {verified.candidates} candidates reviewed"
