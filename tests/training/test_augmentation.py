@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from fnrbc_training.augmentation import appearance, augment, symmetry
+from fnrbc_training.augmentation import augment, symmetry
+from fnrbc_training.variation import WITHIN, varied
 
 CORNER = np.zeros((4, 4, 3), np.uint8)
 CORNER[0, 1] = 255
@@ -53,8 +54,8 @@ def test_none_leaves_the_crops_alone(painted):
 def test_appearance_keeps_shape_type_and_the_place_of_the_cell(painted):
     rng = np.random.default_rng(0)
     for crop in painted.crops[:40]:
-        varied = appearance(crop, rng)
-        assert varied.shape == crop.shape
-        assert varied.dtype == np.uint8
-        rows, cols = np.nonzero(varied[..., 1] < varied[0, 0, 1] * 0.6)
+        shown = varied(crop, rng, WITHIN)
+        assert shown.shape == crop.shape
+        assert shown.dtype == np.uint8
+        rows, cols = np.nonzero(shown[..., 1] < shown[0, 0, 1] * 0.6)
         assert np.hypot(rows.mean() - 59.5, cols.mean() - 59.5) < 6
