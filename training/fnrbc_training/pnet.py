@@ -32,12 +32,11 @@ GROUPS: Final = 4
 RELU_GAIN: Final = 1.7139
 """Brings what a ReLU leaves of a standard normal variable back to variance 1."""
 
-WIDTHS: Final = (16, 64, 128)
-"""Channels that the three blocks give. Of networks of one laboratory with (16, 32, 64) and (16, 48, 96), 821 real cells
-held back from the training part were told apart worse by the smaller: a mean surprise of 0.032 instead of 0.027. Many
-laboratories are more to learn than one."""
+WIDTHS: Final = (16, 48, 96)
+"""Channels that the three blocks give. With (16, 32, 64), 1.5 times as fast, 821 real cells held back from the training
+part were told apart worse: the mean surprise was 0.032 instead of 0.027."""
 
-LAST: Final = 192
+LAST: Final = 160
 """Channels of the last convolution, whose mean and maximum over the picture the head sees. Where a feature stands is
 left out: a cell is the same wherever its parts lie, and 301 thousand weights of a head that saw places are not there
 to learn a laboratory by."""
@@ -202,10 +201,10 @@ class PNet(nn.Module):
         x30 = self.to_30(x)  # (N, 3, 30, 30)
         x15 = self.to_15(x30)  # (N, 3, 15, 15)
         y = self.block1(x)  # (N, 16, 30, 30)
-        y = self.block2(self.back2(y, x30))  # (N, 64, 15, 15)
-        y = self.block3(self.back3(y, x15))  # (N, 128, 7, 7)
+        y = self.block2(self.back2(y, x30))  # (N, 48, 15, 15)
+        y = self.block3(self.back3(y, x15))  # (N, 96, 7, 7)
         if self.block4 is not None:
-            y = self.to_one(self.block4(y))  # (N, 384, 1, 1)
+            y = self.to_one(self.block4(y))  # (N, 320, 1, 1)
         hidden: Tensor = self.head[:-1](y)  # (N, 64)
         return hidden
 
