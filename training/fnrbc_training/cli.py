@@ -70,7 +70,7 @@ def cut_command(
 def fit_command(
     data: Annotated[Path, typer.Option("--data", help="The .npz that cut wrote.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
-    epochs: Annotated[int, typer.Option(min=1, max=1000)] = 128,
+    epochs: Annotated[int, typer.Option(min=1, max=1000)] = 72,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     net: Annotated[NetName, typer.Option(help="pnet is the paper's Net2.")] = "pnet",
     augmentation: Annotated[Augmentation, typer.Option()] = "styles",
