@@ -41,6 +41,10 @@ _SYMMETRIC: Final = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
     "QuantizeBias": False,
+    # What a layer gives is rounded once, where the next one takes it: rounding it twice moved a probability of 1,033
+    # crops by 0.17 at most with all large layers in int8, 0.12 without; and of the two that hold 69 % of the weights by
+    # 0.044 and 0.035, where it had changed a decision and then changed none.
+    "OpTypesToExcludeOutputQuantization": ["Conv", "Gemm"],
 }
 
 

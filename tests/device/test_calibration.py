@@ -1,23 +1,38 @@
+import asyncio
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
+import time
 from datetime import datetime, timezone
 
 import cv2
+import httpx
 import numpy as np
 import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 
-from fnrbc_device.camera.simulated.files import write_dataset
 from fnrbc_device.errors import BundleError, UsageError
+from fnrbc_device.inference.bundle_store import BundleStore
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
+from fnrbc_device.journal.read_only import reading
+from fnrbc_device.learning.calibrating import Calibrating
 from fnrbc_device.learning.calibration import FEWEST, HOME_LOSS, ReviewedCells, auc, calibrate
 from fnrbc_device.learning.reviewed_cells import from_folder
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.model.head import features_of, holds, with_head
 from fnrbc_device.model.seal import write_bundle
-from fnrbc_training.cutting import cut
+from fnrbc_device.session_state import SessionControl
+from fnrbc_device.web import calibration, learn
+from fnrbc_device.web.access.user import User
+from fnrbc_device.web.calibration import _here
+from fnrbc_device.web.context import WebContext
+from fnrbc_device.web.snapshot import LiveView
+from site_cells import site_cells
+from site_cells import write_reviewed as write_reviewed_session
 
 AT = datetime(2026, 11, 29, 12, tzinfo=timezone.utc)
 NAMES = {"target": "fnrbc", "denominator": "leukocyte", "ignored": "other"}
@@ -30,24 +45,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Cells of a laboratory with dyes of its own and a soft lens: the network takes half its leukocytes for fNRBC.
-
-    Colours alone, red and blue exchanged or hue turned round, it tells without being tuned.
-    """
-    folder = tmp_path_factory.mktemp("site") / "cells"
-    write_dataset(folder, 260, seed=77)
-    crops = cut([], [folder], lambda *_: None)
-    kinds = [np.flatnonzero(crops.labels == label)[:45] for label in (0, 1)]
-    rows = np.concatenate(kinds)
-    roles = ["target"] * len(kinds[0]) + ["denominator"] * len(kinds[1])
-    return ReviewedCells(softly_in_other_dyes(crops.crops[rows]), roles)
-
-
-def softly_in_other_dyes(crops):
-    mixing = np.eye(3) + np.random.default_rng(1).normal(0, 0.4, (3, 3))
-    density = np.maximum(-np.log((crops.astype(float) + 1) / 256) @ mixing.T, 0)
-    shown = np.clip(256 * np.exp(-density) - 1, 0, 255).astype(np.uint8)
-    return np.stack([cv2.GaussianBlur(crop, (0, 0), 3) for crop in shown])
+    return site_cells(tmp_path_factory.mktemp("site") / "cells", 260, 45)
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +191,80 @@ def test_a_table_that_is_none_is_one_sentence(tmp_path, content):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+class Pages:
+    """The pages of a laboratory whose people reviewed its cells."""
+
+    def __init__(self, state, site):
+        self.journal = state / "journal.sqlite"
+        write_reviewed_session(self.journal, site)
+        self.store = BundleStore(state / "bundles")
+        self.control = SessionControl()
+        calibrating = Calibrating(self.journal, "Here", self.store.active, self.store)
+        self.context = WebContext(LiveView(), self.control, self.journal, "Here", "bench", calibrating=calibrating)
+
+    def asked(self, method, address, role="admin"):
+        application = Starlette(routes=[*learn.routes(self.context), *calibration.routes(self.context)])
+
+        async def as_user(scope, receive, send):
+            scope["fnrbc.user"] = User("anna", role)
+            await application(scope, receive, send)
+
+        async def answer():
+            transport = httpx.ASGITransport(as_user)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, address)
+
+        return asyncio.run(answer())
+
+    def ended(self):
+        deadline = time.monotonic() + 240
+        while self.asked("GET", "/learn/calibration").json()["state"] == "running":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        return self.context.calibrating.standing
+
+
+@pytest.fixture
+def pages(tmp_path, site):
+    found = Pages(tmp_path, site)
+    yield found
+    found.context.close()
+
+
+def test_the_button_tunes_proves_and_installs_a_bundle_that_does_not_count_yet(pages, bundle, calibrated):
+    assert pages.asked("POST", "/learn/calibration").status_code == 303
+    assert pages.asked("POST", "/learn/calibration").text == "A calibration is under way; wait for its end."
+    standing = pages.ended()
+    (installed,) = pages.store.installed()
+    found = load_bundle(installed)
+    assert (standing.state, standing.made.bundle_id) == ("made", found.id)
+    assert found.manifest.site == calibrated.manifest.site
+    assert pages.store.active() is None
+    with reading(pages.journal) as connection:
+        told = [json.loads(row[0]) for row in connection.execute("SELECT told FROM audit")]
+    assert any(found.id[:16] in json.dumps(row) and bundle.id[:16] in json.dumps(row) for row in told)
+    text = pages.asked("GET", "/learn").text
+    assert "by 45 fNRBC and 45 other cells" in text
+    assert f"{found.manifest.site.auc_after:.3f}" in text
+    assert found.id[:16] in text
+
+
+def test_a_session_that_counts_is_not_disturbed_and_only_an_admin_tunes(pages):
+    pages.control.enter("running")
+    assert pages.asked("POST", "/learn/calibration").status_code == 409
+    pages.control.enter("idle")
+    assert pages.asked("POST", "/learn/calibration", role="reviewer").status_code == 403
+    assert pages.context.calibrating.standing.state == "none"
+    without = dataclasses.replace(pages.context, calibrating=None)
+    with pytest.raises(HTTPException, match="Nothing can be calibrated here"):
+        _here(without)
+
+
+def test_a_calibration_that_is_closed_leaves_no_process_and_no_bundle(pages):
+    pages.asked("POST", "/learn/calibration")
+    pages.context.close()
+    assert pages.context.calibrating.standing.state == "refused"
+    assert pages.store.installed() == []
+    assert not pages.context.calibrating.start(lambda _: None)

@@ -21,13 +21,6 @@ from fnrbc_export.verify import verify
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
-BEARS_LITTLE = pytest.mark.xfail(
-    strict=True,
-    reason="most of the shipped network's large layers would move a probability by more than int8 is allowed: "
-    "they stay in float32, and fp16 is the smaller model",
-)
-
-
 @pytest.fixture(scope="module")
 def model(trained_checkpoint):
     return convert(trained_checkpoint.network())
@@ -59,7 +52,6 @@ def test_every_precision_is_proved_and_says_what_it_is(exported, precision):
     assert proof.as_table() in bundle.model_card
 
 
-@BEARS_LITTLE
 def test_lower_precision_is_smaller_and_further_off(exported):
     proofs = [exported[precision][2] for precision in PRECISIONS]
     assert [p.model_bytes for p in proofs] == sorted((p.model_bytes for p in proofs), reverse=True)
@@ -95,7 +87,6 @@ def test_whole_numbers_are_symmetric_signed_and_without_a_whole_numbered_bias(in
     assert onnx.TensorProto.INT32 not in {w.data_type for w in proto.graph.initializer}
 
 
-@BEARS_LITTLE
 def test_the_layers_with_most_weights_are_in_whole_numbers(int8):
     weights = {w.name: w for w in onnx.load_from_string(int8).graph.initializer}
     whole = sum(int(np.prod(w.dims)) for w in weights.values() if w.data_type == onnx.TensorProto.INT8)

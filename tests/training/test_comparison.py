@@ -8,9 +8,10 @@ import pytest
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Interval
 from fnrbc_training import comparison
+from fnrbc_training.bylaboratory import OfClass, OfLaboratory
 from fnrbc_training.charts import average_precision
 from fnrbc_training.comparison import CASES, compare, paper_sized
-from fnrbc_training.comparison_page import verdict, write_page
+from fnrbc_training.comparison_page import _worst_first, verdict, write_page
 
 
 def silent(what, done, total):
@@ -39,6 +40,7 @@ def test_the_page_has_all_that_the_comparison_promises_and_nothing_outside_it(co
     for needed in (
         "Table 2", "Net1, without augmentation", "Net2 (P-net), with augmentation", "Precision and recall",
         "interval holds 0", "by original class", "Every error", "Expected calibration error", "outer ring",
+        "By laboratory, the worst first", "P-net, with the styles of other laboratories",
         "96.5 %", "haematoxylin", "78:22", "83.7", "research use only", "Its augmentation changes", "points (",
     ):  # fmt: skip
         assert needed in text, needed
@@ -92,3 +94,19 @@ def test_average_precision_is_that_worked_by_hand_and_follows_the_weights():
 )
 def test_a_difference_is_said_only_where_its_interval_leaves_out_nil(low, high, says):
     assert verdict(Interval((low + high) / 2, low, high)).startswith(says)
+
+
+def test_laboratories_stand_in_the_page_with_the_worst_first(compared):
+    _, found, page = compared
+    text = page.read_text()
+    section = text[text.index("By laboratory") : text.index("How far its probabilities")]
+    for outcome in found.outcomes:
+        (laboratory,) = outcome.laboratories
+        assert sum(of.cells for of in laboratory.classes) == len(outcome.heldout)
+    assert section.count("<tr>") == 1 + 3  # Net1, Net2 and P-net with styles, on all data
+    best, worst = (_outcome_of(name, found_share) for name, found_share in (("a", 40), ("b", 10)))
+    assert _worst_first([dataclasses.replace(found.outcomes[0], laboratories=(best, worst))]) == ["b", "a"]
+
+
+def _outcome_of(name, fnrbc):
+    return OfLaboratory(name, (OfClass("fnrbc", 0, 50, 0, fnrbc, 0),), None, {})

@@ -152,12 +152,16 @@ def compare_command(
     out: Annotated[Path, typer.Option(help="The folder for the report, its figures and the checkpoints.")],
     epochs: Annotated[int, typer.Option(min=1, max=1000, help="Of each network on all data.")] = 24,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    measure: Annotated[
+        list[Path] | None, typer.Option(help="A set of other laboratories, cut: measured, not learned.")
+    ] = None,
 ) -> None:
-    """Repeat the paper's comparison, Net1 with Net2, with and without augmentation; goes on where it was."""
+    """Repeat the paper's comparison, Net1 with Net2, and lay P-net beside them, by laboratory; goes on where it was."""
     from fnrbc_training.comparison import compare
     from fnrbc_training.comparison_page import write_page
 
-    print(write_page(compare(_crops(data), out, epochs, seed, progress), out))
+    elsewhere = [dataset.load(path) for path in measure or []]
+    print(write_page(compare(_crops(data), out, epochs, seed, progress, load_styles(), elsewhere), out))
 
 
 def progress(what: str, done: int, total: int) -> None:

@@ -1,11 +1,13 @@
 """The paper's comparison on our data: Net1 and Net2, with and without augmentation, at the paper's size and on all.
 
-The eight networks differ in nothing else. Painted cells are left out: they are no evidence. At the paper's size
-465 pictures train (70 of them tune temperature and threshold) and 130 are held out, half of them fNRBC.
+The eight networks differ in nothing else. A ninth is P-net with the styles of other laboratories, as it ships. Painted
+cells are left out: they are no evidence. At the paper's size 465 pictures train (70 of them tune temperature and
+threshold) and 130 are held out, half of them fNRBC.
 """
 
+import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -18,11 +20,13 @@ from fnrbc_device.records import Interval
 from fnrbc_training import checkpoint, metrics
 from fnrbc_training.augmentation import Augmentation
 from fnrbc_training.baseline import background_auc
+from fnrbc_training.bylaboratory import OfLaboratory, by_laboratory
 from fnrbc_training.checkpoint import Checkpoint
 from fnrbc_training.dataset import CLASSES, TARGET, CropSet, Part
 from fnrbc_training.finishing import network_text, predict
 from fnrbc_training.pnet import NetName
 from fnrbc_training.recipe import Recipe
+from fnrbc_training.styles import Laboratory
 from fnrbc_training.train import fit
 
 Size = Literal["paper", "all"]
@@ -47,6 +51,8 @@ class Case:
     @property
     def title(self) -> str:
         """As the report calls it."""
+        if self.augmentation == "styles":
+            return "P-net, with the styles of other laboratories"
         net = {"net1": "Net1", "pnet": "Net2 (P-net)"}[self.net]
         return f"{net}, {'without' if self.augmentation == 'none' else 'with'} augmentation"
 
@@ -63,6 +69,8 @@ class Outcome:
     threshold: float
     learned_from: int
     """Crops trained or tuned on."""
+    laboratories: tuple[OfLaboratory, ...]
+    """Figures by laboratory, end to end: of those that it learned from what was held out, of the others all."""
 
     @property
     def positive(self) -> NDArray[np.bool_]:
@@ -95,10 +103,32 @@ SIZES: Final[tuple[Size, ...]] = ("paper", "all")
 NETS: Final[tuple[NetName, ...]] = ("net1", "pnet")
 AUGMENTATIONS: Final[tuple[Augmentation, ...]] = ("none", "symmetries")
 
-CASES: Final = tuple(Case(*case) for case in itertools.product(SIZES, NETS, AUGMENTATIONS))
+CASES: Final = (
+    *(Case(*case) for case in itertools.product(SIZES, NETS, AUGMENTATIONS)),
+    Case("all", "pnet", "styles"),
+)
 
 
-def compare(crops: CropSet, folder: Path, epochs: int, seed: int, progress: Progress) -> Comparison:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """What all networks have in common."""
+
+    folder: Path
+    epochs: int
+    seed: int
+    styles: Sequence[Laboratory]
+    elsewhere: Sequence[CropSet]
+
+
+def compare(
+    crops: CropSet,
+    folder: Path,
+    epochs: int,
+    seed: int,
+    progress: Progress,
+    styles: Sequence[Laboratory] = (),
+    elsewhere: Sequence[CropSet] = (),
+) -> Comparison:
     """Train what is not trained yet, and measure all of it.
 
     Parameters
@@ -113,6 +143,10 @@ def compare(crops: CropSet, folder: Path, epochs: int, seed: int, progress: Prog
         Of the training, and of the paper-sized sample.
     progress
         Told after every epoch.
+    styles
+        Of other laboratories, for the network that learns with them.
+    elsewhere
+        Sets of other laboratories, to measure on alone.
 
     Raises
     ------
@@ -121,7 +155,8 @@ def compare(crops: CropSet, folder: Path, epochs: int, seed: int, progress: Prog
     """
     real = crops.where(~crops.simulated)
     subsets: dict[Size, CropSet] = {"paper": paper_sized(real, seed), "all": real}
-    outcomes = tuple(_outcome(case, subsets[case.size], folder, epochs, seed, progress) for case in CASES)
+    given = _Given(folder, epochs, seed, styles, elsewhere)
+    outcomes = tuple(_outcome(case, subsets[case.size], given, progress) for case in CASES)
     return Comparison(outcomes, background_auc(real), real, epochs, seed)
 
 
@@ -145,24 +180,38 @@ def paper_sized(crops: CropSet, seed: int) -> CropSet:
     return crops.where(np.sort(np.concatenate(chosen)))
 
 
-def _outcome(case: Case, crops: CropSet, folder: Path, epochs: int, seed: int, progress: Progress) -> Outcome:
-    recipe = Recipe(case.net, epochs * (MORE_EPOCHS if case.size == "paper" else 1), case.augmentation, seed)
-    path = folder / f"{case.size}-{case.net}-{case.augmentation}.pt"
+def _outcome(case: Case, crops: CropSet, given: _Given, progress: Progress) -> Outcome:
+    epochs = given.epochs * (MORE_EPOCHS if case.size == "paper" else 1)
+    recipe = Recipe(case.net, epochs, case.augmentation, given.seed)
+    path = given.folder / f"{case.size}-{case.net}-{case.augmentation}.pt"
     found = _finished(path, crops, recipe)
     if found is None:
-        fit(crops, recipe, path, lambda what, done, total: progress(f"{case.size}, {case.title}: {what}", done, total))
+
+        def told(what: str, done: int, total: int) -> None:
+            progress(f"{case.size}, {case.title}: {what}", done, total)
+
+        fit(crops, recipe, path, told, laboratories=given.styles)
         found = checkpoint.load(path)
-    heldout = crops.part("heldout")
-    logits = predict(found.network().network, heldout.crops)
+    heldout = dataclasses.replace(crops.part("heldout"), sources=crops.sources)
     low, high = found.about["indeterminate"]
+    probabilities = [_probabilities(found, of) for of in (heldout, *given.elsewhere)]
     return Outcome(
         case=case,
         heldout=heldout,
-        probabilities=metrics.softmax(logits, float(found.about["temperature"])),
+        probabilities=probabilities[0],
         band=(low, high),
         threshold=float(found.about["threshold"]),
         learned_from=int(found.about["training_data"]["crops"]),
+        laboratories=tuple(
+            laboratory
+            for of, its in zip((heldout, *given.elsewhere), probabilities, strict=True)
+            for laboratory in by_laboratory(of, its, (low, high), found.seen)
+        ),
     )
+
+
+def _probabilities(found: Checkpoint, crops: CropSet) -> NDArray[np.float64]:
+    return metrics.softmax(predict(found.network().network, crops.crops), float(found.about["temperature"]))
 
 
 def _finished(path: Path, crops: CropSet, recipe: Recipe) -> Checkpoint | None:

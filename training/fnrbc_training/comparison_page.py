@@ -13,6 +13,7 @@ from fnrbc_device.errors import FnrbcError
 from fnrbc_device.records import Image, Interval
 from fnrbc_device.vision.preprocessing import MARGIN_UM
 from fnrbc_training import bootstrap, charts, metrics
+from fnrbc_training.bylaboratory import thousandth
 from fnrbc_training.comparison import MORE_EPOCHS, Comparison, Outcome, Size, confusion
 from fnrbc_training.dataset import CLASSES, TARGET
 from fnrbc_training.paper import DIFFERENCES, FIGURES, INCONSISTENCIES
@@ -68,6 +69,8 @@ def _page(comparison: Comparison, pictures: dict[str, bytes]) -> str:
         _about(comparison),
         _list(tuple(_in_short(comparison, size) for size in TITLES)),
         *(part for size in TITLES for part in _sized(comparison, size, pictures)),
+        "<h2>By laboratory, the worst first</h2>",
+        *_by_laboratory(comparison),
         "<h2>How far its probabilities can be trusted</h2>",
         _chart(pictures["reliability.png"]),
         f"<p>{_calibration(comparison.of('all', 'pnet', 'symmetries'))}</p>",
@@ -173,6 +176,41 @@ def verdict(gained: Interval) -> str:
     if gained.high < 0:
         return "worse"
     return "no difference shown: the interval holds 0"
+
+
+def _by_laboratory(comparison: Comparison) -> list[str]:
+    shown = [o for o in comparison.outcomes if o.case.size == "all" and o.case.augmentation != "none"]
+    rows = [
+        [laboratory.name, outcome.case.title, _or_none(laboratory.sensitivity), thousandth(laboratory.false),
+         "-" if laboratory.auc is None else f"{laboratory.auc:.3f}"]
+        for name in _worst_first(shown)
+        for outcome in shown
+        for laboratory in outcome.laboratories
+        if laboratory.name == name
+    ]  # fmt: skip
+    said = (
+        "<p>End to end: a cell that was not found counts as missed, one that is indeterminate as not taken for an "
+        "fNRBC. Of laboratories that the networks learned from only cells held out. Intervals are exact "
+        "(Clopper-Pearson) and take cells as independent.</p>"
+    )
+    return [said, table(["laboratory", "network", "sensitivity", "false a thousand leukocytes", "AUC of found"], rows)]
+
+
+def _worst_first(outcomes: list[Outcome]) -> list[str]:
+    """Names of laboratories: those where fewest fNRBC were found, then those with most false positives."""
+    worst: dict[str, tuple[float, float]] = {}
+    for laboratory in (laboratory for outcome in outcomes for laboratory in outcome.laboratories):
+        found, false = worst.get(laboratory.name, (1.0, 0.0))
+        if laboratory.sensitivity is not None:
+            found = min(found, laboratory.sensitivity.value)
+        if laboratory.false is not None:
+            false = max(false, laboratory.false.value)
+        worst[laboratory.name] = (found, false)
+    return sorted(worst, key=lambda name: (worst[name][0], -worst[name][1]))
+
+
+def _or_none(interval: Interval | None) -> str:
+    return "-" if interval is None else percent(interval)
 
 
 def _beside(comparison: Comparison) -> str:

@@ -140,7 +140,7 @@ def _moved(picture: Picture, rng: np.random.Generator, reach: Reach) -> Picture:
     shift = rng.uniform(-SHIFT_PX, SHIFT_PX, 2)
     degrees = float(rng.uniform(0, 360)) if reach.turned else 0.0
     middle = (side - 1) / 2
-    matrix = cv2.getRotationMatrix2D((middle, middle), degrees, scale)
+    matrix = np.asarray(cv2.getRotationMatrix2D((middle, middle), degrees, scale), np.float64)
     matrix[:, 2] += shift
     glass = (GLASS,) * 3
     return np.asarray(cv2.warpAffine(picture, matrix, (side, side), borderValue=glass), np.float32)

@@ -17,6 +17,8 @@ from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.host.signals import stopped_by_signal
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.inference.proof_apart import prove_apart
+from fnrbc_device.language import N_
+from fnrbc_device.learning.calibrating import Calibrating
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.board import Panel, PanelPins
@@ -59,7 +61,9 @@ def run_service(config: Config, config_file: Path | None = None) -> None:
         pixel_size_um = require_known_pixel_size(
             config.camera.pixel_size_um, source, PIXEL_SIZE_SETTING, ConfigError
         )
-        page = _page(config, _context(config, live, control, pixel_size_um, config_file), stack)
+        context = _context(config, live, control, pixel_size_um, config_file)
+        stack.callback(context.close)
+        page = _page(config, context, stack)
         chosen = bundle_for(config)
         bundle = load_bundle(chosen, config.bundle_key)
         if config.bundle is not None:  # installed ones were proved apart when they came, and the shipped one is ours
@@ -126,7 +130,20 @@ def _context(
         objectives={one.name: one.pixel_size_um for one in config.objectives},
         bundle=lambda: load_bundle(bundle_for(config), config.bundle_key),
         config_file=config_file.absolute() if config_file else None,
+        calibrating=_calibrating(config),
     )
+
+
+def _calibrating(config: Config) -> Calibrating:
+    barred = ""
+    if config.bundle is not None:
+        barred = N_("The configuration names the bundle that counts, whatever is installed; take it out of it first.")
+    elif config.bundle_key is not None:
+        barred = N_(
+            "This device takes signed bundles alone; make one with fnrbc calibrate, sign it, and install it in a shell."
+        )
+    journal = config.state_dir / "journal.sqlite"
+    return Calibrating(journal, config.mqtt.site, lambda: bundle_for(config), store_of(config), barred)
 
 
 def _panel(settings: PanelSettings, stack: ExitStack) -> Panel | None:

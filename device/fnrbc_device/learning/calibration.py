@@ -6,7 +6,7 @@ the golden crops prove that the model file computes what was tuned.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -37,6 +37,9 @@ random came to .42 to .61; where one in ten was wrong, to .85."""
 
 RESAMPLES: Final = 1000
 SEED: Final = 1
+
+STAGES: Final = SYMMETRIES + FOLDS + 2
+"""Of the work: the cells in each symmetry, a head for each fold, the head that is kept, its proof."""
 
 LABELS: Final[dict[str, Role]] = {"fnrbc": "target", "leukocyte": "denominator", "other": "ignored"}
 
@@ -82,7 +85,13 @@ class Calibration:
         )
 
 
-def calibrate(parent: Bundle, cells: ReviewedCells, name: str, at: datetime) -> Calibration:
+def _unheard() -> None:
+    """Nobody wants to know."""
+
+
+def calibrate(
+    parent: Bundle, cells: ReviewedCells, name: str, at: datetime, stage: Callable[[], None] = _unheard
+) -> Calibration:
     """Make a site bundle.
 
     Parameters
@@ -95,6 +104,8 @@ def calibrate(parent: Bundle, cells: ReviewedCells, name: str, at: datetime) -> 
         Of the laboratory.
     at
         When, with its zone.
+    stage
+        Called after each of the ``STAGES``.
 
     Raises
     ------
@@ -109,8 +120,8 @@ def calibrate(parent: Bundle, cells: ReviewedCells, name: str, at: datetime) -> 
         )
     _require_both_kinds(cells.roles)
     target = parent.manifest.target
-    site = _seen_by_head(parent, cells)
-    held_back = _judged_by_others(parent.head, site, parent.replay, target)
+    site = _seen_by_head(parent, cells, stage)
+    held_back = _judged_by_others(parent.head, site, parent.replay, target, stage)
     before = site_probabilities(parent.head, site)
     positive = site.labels == target
     gain = _gain(before[:, target], held_back[:, target], positive)
@@ -127,6 +138,7 @@ def calibrate(parent: Bundle, cells: ReviewedCells, name: str, at: datetime) -> 
             f"{LEAST_AREA:g} is needed; look for wrong labels among the reviewed cells, or stay with the bundle"
         )
     head = tuned(parent.head, site, parent.replay, target, SEED)
+    stage()
     home = _home(parent.head, parent), _home(head, parent)
     _require_home_kept(*home)
     named = Counter(cells.roles)
@@ -138,6 +150,7 @@ def calibrate(parent: Bundle, cells: ReviewedCells, name: str, at: datetime) -> 
     }  # fmt: skip
     decided = decide(held_back, target, parent.manifest.indeterminate)
     files = site_bundle(parent, head, fields, counted(name, decided, site.labels, parent.manifest), at)
+    stage()
     return Calibration(files, Manifest.model_validate_json(files[MANIFEST]), *home)
 
 
@@ -158,20 +171,26 @@ def _require_both_kinds(roles: Sequence[Role]) -> None:
         )
 
 
-def _seen_by_head(parent: Bundle, cells: ReviewedCells) -> SiteCells:
-    found = [features_of(parent.model, turned(cells.crops, which)) for which in range(SYMMETRIES)]
+def _seen_by_head(parent: Bundle, cells: ReviewedCells, stage: Callable[[], None]) -> SiteCells:
+    found = []
+    for which in range(SYMMETRIES):
+        found.append(features_of(parent.model, turned(cells.crops, which)))
+        stage()
     columns = {entry.role: i for i, entry in reversed(list(enumerate(parent.manifest.classes)))}
     labels = [columns.get(role, columns["denominator"]) for role in cells.roles]
     return SiteCells(np.stack(found, axis=1), np.array(labels, np.int64))
 
 
-def _judged_by_others(head: Head, site: SiteCells, replay: Replay, target: int) -> NDArray[np.float64]:
+def _judged_by_others(
+    head: Head, site: SiteCells, replay: Replay, target: int, stage: Callable[[], None]
+) -> NDArray[np.float64]:
     """(N, C) probabilities of every cell, by a head tuned on the other folds."""
     fold = _folds(site.labels == target)
     found = np.empty((len(site), len(head.bias2)))
     for index in range(FOLDS):
         kept = fold == index
         found[kept] = site_probabilities(tuned(head, site.where(~kept), replay, target, SEED), site.where(kept))
+        stage()
     return found
 
 

@@ -93,17 +93,19 @@ def _as_strict(found: Head, parent: Head, replay: Replay, target: int) -> Head:
     """
     others = replay.features[replay.labels != target]
     wanted = float(parent.probabilities(others)[:, target].mean())
+    logits = found.logits(others)
     low, high = -MOST_SHIFT, MOST_SHIFT
     for _ in range(SHIFT_STEPS):
         shift = (low + high) / 2
-        bias2 = found.bias2.copy()
-        bias2[target] += np.float32(shift)
-        moved = Head(found.weight1, found.bias1, found.weight2, bias2, found.temperature)
-        if moved.probabilities(others)[:, target].mean() > wanted:
+        moved = logits.copy()
+        moved[:, target] += shift
+        if found.calibrated(moved)[:, target].mean() > wanted:
             high = shift
         else:
             low = shift
-    return moved
+    bias2 = found.bias2.copy()
+    bias2[target] += np.float32(shift)
+    return Head(found.weight1, found.bias1, found.weight2, bias2, found.temperature)
 
 
 def site_probabilities(head: Head, site: SiteCells) -> NDArray[np.float64]:
@@ -133,9 +135,7 @@ def _both_kinds(positive: NDArray[np.bool_], count: int, rng: np.random.Generato
     return np.concatenate([rng.choice(np.flatnonzero(kind), half) for kind in (positive, ~positive)])
 
 
-def _gradient(
-    arrays: Arrays, features: NDArray[np.float64], wanted: NDArray[np.float64], temperature: float
-) -> Arrays:
+def _gradient(arrays: Arrays, features: NDArray[np.float64], wanted: NDArray[np.float64], temperature: float) -> Arrays:
     """Of the mean surprise, for both layers."""
     weight1, bias1, weight2, bias2 = arrays
     before = features @ weight1.T + bias1

@@ -44,8 +44,12 @@ class Head:
 
     def probabilities(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """(N, C) calibrated, of (N, F) features."""
-        logits = self.logits(features) / self.temperature
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return self.calibrated(self.logits(features))
+
+    def calibrated(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, C) probabilities of (N, C) logits."""
+        scaled = logits / self.temperature
+        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
     def logits(self, features: NDArray[np.floating]) -> NDArray[np.float64]:

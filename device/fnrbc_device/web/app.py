@@ -15,7 +15,8 @@ from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.language import N_, _
-from fnrbc_device.web import exports, language, learn, quality, review, sessions
+from fnrbc_device.language import N_, _
+from fnrbc_device.web import calibration, exports, language, learn, quality, review, sessions
 from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
 from fnrbc_device.web.access.authentication import Authentication
@@ -54,6 +55,7 @@ def application(context: WebContext, viewers: Viewers, access: Authentication) -
         *exports.routes(context),
         *review.routes(context),
         *learn.routes(context),
+        *calibration.routes(context),
         *quality.routes(context),
         *access_pages.routes(access),
         *language.routes(),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.laboratory.settings import LaboratorySettings
+from fnrbc_device.learning.calibrating import Calibrating
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.model.site_figures import SiteFigures
 from fnrbc_device.quality.controls import NOTHING_ASKED, ControlRules
@@ -48,6 +49,13 @@ class WebContext:
     """As the daemon was started with it, for commands that people are told; None where they find it by themselves."""
     language: str = "browser"
     """Of the pages, where a reader has chosen none; ``browser`` for the one that each browser asks for."""
+    calibrating: Calibrating | None = None
+    """Tunes the network to this laboratory; None where no bundle can be installed."""
     clock: Clock = field(default_factory=SystemClock)
     told: LongPoll = field(default_factory=LongPoll)
     """Wakes who waits for another person's decision."""
+
+    def close(self) -> None:
+        """End what pages began."""
+        if self.calibrating is not None:
+            self.calibrating.close()

@@ -94,6 +94,9 @@ def _page(context: WebContext) -> Respond:
             rollback=f"fnrbc bundle rollback{config}",
             shell=f"fnrbc drift {session}{config}",
             commands=_commands(config),
+            calibrating=context.calibrating,
+            standing=context.calibrating.standing if context.calibrating else None,
+            config=config,
         )
 
     return respond
