@@ -62,7 +62,9 @@ class Styling:
         return digest.hexdigest()
 
     def lay(self, crop: Image, row: int, rng: np.random.Generator) -> Image:
-        """Lay a style drawn at random on one crop of the training part."""
+        """Lay a style drawn at random on one crop of the training part; where none is known, it stays as it is."""
+        if not self.targets:
+            return crop
         target = self.targets[int(rng.integers(len(self.targets)))]
         return self.laid(crop, self.sources[row], target, rng)
 
