@@ -15,7 +15,6 @@ from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.language import N_, _
-from fnrbc_device.language import N_, _
 from fnrbc_device.web import calibration, exports, language, learn, quality, review, sessions
 from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
