@@ -74,6 +74,7 @@ def test_a_csv_says_how_each_source_is_read_and_what_it_leaves_empty_is_as_usual
         ("source,pixel_size_um\na,0.1\nb,much\n", "line 3: pixel_size_um"),
         ("source,pixel_size_um\na,400\n", "line 2: the pixel size is 400"),
         ("source,kind\na,thing\n", "line 2: kind"),
+        ('source,stage_axes\na,"-x"\n', "line 2: "),
         ("source,allow_left_out\na,2\n", "line 2: allow_left_out"),
         ("source,specimen\na,b,c\n", "line 2: it has more fields than the header"),
         ("source,specimen\n,b\n", "line 2: no source is named"),

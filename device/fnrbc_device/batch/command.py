@@ -61,6 +61,9 @@ def batch(
     exchange_red_blue: Annotated[
         bool, typer.Option("--exchange-red-blue", help="The cameras gave blue for red: set it right.")
     ] = False,
+    stage_axes: Annotated[
+        str, typer.Option("--stage-axes", help="Of motorised stages: right,down in the picture, as -x,y; or none.")
+    ] = "",
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes on this machine. [default: one a core]")
     ] = None,
@@ -82,18 +85,19 @@ def batch(
     """Count many sources, one row each; the same command goes on where it was."""
     from fnrbc_device.batch.sources import Settings
     from fnrbc_device.commands.count import require_writable
-    from fnrbc_device.vision.pixelsize import require_pixel_size
 
-    if pixel_size_um is not None:
-        require_pixel_size(pixel_size_um)
     require_writable(out)
+    # Workers of a cluster have another working folder.
+    out = out.resolve()
     usual = Settings(
         pixel_size_um=pixel_size_um,
         kind=kind,
         seeing=seeing,
         exchange_red_blue=exchange_red_blue,
         allow_left_out=allow_left_out,
+        stage_axes=stage_axes,
     )
+    usual.require_possible()
     stop = threading.Event()
     with _held(out), stopped_by_signal(stop), ExitStack() as started:
         crew = _crew(scheduler, workers, dashboard, (tls_ca, tls_cert, tls_key), wait, stop, started)
@@ -162,7 +166,7 @@ def _earlier_batch(compare: Path | None) -> Path | None:
 
     if compare is None or not compare.is_dir() or not any((one / ROW).is_file() for one in compare.iterdir()):
         return None
-    return compare
+    return compare.resolve()
 
 
 def _crew(

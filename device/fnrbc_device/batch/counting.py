@@ -85,7 +85,7 @@ def count_one(order: Order) -> Outcome:
         The folder cannot be written.
     """
     one_thread()
-    require_like(order.basis, order.bundle)
+    require_like(order.basis, order.bundle, worker_name())
     if fingerprint(order.source.path).digest != order.fingerprint:
         return Outcome("other source", worker_name())
     try:
@@ -123,19 +123,19 @@ def _whole(order: Order) -> Outcome:
     return Outcome(row.state, worker_name(), row.error, made)
 
 
-def require_like(basis: Basis, bundle: Path | None) -> None:
-    """Refuse to count with another fnrbc or another bundle than was asked for."""
+def require_like(basis: Basis, bundle: Path | None, worker: str) -> None:
+    """Refuse to count with another fnrbc or another bundle than was asked for; ``worker`` is who refuses."""
     from fnrbc_device.model.bundle import load_bundle
 
     if fnrbc_device.__version__ != basis.version:
         raise WorkerMismatchError(
-            f"the worker {worker_name()} runs fnrbc {fnrbc_device.__version__}, this machine {basis.version}; install "
+            f"the worker {worker} runs fnrbc {fnrbc_device.__version__}, this machine {basis.version}; install "
             "the same version on both"
         )
     found = load_bundle(bundle).id
     if found != basis.bundle:
         raise WorkerMismatchError(
-            f"the worker {worker_name()} has the bundle {found[:16]} at {bundle or 'the place of the shipped one'}, "
+            f"the worker {worker} has the bundle {found[:16]} at {bundle or 'the place of the shipped one'}, "
             f"this machine {basis.bundle[:16]}; put the same one on both"
         )
 
@@ -209,18 +209,21 @@ def _count(order: Order, made: Path, warn: Callable[[str], None]) -> tuple[State
     try:
         counting.write(counted, made, str(order.source.path), bundle)
     except UsageError as fault:
-        raise OutputError(_unwritable(made, str(fault))) from fault
+        why = fault.__cause__
+        raise OutputError(_unwritable(made, getattr(why, "strerror", None) or str(fault))) from fault
     return _judged(counted.summary)
 
 
 def _of_frames(order: Order, bundle: "Bundle", warn: Callable[[str], None]) -> "Counted":
     from fnrbc_device.camera.pixel_size import require_known_pixel_size
     from fnrbc_device.camera.replay import open_source
+    from fnrbc_device.camera.stage_places import place_by_stage
     from fnrbc_device.commands.count import count
 
     asked = order.source.settings
     frames = open_source(order.source.path, asked.pixel_size_um, exchange_red_blue=asked.exchange_red_blue)
     pixel_um = require_known_pixel_size(asked.pixel_size_um, frames, "pixel_size_um")
+    place_by_stage(frames, pixel_um, asked.stage_axes)
     return count(
         frames, bundle, pixel_um, still=frames.frames == 1, progress=lambda done: None, kind=asked.kind,
         method=asked.seeing, allow_left_out=asked.allow_left_out, warn=warn,

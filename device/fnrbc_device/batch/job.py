@@ -4,7 +4,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,10 +84,18 @@ def do(batch: Batch, what: Asked, crew: Crew) -> None:
     try:
         if batch.open:
             run(batch, partial(_alike, what, batch.folder.work, crew), may_come_back=crew.may_come_back)
-    finally:
-        batch.progress.end()
-        batch.table.write()
-        batch.folder.remove_work()
+    except BaseException:
+        _leave(batch)
+        with suppress(OSError):  # what went wrong first is what has to be said
+            batch.table.write()
+        raise
+    _leave(batch)
+    batch.table.write()
+
+
+def _leave(batch: Batch) -> None:
+    batch.progress.end()
+    batch.folder.remove_work()
 
 
 def require_outside(out: Path, sources: Iterable[Source]) -> None:

@@ -259,6 +259,8 @@ def _tell(batch: Batch, order: Order, outcome: Outcome) -> None:
 
 def _take_back(batch: Batch, client: "Client") -> None:
     """Give up what is still on its way; it waits again, in its order."""
+    if batch.stop.is_set():
+        batch.progress.say("ending; what is done is kept")
     orders = [order for order, _ in batch.running.values()]
     if orders and client.status == "running":
         # One that does not listen any more loses its orders by itself.

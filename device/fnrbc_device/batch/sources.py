@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fnrbc_device.camera.stage_places import BY_PICTURES
+from fnrbc_device.camera.stage_positions import Axes
 from fnrbc_device.errors import CommandError, UsageError
 from fnrbc_device.host.text_file import read_text
 from fnrbc_device.journal.specimen import MAX_SPECIMEN, written
@@ -35,6 +37,21 @@ class Settings(BaseModel):
     seeing: SeeingMethod = USUAL_SEEING
     exchange_red_blue: bool = False
     allow_left_out: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    stage_axes: str = ""
+    """Of a motorised stage."""
+
+    def require_possible(self) -> None:
+        """Refuse what no source can be read with.
+
+        Raises
+        ------
+        UsageError
+            The pixel size is no microscope's, or the axes are none.
+        """
+        if self.pixel_size_um is not None:
+            require_pixel_size(self.pixel_size_um)
+        if self.stage_axes not in ("", BY_PICTURES):
+            Axes.of(self.stage_axes)
 
 
 COLUMNS: Final = (SOURCE, SPECIMEN, *Settings.model_fields)
@@ -141,8 +158,7 @@ def _of_fields(path: Path, fields: dict[str, str], usual: Settings, where: str, 
             said[name] = said[name].replace(",", ".")
     try:
         settings = Settings.model_validate({**usual.model_dump(), **said})
-        if settings.pixel_size_um is not None:
-            require_pixel_size(settings.pixel_size_um)
+        settings.require_possible()
         specimen = written("specimen", fields.get(SPECIMEN, ""), MAX_SPECIMEN)
     except ValidationError as error:
         raise UsageError(f"{where}: {first_error(error)}; give another value, or leave it empty") from None

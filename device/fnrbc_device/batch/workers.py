@@ -192,19 +192,17 @@ def is_open_network(address: str) -> bool:
         return parts.hostname != "localhost"
 
 
-def _look(basis: Basis, bundle: Path | None, token: Path, said: str) -> None:
-    """Run on each worker: raises what is wrong with it."""
-    from fnrbc_device.batch.counting import worker_name
-
-    require_like(basis, bundle)
+def _look(basis: Basis, bundle: Path | None, token: Path, said: str, dask_worker: Any = None) -> None:
+    """Run on each worker, which Dask hands in under that name: raises what is wrong with it."""
+    require_like(basis, bundle, dask_worker.address)
     try:
         seen = token.read_text(encoding="ascii")
     except OSError:
         seen = ""
     if seen != said:
         raise WorkerMismatchError(
-            f"the worker {worker_name()} does not see {token.parent} as this machine does; sources and --out must lie "
-            "on a disk that all of them have at the same path"
+            f"the worker {dask_worker.address} does not see {token.parent} as this machine does; sources and --out "
+            "must lie on a disk that all of them have at the same path"
         )
 
 
@@ -227,6 +225,19 @@ def _connected(address: str, tls: Tls, wait_s: float, stop: threading.Event) -> 
 
 
 def _security(address: str, tls: Tls) -> Any:
+    security = _asked_security(address, tls)
+    try:
+        usable = security.get_connection_args("client").get("ssl_context") is not None
+    except (OSError, ValueError) as error:  # ssl.SSLError among them
+        raise UsageError(f"the TLS files cannot be used ({error}); give PEM files that belong together") from error
+    if address.startswith("tls://") and not usable:
+        raise UsageError(
+            f"{address} needs keys; give --tls-ca, --tls-cert and --tls-key, or set them in Dask's configuration"
+        )
+    return security
+
+
+def _asked_security(address: str, tls: Tls) -> Any:
     from distributed import Security
 
     if not tls.given:
@@ -237,7 +248,8 @@ def _security(address: str, tls: Tls) -> Any:
         if file is not None and not file.is_file():
             raise UsageError(f"the TLS file {file} does not exist; give the PEM files that the cluster was made with")
     names = {"tls_ca_file": tls.ca, "tls_client_cert": tls.cert, "tls_client_key": tls.key}
-    return Security(require_encryption=True, **{name: str(file) for name, file in names.items() if file is not None})
+    given = {name: str(file) for name, file in names.items() if file is not None}
+    return Security(require_encryption=True, **given)
 
 
 def _wait_for_a_worker(client: "Client", address: str, wait_s: float, stop: threading.Event) -> None:
@@ -253,4 +265,8 @@ def _wait_for_a_worker(client: "Client", address: str, wait_s: float, stop: thre
 
 
 def _short(error: BaseException) -> str:
-    return str(error).split("\n", 1)[0][:200] or type(error).__name__
+    """What it was in the end, such as ``Connection refused``."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return words.split("\n", 1)[0][:200] or type(error).__name__
