@@ -26,6 +26,7 @@ from scenes import COMPOSED_UM, OUT, PROJECT, composed
 from slide_files import write_slide
 from truth import held_against
 
+SHIFT_PX = 150
 EDGE_PX = 150
 """A true cell this near to the slide's edge may not lie whole on it."""
 SAYING = {"pyramid": "resolution", "ome": "ome"}
@@ -36,7 +37,8 @@ def slide(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     picture, truth = made(options.side, options.seed)
     paths = {}
     for name in options.formats:
-        path = paths[name] = OUT / "slides" / f"{options.side}-{options.seed}.{'ome.tif' if name == 'ome' else 'tif'}"
+        ending = "ome.tif" if name == "ome" else "tif"
+        path = paths[name] = OUT / "slides" / f"{options.side}-{options.seed}-{SHIFT_PX}.{ending}"
         if not path.exists():
             write_slide(path, picture, COMPOSED_UM, saying=SAYING[name], levels=4)
     del picture
@@ -68,18 +70,19 @@ def made(side: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     scene = composed("raster", seed, 10, dirty=False)
     block = cv2.cvtColor(cv2.imread(str(OUT / "slides" / scene.name / "slide.png")), cv2.COLOR_BGR2RGB)
     step = block.shape[0]
-    picture = np.empty((side, side, 3), np.uint8)
+    # Laid from before the corner on: else the composer's grid would leave the seams of usual tiles without a cell.
+    picture = np.empty((side + SHIFT_PX, side + SHIFT_PX, 3), np.uint8)
     cells = []
     rng = np.random.default_rng(seed)
-    for top in range(0, side, step):
-        for left in range(0, side, step):
+    for top in range(0, side + SHIFT_PX, step):
+        for left in range(0, side + SHIFT_PX, step):
             turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
             room = picture[top : top + step, left : left + step]
             laid = np.rot90(block[:, ::-1] if mirrored else block, turns)
             room[...] = laid[: room.shape[0], : room.shape[1]]
             cells.append(turned(scene.cells_rc, step, turns, mirrored) + np.array([top, left]))
-    found = np.concatenate(cells)
-    return picture, found[((found > EDGE_PX) & (found < side - EDGE_PX)).all(axis=1)]
+    found = np.concatenate(cells) - SHIFT_PX
+    return picture[SHIFT_PX:, SHIFT_PX:], found[((found > EDGE_PX) & (found < side - EDGE_PX)).all(axis=1)]
 
 
 def turned(places_rc: NDArray[np.float64], side: int, turns: int, mirrored: bool) -> NDArray[np.float64]:

@@ -45,6 +45,7 @@ def test_everything_is_looked_at_and_what_is_well_is_said(findings, tmp_path):
         "bundle",
         "gpu",
         "camera",
+        "slides",
         "panel",
         "certificate",
         "broker",

@@ -27,6 +27,8 @@ from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt import certificates
 from fnrbc_device.panel.pins import pin_factory
 from fnrbc_device.records import BadFrame, Frame
+from fnrbc_device.slides.opening import openslide_is_here
+from fnrbc_device.slides.openslide_reader import INSTALL
 from fnrbc_device.web.access.authentication import wants_login
 from fnrbc_device.web.tls import server_context
 
@@ -48,6 +50,7 @@ def check(config: Config) -> Iterator[Finding]:
         ("bundle", _bundle),
         ("gpu", _gpu),
         ("camera", _camera),
+        ("slides", _slides),
         ("panel", _panel),
         ("certificate", look_at_certificates),
         ("broker", look_at_broker),
@@ -75,6 +78,12 @@ def _disk(config: Config) -> Finding:
     if free < least:
         return Finding("disk", "fault", f"{free} MB are free for {folder}, below the limit of {least}; free some")
     return Finding("disk", "ok", f"{free} MB are free for {folder}")
+
+
+def _slides(config: Config) -> Finding:
+    if openslide_is_here():
+        return Finding("slides", "ok", "scanners' own formats are read (OpenSlide), tiled TIFF and OME-TIFF")
+    return Finding("slides", "not used", f"tiled TIFF and OME-TIFF are read; for scanners' own formats {INSTALL}")
 
 
 def _clock(config: Config) -> Finding:
