@@ -12,7 +12,7 @@ DATA   ?= $(addprefix ../shared/data/,pbc munich)
 ELSEWHERE ?= ../shared/data/atlas
 SEEN   ?= $(addprefix ../shared/data/,pbc munich smear_fields nuclei anaemia_fields)
 
-.PHONY: demo test check bench bundle words clean
+.PHONY: demo test check bench bundle words manual docs clean
 
 demo: $(VENV)/demo.stamp  ## a simulated microscope, a broker and the page; ARGS="--seconds 30" ends it by itself
 	$(BIN)/fnrbc demo $(ARGS)
@@ -41,6 +41,13 @@ bundle: $(VENV)/dev.stamp  ## trains and exports the default bundle again, from 
 
 words: $(VENV)/demo.stamp  ## takes changed sentences into the catalogues of all languages
 	$(BIN)/python deploy/words.py $(ARGS)
+
+manual: $(VENV)/dev.stamp  ## docs/cli.md and the manual pages, from the programs' own help
+	$(BIN)/python deploy/manual.py
+
+docs: $(VENV)/dev.stamp  ## the pages of docs/ as a site, in build/site
+	$(PIP) --editable ".[docs]"
+	$(BIN)/mkdocs build --strict --site-dir build/site
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

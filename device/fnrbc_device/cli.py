@@ -16,7 +16,10 @@ from fnrbc_device.commands import exit_codes as command
 from fnrbc_device.commands import user as user_command
 from fnrbc_device.commands.backup import backup, restore
 from fnrbc_device.commands.calibrate import calibrate
+from fnrbc_device.commands.examples import EXAMPLES
 from fnrbc_device.commands.follow import follow
+from fnrbc_device.commands.program import program, with_examples
+from fnrbc_device.commands.progress import progress
 from fnrbc_device.commands.validate import validate
 from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
@@ -51,13 +54,7 @@ class SlideKind(Enum):
 
 
 # Modules with heavy imports are imported by the command that needs them: `fnrbc --help` stays quick.
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help=f"Counts fetal nucleated red blood cells under a microscope. {RESEARCH_USE_ONLY}",
-)
+app = program(f"Counts fetal nucleated red blood cells under a microscope. {RESEARCH_USE_ONLY}")
 
 PixelSize = Annotated[
     float | None,
@@ -111,7 +108,8 @@ def count(
         source, out, bundle, pixel_size_um, compare, kind.value, allow_left_out, exchange_red_blue, seeing.value,
         stage_axes, specimen,
     )  # fmt: skip
-    done = count_source(asked, _progress, _told("note"), _told("warning"), device)
+    with progress("frames") as begin:
+        done = count_source(asked, begin, _told("note"), _told("warning"), device)
     counted = done.counted
     counting.write(counted, out, done.name, done.bundle)
     if doubt := counted.scale.doubt(done.pixel_um, "--pixel-size-um"):
@@ -288,17 +286,7 @@ def _told(what: str) -> Callable[[str], None]:
     return lambda words: print(f"{what}: {words}", file=sys.stderr)
 
 
-def _progress(total: int | None) -> Callable[[int], None]:
-    """A line on a terminal that says how far it is; nothing in a pipe."""
-    if not sys.stderr.isatty():
-        return lambda done: None
-
-    def show(done: int) -> None:
-        if done % 10 == 0 or done == total:
-            end = "\n" if done == total else ""
-            print(f"\r{done} of {total or '?'} frames", end=end, file=sys.stderr, flush=True)
-
-    return show
+with_examples(app, EXAMPLES)
 
 
 def main() -> NoReturn:

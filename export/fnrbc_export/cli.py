@@ -3,11 +3,12 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from fnrbc_device.commands.exit_codes import run
+from fnrbc_device.commands.program import program, with_examples
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.model.manifest import Precision
 from fnrbc_export.verify import verify
@@ -18,16 +19,23 @@ ENGINES = Path("/var/lib/fnrbc/engines")
 Cache = Annotated[Path, typer.Option(help="Folder of the engines.")]
 Key = Annotated[Path | None, typer.Option(help="Ed25519 public key, PEM: refuse a bundle that it did not sign.")]
 
-app = typer.Typer(
-    help="Checkpoint to proved bundle, and proof of a bundle.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+EXAMPLES: Final = {
+    "onnx": (
+        "fnrbc-export onnx pnet.pt --out pnet-new",
+        "fnrbc-export onnx pnet.pt --see see.pt --precision fp16 --out pnet-new.zip",
+    ),
+    "see": ("fnrbc-export see see.pt --bundle pnet-new --out pnet-see",),
+    "engine": ("fnrbc-export engine pnet-new.zip",),
+    "verify": ("fnrbc-export verify pnet-new.zip",),
+    "sign": ("fnrbc-export sign pnet-new.zip --key private.pem",),
+}
+
+app = program("Checkpoint to proved bundle, and proof of a bundle.")
 
 
 def main() -> NoReturn:
     """Run ``fnrbc-export``."""
+    with_examples(app, EXAMPLES)
     run(app)
 
 

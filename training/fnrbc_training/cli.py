@@ -4,11 +4,12 @@ import json
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from fnrbc_device.commands.exit_codes import run
+from fnrbc_device.commands.program import program, with_examples
 from fnrbc_device.errors import UsageError
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import Interval
@@ -26,10 +27,16 @@ from fnrbc_training.styles import SHIPPED as SHIPPED_STYLES
 from fnrbc_training.styles import load as load_styles
 from fnrbc_training.styles import save as save_styles
 
-app = typer.Typer(
-    help="Dataset, training and evaluation of P-net.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-)  # fmt: skip
+EXAMPLES: Final = {
+    "cut": ("fnrbc-train cut --data cells --out crops.npz",),
+    "fit": ("fnrbc-train fit --data crops.npz --out pnet.pt",),
+    "see": ("fnrbc-train see --data fields --out see.pt",),
+    "styles": ("fnrbc-train styles laboratory-a --pixel-size-um 0.125 --source 'laboratory A' --out styles.json",),
+    "evaluate": ("fnrbc-train evaluate --data elsewhere",),
+    "compare": ("fnrbc-train compare --data cells --out compared",),
+}
+
+app = program("Dataset, training and evaluation of P-net.")
 
 Folders = Annotated[
     list[Path], typer.Option("--data", help="A dataset: class folders, or a CSV of cells, and dataset.toml.")
@@ -39,6 +46,7 @@ Painted = Annotated[list[Path] | None, typer.Option("--simulated", help="A datas
 
 def main() -> NoReturn:
     """Run ``fnrbc-train``."""
+    with_examples(app, EXAMPLES)
     run(app)
 
 

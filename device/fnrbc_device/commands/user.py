@@ -43,7 +43,13 @@ class Role(Enum):
 @app.command()
 def add(
     name: Name,
-    role: Annotated[Role, typer.Option(help="viewer looks, operator counts, reviewer decides, admin signs off.")],
+    role: Annotated[
+        Role,
+        typer.Option(
+            help="viewer looks; operator also counts; reviewer also decides on cells and signs off; "
+            "admin also takes files with the specimen's id."
+        ),
+    ],
     config: ConfigPath = None,
 ) -> None:
     """Add an account. It can log in at once."""
