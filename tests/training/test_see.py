@@ -13,7 +13,8 @@ from fnrbc_device.vision.stain import IDENTITY
 from fnrbc_training import see_checkpoint, see_pictures
 from fnrbc_training.see_command import save_measured, train_and_save
 from fnrbc_training.see_network import CentreNet
-from fnrbc_training.see_pictures import UNKNOWN, Shown, gather
+from fnrbc_training.see_page import UNKNOWN, Shown
+from fnrbc_training.see_pictures import gather
 from fnrbc_training.see_score import score
 from fnrbc_training.see_targets import SIDE, loss_of, targets_of
 from fnrbc_training.see_tiles import TILE, Tile, TileMaker
@@ -73,9 +74,11 @@ def shown_cell(kind: str = "cell") -> Shown:
 
 
 def test_the_middle_cell_of_a_picture_is_known_and_a_crumb_is_none(make_folder):
-    shown = [one for one in gather([make_folder(each=6)], 1, silent) if one.kind == "cell"]
+    shown = gather([make_folder(each=6)], 1, silent)
     with_cells = [one for one in shown if len(one.cells)]
-    assert 0 < len(with_cells) < len(shown)  # crumbs count as other
+    assert {one.kind for one in with_cells} == {"cell"}
+    assert [one for one in shown if one.kind == "bare"]  # crumbs count as other
+    assert not any(len(one.cells) for one in shown if one.kind == "bare")
     for one in with_cells:
         assert one.cells[0, :2] * CENTRE_UM == pytest.approx(np.array([15, 15]), abs=1.0)  # um; pictures of 30 um
 
@@ -184,7 +187,7 @@ def test_one_seed_trains_one_network():
 def test_training_learns_to_find_painted_cells():
     shown = [shown_cell("field")]
     networks = CentreNet().eval(), train(shown, 1, 60, silent)
-    before, after = (score(network, shown, 0.3)["field"] for network in networks)
+    before, after = (score(network, shown, 0.3)[": field"] for network in networks)
     assert before.found == 0
     assert (after.found, after.false) == (1, 0)
 

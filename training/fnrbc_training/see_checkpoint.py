@@ -18,7 +18,7 @@ from fnrbc_device.records import Image
 from fnrbc_device.vision.centre_picture import CENTRE_RECIPE
 from fnrbc_training import checkpoint
 from fnrbc_training.see_network import CentreNet
-from fnrbc_training.see_pictures import Shown
+from fnrbc_training.see_page import Shown
 
 FORMAT: Final = 1
 

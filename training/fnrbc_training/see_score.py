@@ -10,7 +10,7 @@ import torch
 from fnrbc_device.vision.centre_picture import CENTRE_UM, centre_picture
 from fnrbc_device.vision.centres import centres_of
 from fnrbc_training.see_network import CentreNet
-from fnrbc_training.see_pictures import UNKNOWN, Shown
+from fnrbc_training.see_page import UNKNOWN, Shown
 
 NEAR_PX: Final = 3.0 / CENTRE_UM
 """A centre within 3 um of a labelled one is that cell's."""
@@ -18,7 +18,7 @@ NEAR_PX: Final = 3.0 / CENTRE_UM
 
 @dataclass(slots=True)
 class Score:
-    """Of the pictures of one kind."""
+    """Of the pictures of one source and kind."""
 
     pictures: int = 0
     cells: int = 0
@@ -26,23 +26,28 @@ class Score:
     false: int = 0
     """Centres where somebody says that no cell is."""
 
+    @property
+    def share(self) -> float:
+        """Of the cells that was found; above 1 where there are none."""
+        return self.found / self.cells if self.cells else 2.0
+
 
 def score(network: CentreNet, held_out: Sequence[Shown], least_heat: float) -> dict[str, Score]:
-    """Look at pictures, and count by their kind."""
+    """Look at pictures, and count by where they come from and their kind."""
     scores: dict[str, Score] = {}
     for shown in held_out:
         picture = torch.from_numpy(centre_picture(shown.image, shown.glass_rgb, shown.stain_map))
         with torch.no_grad():
             maps = network(picture)[0].numpy()
         centres = np.array([(one.row, one.col) for one in centres_of(maps, 1.0, CENTRE_UM, least_heat)]).reshape(-1, 2)
-        _add(scores.setdefault(shown.kind, Score()), shown, centres)
+        _add(scores.setdefault(f"{shown.source}: {shown.kind}", Score()), shown, centres)
     return scores
 
 
 def as_table(scores: dict[str, Score]) -> str:
-    """The scores as a Markdown table."""
+    """The scores as a Markdown table, the worst source first."""
     rows = ["| held out | pictures | cells | found | false a picture |", "|---|---|---|---|---|"]
-    for kind, one in sorted(scores.items()):
+    for kind, one in sorted(scores.items(), key=lambda row: (row[1].share, row[0])):
         found = f"{100 * one.found / one.cells:.1f} %" if one.cells else "-"
         rows.append(f"| {kind} | {one.pictures} | {one.cells} | {found} | {one.false / one.pictures:.3f} |")
     return "\n".join(rows)

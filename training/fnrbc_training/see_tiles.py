@@ -3,6 +3,7 @@
 All that is drawn depends on the seed and the tile's number alone: one seed, one result.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 
 from fnrbc_device.vision.centre_picture import MOST_DENSITY
 from fnrbc_device.vision.stain import REFERENCE_REST, densities
-from fnrbc_training.see_pictures import UNKNOWN, Shown
+from fnrbc_training.see_page import UNKNOWN, Shown
 
 TILE: Final = 128
 """Side, px: 45 um, two of the largest cells side by side."""
 
-SHARES: Final = {"cell": 0.48, "field": 0.17, "outlined": 0.14, "empty": 0.08, "painted": 0.13}
+SHARES: Final = {"cell": 0.42, "bare": 0.09, "field": 0.16, "outlined": 0.16, "empty": 0.06, "painted": 0.11}
 """Of the kinds of pictures among the tiles."""
 
 LAID_TOGETHER: Final = 0.45
@@ -33,6 +34,17 @@ FURTHEST: Final = 2.6
 
 SCALES: Final = (0.78, 1.28)
 """A tile's scale: pixel sizes that are wrong by a quarter, and cells of other sizes."""
+
+STRETCHED: Final = {"outlined": 1.4, "painted": 1.25}
+STRETCHED_ELSE: Final = 1.1
+"""How much longer than wide a tile makes round things, at most: nuclei of tissue are long."""
+
+EVENLY: Final = 0.5
+"""Exponent: of two laboratories, one with four times the pictures is seen twice as often."""
+
+PALE: Final = 0.2
+MOST_PALE: Final = 0.55
+"""Share of tiles whose nuclei are paler than they were, and how much of their density is taken at most."""
 
 AS_LEARNED: Final = 0.7
 """Share of tiles in the reference stain; the others are as their laboratory stained them."""
@@ -91,6 +103,7 @@ class TileMaker:
 
     def __init__(self, shown: Sequence[Shown], seed: int) -> None:
         self._kinds = {kind: [one for one in shown if one.kind == kind] for kind in SHARES}
+        self._chances = {kind: _chances(pictures) for kind, pictures in self._kinds.items()}
         present = [kind for kind in SHARES if self._kinds[kind]]
         self._names = present
         weights = np.array([SHARES[kind] for kind in present])
@@ -105,11 +118,12 @@ class TileMaker:
         if kind == "cell" and len(tile.cells) and rng.random() < LAID_TOGETHER:
             for _ in range(int(rng.integers(1, NEIGHBOURS + 1))):
                 tile = _laid_together(tile, self._cut("cell", rng), rng)
-        return Tile(_varied(tile.density, rng), tile.cells, tile.mask)
+        density = _paler(tile, rng) if rng.random() < PALE else tile.density
+        return Tile(_varied(density, rng), tile.cells, tile.mask)
 
     def _cut(self, kind: str, rng: np.random.Generator) -> Tile:
         pictures = self._kinds[kind]
-        shown = pictures[int(rng.integers(len(pictures)))]
+        shown = pictures[int(np.searchsorted(self._chances[kind], rng.random(), side="right"))]
         to_tile = _placement(shown, rng)
         size = (TILE, TILE)
         glass = shown.glass_rgb
@@ -121,6 +135,15 @@ class TileMaker:
         if rng.random() < AS_LEARNED:
             density = np.asarray(cv2.transform(density, shown.stain_map.matrix), np.float32)
         return Tile(np.ascontiguousarray(density.transpose(2, 0, 1)), _moved(shown.cells, to_tile), mask)
+
+
+def _chances(pictures: list[Shown]) -> NDArray[np.float64]:
+    """Rising to 1: up to where each picture is drawn by a number of 0..1."""
+    many = Counter(one.source for one in pictures)
+    weights = np.array([many[one.source] ** -EVENLY for one in pictures])
+    rising = np.cumsum(weights) / max(float(weights.sum()), 1e-9)
+    rising[-1:] = 1.0
+    return np.asarray(rising, np.float64)
 
 
 def _placement(shown: Shown, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -137,8 +160,9 @@ def _placement(shown: Shown, rng: np.random.Generator) -> NDArray[np.float64]:
         at = np.clip(at, reach, np.array([width, height]) - reach)
     angle, scale = rng.uniform(0, 2 * np.pi), float(np.exp(rng.uniform(*np.log(SCALES))))
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    if rng.random() < 0.5:
-        turn[:, 0] *= -1
+    longer = np.log(STRETCHED.get(shown.kind, STRETCHED_ELSE)) / 2
+    along = float(np.exp(rng.uniform(-longer, longer)))
+    turn = turn @ np.diag([along if rng.random() < 0.5 else -along, 1 / along])
     middle = TILE / 2 - 0.5 + rng.uniform(-TILE / 5, TILE / 5, 2)
     return np.column_stack([turn, middle - turn @ at])
 
@@ -173,6 +197,12 @@ def _laid_together(tile: Tile, other: Tile, rng: np.random.Generator) -> Tile:
     mask = np.asarray(cv2.warpAffine(other.mask, move, (TILE, TILE), flags=cv2.INTER_NEAREST), np.uint8)
     cells = _moved(other.cells, move)
     return Tile(density, np.concatenate([tile.cells, cells]), np.maximum(tile.mask, mask))
+
+
+def _paler(tile: Tile, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The tile with some of its nuclei's density taken."""
+    nucleus = cv2.GaussianBlur((tile.mask == 1).astype(np.float32), (0, 0), 1.0)
+    return np.asarray(tile.density * (1 - np.float32(rng.uniform(0.1, MOST_PALE)) * nucleus), np.float32)
 
 
 def _varied(density: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fnrbc_training.see_network import CentreNet
-from fnrbc_training.see_pictures import Shown
+from fnrbc_training.see_page import Shown
 from fnrbc_training.see_targets import Targets, loss_of, targets_of
 from fnrbc_training.see_tiles import TileMaker
 
 BATCH: Final = 24
-STEPS: Final = 4500
+STEPS: Final = 12000
 LEARNING_RATE: Final = 3e-3
 """At its peak, after the warm-up; falls to zero along a cosine."""
 WARM_UP: Final = 0.05
@@ -64,7 +64,9 @@ def train(shown: Sequence[Shown], seed: int, steps: int, progress: Progress) -> 
     mean = 0.0
     for step, (seen, wanted) in enumerate(_batches(TileMaker(shown, seed), steps)):
         _set_rate(optimiser, step / steps)
-        loss = loss_of(network(seen), wanted)
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = network(seen)
+        loss = loss_of(maps.float(), wanted)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
         torch.nn.utils.clip_grad_norm_(network.parameters(), STEEPEST)
