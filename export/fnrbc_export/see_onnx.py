@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from fnrbc_device.errors import ParityError
-from fnrbc_device.inference.centre_network import INPUT, OUTPUT, OnnxCentreNetwork
+from fnrbc_device.inference.centre_network import OnnxCentreNetwork
+from fnrbc_device.inference.tensorrt_centres import MAPS_NAME, PICTURE
 from fnrbc_device.model.bundle import Bundle, load_bundle, read_files
 from fnrbc_device.model.manifest import SEALED_FILES
 from fnrbc_device.model.seal import npz_bytes, seal, write_bundle
@@ -95,16 +96,18 @@ def with_seeing(bundle: Path, checkpoint: SeeCheckpoint, out: Path) -> Bundle:
 
 
 def with_card(card: bytes, checkpoint: SeeCheckpoint) -> bytes:
-    """The model card with what is to be said of seeing, in place of what was said before."""
-    before, _, _ = card.decode().partition(_HEADING)
-    return f"{before.rstrip()}\n\n{_HEADING}\n\n{checkpoint.about['card'].strip()}\n".encode()
+    """The model card with what is to be said of seeing, in place of what was said before; what follows stays."""
+    before, _, said = card.decode().partition(_HEADING)
+    _, following, after = said.partition("\n## ")
+    about = f"{before.rstrip()}\n\n{_HEADING}\n\n{checkpoint.about['card'].strip()}\n"
+    return f"{about}{following}{after}".encode()
 
 
 def convert(network: CentreNet) -> bytes:
     """Convert to ONNX; the picture may have any sides that are multiples of 16."""
     example = torch.zeros(1, 3, 8 * DEEPEST, 10 * DEEPEST)
     rows, cols = torch.export.Dim("rows", min=1, max=512), torch.export.Dim("cols", min=1, max=512)
-    model = exported(network, example, INPUT, OUTPUT, {"densities": {2: DEEPEST * rows, 3: DEEPEST * cols}})
+    model = exported(network, example, PICTURE, MAPS_NAME, {"densities": {2: DEEPEST * rows, 3: DEEPEST * cols}})
     return stripped(model)
 
 

@@ -1,7 +1,7 @@
-"""From a bundle to an engine for this machine: built, proved on the golden crops, then put in its place. Torch-free.
+"""From a graph to an engine for this machine: built, proved on the golden crops or frames, then put in its place.
 
-One way through TensorRT 10.3, 10.16 and 11.4: precision stands in the graph, and the network is strongly typed
-wherever that must still be asked for.
+Torch-free. One way through TensorRT 10.3, 10.16 and 11.4: precision stands in the graph, and the network is strongly
+typed wherever that must still be asked for.
 """
 
 import hashlib
@@ -9,42 +9,33 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, Final
 
-import numpy as np
-
-from fnrbc_device.errors import EngineError, ParityError
-from fnrbc_device.inference.cuda_memory import PycudaMemory
-from fnrbc_device.inference.engines import FLAGS, Engine, EngineCache, Fit, Sidecar
-from fnrbc_device.inference.onnx_classifier import INPUT
-from fnrbc_device.inference.selftest import prove
-from fnrbc_device.inference.tensorrt_classifier import BATCHES, TensorrtClassifier
+from fnrbc_device.errors import EngineError
+from fnrbc_device.inference.engines import Engine, EngineCache, Fit, Sidecar
 from fnrbc_device.inference.tensorrt_words import make_logger
-from fnrbc_device.model.bundle import Bundle
-from fnrbc_device.vision.preprocessing import CROP_PX
+from fnrbc_export.graphs import Graph, Profile
 
 WORKSPACE_BYTES: Final = 256 * 2**20
 """What a layer may use while it runs. P-net needs 40 MB at 64 crops; a bound keeps the builder from the rest of the
 memory, which on a Jetson is the processor's too."""
 
-PROOF_BATCHES: Final = (1, 7, 16, 33, 64, 65)
-"""The profile's corners, odd sizes, and one more than a chunk holds."""
-
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many steps, of how many."""
 
 
-def make_engine(bundle: Bundle, cache: EngineCache, fit: Fit, trt: Any, cuda: Any, progress: Progress) -> Engine:
+def make_engine(graph: Graph, cache: EngineCache, fit: Fit, trt: Any, cuda: Any, progress: Progress) -> Engine:
     """Build an engine, prove it here, and put it in its place.
 
     Parameters
     ----------
-    bundle
-        Proved whole.
+    graph
+        Of a bundle that was proved whole.
     cache
-        Of this bundle; its lock is held.
+        Of this graph; its lock is held.
     fit
         What the engine is for.
     trt, cuda
@@ -59,26 +50,13 @@ def make_engine(bundle: Bundle, cache: EngineCache, fit: Fit, trt: Any, cuda: An
     ParityError
         It runs, and does not compute what was trained.
     """
-    plan = build_plan(trt, bundle.model, progress)
-    parity = prove_plan(plan, bundle, trt, cuda)
-    sidecar = Sidecar(
-        plan_sha256=hashlib.sha256(plan).hexdigest(),
-        bundle_id=fit.bundle_id,
-        onnx_sha256=fit.onnx_sha256,
-        precision=fit.precision,
-        tensorrt=fit.tensorrt,
-        compute_capability=fit.compute_capability,
-        device_model=fit.device_model,
-        l4t_release=fit.l4t_release,
-        profile=BATCHES,
-        flags=FLAGS,
-        built_at=datetime.now(timezone.utc),
-        parity=parity,
-    )
-    return cache.add(plan, sidecar)
+    plan = build_plan(trt, graph.model, progress, graph.profile)
+    parity = graph.prove(plan, trt, cuda)
+    sha256, now = hashlib.sha256(plan).hexdigest(), datetime.now(timezone.utc)
+    return cache.add(plan, Sidecar(plan_sha256=sha256, **asdict(fit), built_at=now, parity=parity))
 
 
-def build_plan(trt: Any, model: bytes, progress: Progress, batches: tuple[int, int, int] = BATCHES) -> bytes:
+def build_plan(trt: Any, model: bytes, progress: Progress, profile: Profile) -> bytes:
     """Build a plan of a model for the GPU that is here.
 
     Parameters
@@ -89,8 +67,8 @@ def build_plan(trt: Any, model: bytes, progress: Progress, batches: tuple[int, i
         ONNX.
     progress
         Told how far the builder is.
-    batches
-        Fewest, usual and most crops in one call.
+    profile
+        Shapes of its input.
 
     Raises
     ------
@@ -108,7 +86,7 @@ def build_plan(trt: Any, model: bytes, progress: Progress, batches: tuple[int, i
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     config.clear_flag(trt.BuilderFlag.TF32)
     config.progress_monitor = monitor = _monitor(trt, progress)
-    _add_profile(builder, config, batches, words.take)
+    _add_profile(builder, config, profile, words.take)
     plan = builder.build_serialized_network(network, config)
     del monitor  # the configuration holds no reference of its own: it had to live until here
     if plan is None:
@@ -116,36 +94,6 @@ def build_plan(trt: Any, model: bytes, progress: Progress, batches: tuple[int, i
             f"TensorRT builds no engine ({words.take()}); see that no other program takes the GPU's memory"
         )
     return bytes(plan)
-
-
-def prove_plan(plan: bytes, bundle: Bundle, trt: Any, cuda: Any) -> float:
-    """Run a plan on the golden crops, in batches of every kind.
-
-    Returns
-    -------
-    float
-        Largest difference of a probability.
-
-    Raises
-    ------
-    EngineError
-        It does not run here.
-    ParityError
-        It does not compute what was trained, or not alike in every batch.
-    """
-    with closing(TensorrtClassifier(plan, bundle.classes, trt, PycudaMemory(cuda))) as classifier:
-        worst = prove(classifier, bundle)
-        for batch in PROOF_BATCHES:
-            rows = np.arange(batch) % len(bundle.golden_crops)
-            found = classifier.probabilities(bundle.golden_crops[rows])
-            difference = float(np.abs(found - bundle.golden_probabilities[rows]).max())
-            if not difference <= bundle.manifest.parity.tolerance:
-                raise ParityError(
-                    f"in a batch of {batch} a probability of the golden crops is off by {difference:.2g}, "
-                    f"{bundle.manifest.parity.tolerance:.2g} is allowed; the engine was not kept"
-                )
-            worst = max(worst, difference)
-    return worst
 
 
 @contextmanager
@@ -186,12 +134,13 @@ def _said(parser: Any) -> str:
     return "; ".join(" ".join(one.split()) for one in said) or "it finds no network in it"
 
 
-def _add_profile(builder: Any, config: Any, batches: tuple[int, int, int], said: Callable[[], str]) -> None:
+def _add_profile(builder: Any, config: Any, wanted: Profile, said: Callable[[], str]) -> None:
     profile = builder.create_optimization_profile()
-    least, usual, most = ((batch, CROP_PX, CROP_PX, 3) for batch in batches)
-    profile.set_shape(INPUT, least, usual, most)
+    profile.set_shape(wanted.tensor, *wanted.shapes)
     if config.add_optimization_profile(profile) < 0:
-        raise EngineError(f"TensorRT refuses the profile {batches} ({said()}); this fnrbc and this TensorRT do not fit")
+        raise EngineError(
+            f"TensorRT refuses the profile {wanted.in_words} ({said()}); this fnrbc and this TensorRT do not fit"
+        )
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:

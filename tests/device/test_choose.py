@@ -15,6 +15,7 @@ from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.engines import EngineCache, fit_for
 from fnrbc_device.inference.machine import look_at_machine
 from fnrbc_device.model.bundle import load_bundle
+from fnrbc_export.graphs import classifying
 from fnrbc_export.to_engine import make_engine
 
 
@@ -35,7 +36,7 @@ def build(fake_gpu, cache, bundle):
     def make():
         with cache.alone(1):
             fit = fit_for(bundle, look_at_machine(fake_gpu.trt, fake_gpu.cuda))
-            return make_engine(bundle, cache, fit, fake_gpu.trt, fake_gpu.cuda, lambda *_: None)
+            return make_engine(classifying(bundle), cache, fit, fake_gpu.trt, fake_gpu.cuda, lambda *_: None)
 
     return make
 
@@ -97,7 +98,7 @@ def test_every_field_of_the_sidecar_that_differs_makes_a_new_engine_and_is_named
     sidecar = json.loads(sidecar_path.read_text())
     sidecar[field] = {"profile": [1, 8, 64], "flags": ["REFIT"]}.get(field, "0" * 64)
     sidecar_path.write_text(json.dumps(sidecar))
-    monkeypatch.setattr(opening, "_build", lambda *_: build())
+    monkeypatch.setattr(opening, "build", lambda *_: build())
 
     with caplog.at_level(logging.WARNING):
         opened = opened_with(bundle, settings())

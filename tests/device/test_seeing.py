@@ -74,7 +74,7 @@ class ForDarkness:
 
 
 def seen(image: Image, method: str, cells: list[tuple[float, float, float]]) -> list[tuple[float, float]]:
-    seeing = Seeing(UM, CentreModel(Knowing(cells), method, 0.3))  # type: ignore[arg-type]  # one of the three
+    seeing = Seeing(UM, CentreModel(Knowing(cells), method, 0.3, 0.1))  # type: ignore[arg-type]  # one of the three
     return [one.centre_rc for one in seeing.see(image, reduce(image, UM), IDENTITY).detections]
 
 
@@ -166,7 +166,8 @@ def test_without_a_network_the_threshold_finds_the_cells():
 
 
 def agreed(image: Image) -> list[tuple[float, float]]:
-    seeing = Seeing(UM, CentreModel(ForDarkness(), "both", 0.3))
+    """With a network that is never sure, and contradicts where a candidate is pale."""
+    seeing = Seeing(UM, CentreModel(ForDarkness(), "both", 0.9999, 0.3))
     return [one.centre_rc for one in seeing.see(image, reduce(image, UM), IDENTITY).detections]
 
 
@@ -188,6 +189,49 @@ def test_each_of_a_crowd_is_shown_to_the_network():
 def test_a_candidate_at_the_frames_border_is_asked_about_like_any_other():
     image = field([(6, 100, 14), (200, 474, 14), (396, 300, 14), (200, 4, 14)])
     assert len(agreed(image)) == 4
+
+
+def test_nuclei_that_the_threshold_takes_for_one_part_where_the_network_knows_two():
+    image = field([(200, 200, 14), (200, 214, 14)])
+    assert len(Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections) == 1
+    found = seen(image, "both", [(200.0, 195.0, 11.0), (200.0, 219.0, 11.0)])
+    assert sorted(found) == [pytest.approx((200, 197), abs=4), pytest.approx((200, 217), abs=4)]
+
+
+def test_lobes_that_the_threshold_joined_stay_one_where_the_network_knows_two():
+    image = field([(200, 200, 14), (200, 214, 14)])
+    found = seen(image, "both", [(200.0, 200.0, 14.0), (200.0, 214.0, 14.0)])
+    assert found == [pytest.approx((200, 207), abs=2)]
+
+
+def test_pieces_that_the_threshold_parted_stay_two_where_the_network_knows_one():
+    image = field([(200, 185, 12), (200, 222, 12)])
+    found = seen(image, "both", [(200.0, 203.0, 22.0)])
+    assert sorted(found) == [pytest.approx((200, 185), abs=2), pytest.approx((200, 222), abs=2)]
+
+
+def test_in_a_crowd_the_network_is_believed_alone():
+    places = [(row, col) for row in range(150, 300, 34) for col in range(150, 350, 34)]
+    image = field([(row, col, 12) for row, col in places])
+    known = [(float(row), float(col), 12.0) for row, col in places]
+    assert len(seen(image, "both", known)) == len(places)
+    assert len(seen(image, "both", known[:-1])) == len(places) - 1
+
+
+def test_both_find_a_pale_nucleus_that_only_the_network_sees():
+    image = field([(100, 120, 14)])
+    cv2.circle(image, (300, 250), 14, (205, 190, 205), -1, cv2.LINE_AA)
+    found = seen(image, "both", [(100.0, 120.0, 14.0), (250.0, 300.0, 14.0)])
+    assert sorted(found) == [pytest.approx((100, 120), abs=1), pytest.approx((250, 300), abs=2)]
+
+
+def test_where_both_know_one_cell_the_outline_is_the_thresholds():
+    image = field([(100, 120, 14), (250, 300, 14)])
+    alone = Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections
+    model = CentreModel(Knowing([(103.0, 118.0, 11.0), (248.0, 303.0, 16.0)]), "both", 0.3, 0.1)
+    both = Seeing(UM, model).see(image, reduce(image, UM), IDENTITY).detections
+    wanted = sorted(one.contour_xy.tobytes() for one in alone)
+    assert sorted(one.contour_xy.tobytes() for one in both) == wanted
 
 
 def test_the_network_alone_finds_what_it_says():

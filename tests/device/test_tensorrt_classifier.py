@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from fnrbc_device.errors import EngineError
-from fnrbc_device.inference import tensorrt_classifier
+from fnrbc_device.inference import tensorrt_graph
 from fnrbc_device.inference.cuda_memory import PycudaMemory
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
 from fnrbc_device.inference.tensorrt_classifier import TensorrtClassifier
 from fnrbc_device.model.bundle import load_bundle
+from fnrbc_export.graphs import crops_profile
 from fnrbc_export.to_engine import build_plan
 
 CLASSES = ("fnrbc", "leukocyte", "other")
@@ -25,7 +26,7 @@ def bundle():
 
 @pytest.fixture
 def plan(fake_gpu, bundle):
-    return build_plan(fake_gpu.trt, bundle.model, lambda *_: None)
+    return build_plan(fake_gpu.trt, bundle.model, lambda *_: None, crops_profile())
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_an_engine_of_another_profile_says_how_many_crops_it_does_not_take(open_
 
 def test_a_gpu_that_hangs_is_an_error_and_no_wait_for_ever(open_engine, plan, bundle, monkeypatch):
     classifier = open_engine(plan)
-    monkeypatch.setattr(tensorrt_classifier, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(tensorrt_graph, "TIMEOUT_S", 0.05)
     monkeypatch.setenv("FAKE_CUDA_FAULT", "hangs")
     with pytest.raises(EngineError, match=r"more than 0\.05 s for a batch"):
         classifier.probabilities(bundle.golden_crops)

@@ -23,6 +23,12 @@ def cache(fake_gpu, tmp_path):
 
 
 @pytest.fixture
+def seeing(cache):
+    """The engines of the second graph."""
+    return EngineCache(cache.folder.parent, load_bundle(None).id, "see")
+
+
+@pytest.fixture
 def run(cache, monkeypatch):
     def command(name, *arguments, **environment):
         for key, value in environment.items():
@@ -47,13 +53,16 @@ def sentence(done):
     return last
 
 
-def test_an_engine_is_built_proved_and_found_again(run, cache):
+def test_an_engine_is_built_proved_and_found_again(run, cache, seeing):
     built = run("engine")
     again = run("engine")
     verified = run("verify", "--engine")
 
-    assert (built.returncode, built.stderr) == (0, "building: there is no engine of this bundle yet\n")
-    assert "nothing to build" in again.stdout
+    assert (built.returncode, built.stderr) == (0, (
+        "building: there is no engine of this bundle that classifies yet\n"
+        "building: there is no engine of this bundle that sees yet\n"
+    ))  # fmt: skip
+    assert again.stdout.count("nothing to build") == 2
     assert again.stderr == ""
     assert ": proved, fp32, TensorRT 10.3.0; off by at most" in verified.stdout
     (engine,) = cache.engines()
@@ -64,6 +73,10 @@ def test_an_engine_is_built_proved_and_found_again(run, cache):
     }  # fmt: skip
     assert (sidecar["tensorrt"], sidecar["compute_capability"], sidecar["profile"]) == ("10.3.0", "8.7", [1, 16, 64])
     assert sidecar["parity"] < 1e-5
+    assert "on the golden frames when built" in verified.stdout
+    (sees,) = seeing.engines()
+    assert sees.sidecar.profile == (16, 16, 352, 464, 1536, 2048)
+    assert sees.sidecar.parity < 1e-3
 
 
 def test_a_sidecar_of_another_tensorrt_is_built_again_and_two_engines_are_kept(run, cache):
@@ -100,6 +113,19 @@ def test_a_plan_with_a_flipped_byte_is_named_and_built_again(run, cache):
 def test_an_engine_that_fails_its_proof_is_not_kept(run, cache, fault, said):
     assert said in sentence(run("engine", FAKE_TENSORRT_FAULT=fault))
     assert cache.engines() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("see:channels", "a map of the golden frames is off by"),
+        ("see:late", "in a picture of 336 x 208 a map is off by"),
+    ],
+)
+def test_an_engine_that_sees_something_else_is_not_kept_and_the_other_is(run, cache, seeing, fault, said):
+    assert said in sentence(run("engine", FAKE_TENSORRT_FAULT=fault))
+    assert len(cache.engines()) == 1
+    assert seeing.engines() == []
 
 
 def test_without_an_engine_there_is_nothing_to_verify(run):
@@ -139,7 +165,7 @@ def test_a_kill_in_the_middle_of_a_build_leaves_the_last_good_engine_and_no_lock
     building.send_signal(signal.SIGKILL)
     building.wait(10)
     assert run("verify", "--engine").returncode == 0
-    assert run("engine", "--wait-s", "0.2").stdout.endswith("proved again, nothing to build\n")
+    assert "proved again, nothing to build\n" in run("engine", "--wait-s", "0.2").stdout
     assert len(cache.engines()) == 1
 
 

@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 from fnrbc_device.errors import EngineError
+from fnrbc_export.graphs import crops_profile, seeing
 from fnrbc_export.to_engine import build_plan
 
 rtx = pytest.importorskip("tensorrt_rtx_bindings", reason="tensorrt-rtx is not installed (x86-64 only)")
@@ -37,21 +38,24 @@ def trt():
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_every_precision_builds_and_says_how_far_it_is(trt, exported, precision):
     steps = []
-    plan = build_plan(trt, exported[precision][1].model, lambda *step: steps.append(step))
+    plan = build_plan(trt, exported[precision][1].model, lambda *step: steps.append(step), crops_profile())
     assert len(plan) > 100_000
     assert len(steps) > 10
     assert all(0 < done <= total for _, done, total in steps)
 
 
-def test_the_shipped_model_builds(trt):
+def test_both_shipped_models_build(trt):
     from fnrbc_device.model.bundle import load_bundle
 
-    assert build_plan(trt, load_bundle(None).model, lambda *_: None)
+    bundle = load_bundle(None)
+    assert build_plan(trt, bundle.model, lambda *_: None, crops_profile())
+    sees = seeing(bundle)
+    assert build_plan(trt, sees.model, lambda *_: None, sees.profile)
 
 
 def refusal(trt, model, batches=(1, 16, 64)):
     with pytest.raises(EngineError) as caught:
-        build_plan(trt, model, lambda *_: None, batches)
+        build_plan(trt, model, lambda *_: None, crops_profile(batches))
     return str(caught.value)
 
 

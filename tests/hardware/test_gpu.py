@@ -1,9 +1,12 @@
 """On a machine with an NVIDIA GPU: pycuda's memory for real, and an engine built, proved and used."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
 from fnrbc_device.errors import EngineError
+from fnrbc_device.inference.centre_network import open_centres, prove_seeing
 from fnrbc_device.inference.choose import EngineSettings, open_classifier
 from fnrbc_device.inference.cuda_memory import PycudaMemory
 from fnrbc_device.inference.engines import EngineCache
@@ -50,3 +53,15 @@ def test_the_shipped_bundle_counts_on_the_gpu(cuda, tmp_path):
     assert opened.fault == ""
     assert np.abs(found - bundle.golden_probabilities).max() <= bundle.manifest.parity.tolerance
     assert len(EngineCache(tmp_path, bundle.id).engines()) == 1
+
+
+def test_the_shipped_network_that_sees_runs_on_the_gpu(cuda, tmp_path):
+    pytest.importorskip("tensorrt", reason="TensorRT 10.3 or newer is needed")
+    bundle = load_bundle(None)
+    assert bundle.manifest.seeing is not None
+    opened = open_centres(bundle, "both", 1, EngineSettings(None, tmp_path, "last_good", 1800.0))
+    with closing(opened):
+        assert opened.engine_fault == ""
+        assert opened.runtime.startswith("TensorRT")
+        assert prove_seeing(opened.model.network, bundle) <= bundle.manifest.seeing.tolerance
+    assert len(EngineCache(tmp_path, bundle.id, "see").engines()) == 1

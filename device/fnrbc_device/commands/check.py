@@ -21,6 +21,7 @@ from fnrbc_device.errors import ConfigError, FnrbcError
 from fnrbc_device.host.clock import SystemClock, clock_fault
 from fnrbc_device.host.disk_space import MB, room_bytes
 from fnrbc_device.host.vitals import hottest_c
+from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.choose import open_classifier
 from fnrbc_device.inference.machine import import_runtime, look_at_machine
 from fnrbc_device.model.bundle import load_bundle
@@ -110,11 +111,16 @@ def _gpu(config: Config) -> Finding:
     machine = look_at_machine(*import_runtime())
     if words := _another_user(config.state_dir):
         return Finding("gpu", "warning", f"{machine}; its engine was not tried: {words}")
-    opened = open_classifier(load_bundle(chosen, config.bundle_key), engines, lambda: True)
+    bundle = load_bundle(chosen, config.bundle_key)
+    opened = open_classifier(bundle, engines, lambda: True)
     with closing(opened.classifier):
         if opened.fault:
             return Finding("gpu", "fault", f"{opened.fault}; until then {opened.runtime} counts")
-        return Finding("gpu", "ok", f"{machine}; {opened.runtime} reproduces the golden crops")
+    with closing(open_centres(bundle, config.seeing.method, 1, engines)) as centres:
+        if centres.engine_fault:
+            return Finding("gpu", "fault", f"{centres.engine_fault}; until then {centres.runtime} sees")
+    sees = f", {centres.runtime} the golden frames" if centres.runtime else ""
+    return Finding("gpu", "ok", f"{machine}; {opened.runtime} reproduces the golden crops{sees}")
 
 
 def _camera(config: Config) -> Finding:

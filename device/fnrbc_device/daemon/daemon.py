@@ -155,10 +155,12 @@ class Daemon:
             if opened.fault:
                 self._health.keep("engine_parity_failed")
             _log.info("the network runs in %s", opened.runtime)
-            centres = open_centres(setup.bundle, setup.method)
+            centres = open_centres(setup.bundle, setup.method, 1, setup.engines, lambda: self._building(stop))
             stack.callback(centres.close)
             if centres.fault:
                 self._health.keep("seeing_by_threshold")
+            if centres.engine_fault:
+                self._health.keep("engine_parity_failed")
             self._centres = centres.model
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
             recorder = Recorder(journal, setup.journal_path.parent, self._clock, setup.record)

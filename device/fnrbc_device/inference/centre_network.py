@@ -1,23 +1,25 @@
 """The network that says where cells are, and the proof that it is the one that was trained."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fnrbc_device.errors import BundleError, ParityError
+from fnrbc_device.errors import BundleError, EngineError, ParityError
+from fnrbc_device.inference.choose import EngineSettings, build, newest, plan_for
+from fnrbc_device.inference.cuda_memory import PycudaMemory
+from fnrbc_device.inference.engines import EngineCache, fit_for_seeing
+from fnrbc_device.inference.machine import import_runtime, look_at_machine
 from fnrbc_device.inference.onnx_classifier import new_session
+from fnrbc_device.inference.tensorrt_centres import MAPS_NAME, PICTURE, TensorrtCentreNetwork
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.records import SeeingMethod
 from fnrbc_device.vision.centre_picture import MAPS, centre_picture
 from fnrbc_device.vision.seeing import CentreModel, CentreNetwork
 from fnrbc_device.vision.stain import IDENTITY
-
-INPUT: Final = "picture"
-OUTPUT: Final = "maps"
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +32,10 @@ class OpenedCentres:
     """None: the paper's threshold."""
     fault: str = ""
     """Why a network that the bundle has may not be used; empty where it may, and where there is none."""
+    runtime: str = ""
+    """What runs the network, for a person; empty without one."""
+    engine_fault: str = ""
+    """Why the network does not run on the GPU though it should; empty if it does, and where it should not."""
 
     def close(self) -> None:
         """Give back what the network holds."""
@@ -37,7 +43,13 @@ class OpenedCentres:
             self.model.network.close()
 
 
-def open_centres(bundle: Bundle, method: SeeingMethod, threads: int = 1) -> OpenedCentres:
+def open_centres(
+    bundle: Bundle,
+    method: SeeingMethod,
+    threads: int = 1,
+    engines: EngineSettings | None = None,
+    go_on: Callable[[], bool] = lambda: True,
+) -> OpenedCentres:
     """Open what finds the cells, in the thread that will use it.
 
     Parameters
@@ -47,7 +59,12 @@ def open_centres(bundle: Bundle, method: SeeingMethod, threads: int = 1) -> Open
     method
         What is asked for; without a network that proves itself it is the paper's threshold.
     threads
-        Of the network, >= 1.
+        Of the network on the processor, >= 1.
+    engines
+        None to run it on the processor. Where no engine proves itself it runs there as well, whatever P-net's fallback
+        is: the processor computes the same maps, and is proved on the same frames.
+    go_on
+        Called twice a second while an engine is built; False ends the building.
     """
     entry, seeing = bundle.manifest.seeing, bundle.seeing
     if method == "threshold":
@@ -56,13 +73,72 @@ def open_centres(bundle: Bundle, method: SeeingMethod, threads: int = 1) -> Open
         _log.info("the bundle %s has no network that sees: the paper's threshold finds the cells", bundle.id[:12])
         return OpenedCentres(None)
     try:
-        network = OnnxCentreNetwork(seeing.model, threads)
-        prove_seeing(network, bundle)
+        processor = OnnxCentreNetwork(seeing.model, threads)
+        prove_seeing(processor, bundle)
     except (BundleError, ParityError) as fault:
         _log.error("the paper's threshold finds the cells: %s", fault)
         return OpenedCentres(None, str(fault))
-    heat = entry.least_heat if method == "network" else entry.agreed_heat
-    return OpenedCentres(CentreModel(network, method, heat))
+    network: CentreNetwork = processor
+    runtime, engine_fault = "onnxruntime", ""
+    if engines is not None:
+        try:
+            network, runtime = _on_gpu(bundle, engines, go_on, processor)
+        except (EngineError, ParityError) as fault:
+            _log.error("engine_parity_failed: %s", fault)
+            engine_fault = str(fault)
+    model = CentreModel(network, method, entry.least_heat, entry.agreed_heat)
+    return OpenedCentres(model, runtime=runtime, engine_fault=engine_fault)
+
+
+def _on_gpu(
+    bundle: Bundle, settings: EngineSettings, go_on: Callable[[], bool], processor: "OnnxCentreNetwork"
+) -> tuple["GpuCentreNetwork", str]:
+    """The newest engine if it proves itself, else one that is built now."""
+    try:
+        return _newest_on_gpu(bundle, settings, processor)
+    except (EngineError, ParityError) as reason:
+        _log.warning("building an engine: %s", reason)
+    build(settings, go_on)
+    return _newest_on_gpu(bundle, settings, processor)
+
+
+def _newest_on_gpu(
+    bundle: Bundle, settings: EngineSettings, processor: "OnnxCentreNetwork"
+) -> tuple["GpuCentreNetwork", str]:
+    trt, cuda = import_runtime()
+    fit = fit_for_seeing(bundle, look_at_machine(trt, cuda))
+    engine = newest(EngineCache(settings.cache, bundle.id, "see"))
+    network = TensorrtCentreNetwork(plan_for(engine, fit), trt, PycudaMemory(cuda))
+    try:
+        prove_seeing(network, bundle)
+    except BaseException:
+        network.close()
+        raise
+    return GpuCentreNetwork(network, processor), f"TensorRT {fit.tensorrt}, {engine.plan_path.name}"
+
+
+class GpuCentreNetwork:
+    """Implements ``CentreNetwork`` on the GPU; pictures larger than its engine takes are looked at on the processor.
+
+    Parameters
+    ----------
+    engine, processor
+        Of the same network, both proved. Closed with it.
+    """
+
+    def __init__(self, engine: TensorrtCentreNetwork, processor: "OnnxCentreNetwork") -> None:
+        self._engine = engine
+        self._processor = processor
+
+    def maps(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Look at one picture; see ``OnnxCentreNetwork.maps``."""
+        network = self._engine if self._engine.takes(picture) else self._processor
+        return network.maps(picture)
+
+    def close(self) -> None:
+        """Give back what both hold. Safe to call twice."""
+        self._engine.close()
+        self._processor.close()
 
 
 class OnnxCentreNetwork:
@@ -85,10 +161,10 @@ class OnnxCentreNetwork:
         self._session: onnxruntime.InferenceSession | None = new_session(model, threads)
         taken = [(one.name, one.type, one.shape[1]) for one in self._session.get_inputs()]
         given = [(one.name, one.type, one.shape[1]) for one in self._session.get_outputs()]
-        if (taken, given) != ([(INPUT, "tensor(float)", 3)], [(OUTPUT, "tensor(float)", MAPS)]):
+        if (taken, given) != ([(PICTURE, "tensor(float)", 3)], [(MAPS_NAME, "tensor(float)", MAPS)]):
             raise BundleError(
-                f"the bundle's network for seeing takes {taken} and gives {given}; float {INPUT} of 3 channels and "
-                f"{OUTPUT} of {MAPS} are needed, export it again"
+                f"the bundle's network for seeing takes {taken} and gives {given}; float {PICTURE} of 3 channels and "
+                f"{MAPS_NAME} of {MAPS} are needed, export it again"
             )
 
     def maps(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -111,7 +187,7 @@ class OnnxCentreNetwork:
         """
         if self._session is None:
             raise ValueError("the network is closed; make a new one")
-        (maps,) = self._session.run([OUTPUT], {INPUT: picture})
+        (maps,) = self._session.run([MAPS_NAME], {PICTURE: picture})
         return np.asarray(maps[0], np.float32)
 
     def close(self) -> None:

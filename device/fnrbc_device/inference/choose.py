@@ -92,11 +92,11 @@ def _newest_or_built(bundle: Bundle, settings: EngineSettings, go_on: Callable[[
     fit = fit_for(bundle, look_at_machine(trt, cuda))
     cache = EngineCache(settings.cache, bundle.id)
     try:
-        return _opened(_newest(cache), bundle, fit, trt, cuda)
+        return _opened(newest(cache), bundle, fit, trt, cuda)
     except (EngineError, ParityError) as reason:
         _log.warning("building an engine: %s", reason)
-    _build(settings, go_on)
-    return _opened(_newest(cache), bundle, fit, trt, cuda)
+    build(settings, go_on)
+    return _opened(newest(cache), bundle, fit, trt, cuda)
 
 
 def _fallen_back(bundle: Bundle, settings: EngineSettings, fault: EngineError | ParityError) -> Opened:
@@ -116,7 +116,14 @@ def _fallen_back(bundle: Bundle, settings: EngineSettings, fault: EngineError | 
     ) from fault
 
 
-def _newest(cache: EngineCache) -> Engine:
+def newest(cache: EngineCache) -> Engine:
+    """The engine that was built last.
+
+    Raises
+    ------
+    EngineError
+        There is none.
+    """
     found = cache.engines()
     if not found:
         raise EngineError(f"{cache.folder} has no engine of this bundle")
@@ -124,10 +131,7 @@ def _newest(cache: EngineCache) -> Engine:
 
 
 def _opened(engine: Engine, bundle: Bundle, fit: Fit, trt: Any, cuda: Any) -> Opened:
-    differences = engine.differences(fit)
-    if differences:
-        raise EngineError(f"{engine.plan_path} is not for here: {'; '.join(differences)}")
-    classifier = TensorrtClassifier(engine.plan(), bundle.classes, trt, PycudaMemory(cuda))
+    classifier = TensorrtClassifier(plan_for(engine, fit), bundle.classes, trt, PycudaMemory(cuda))
     try:
         prove(classifier, bundle)
     except BaseException:
@@ -136,8 +140,30 @@ def _opened(engine: Engine, bundle: Bundle, fit: Fit, trt: Any, cuda: Any) -> Op
     return Opened(classifier, f"TensorRT {fit.tensorrt}, {engine.plan_path.name}")
 
 
-def _build(settings: EngineSettings, go_on: Callable[[], bool]) -> None:
-    """Run the builder as a process of its own: it may take gigabytes, crash or hang, and the daemon must not."""
+def plan_for(engine: Engine, fit: Fit) -> bytes:
+    """Read an engine's plan.
+
+    Raises
+    ------
+    EngineError
+        It is not for this graph on this machine, or not a byte as it was built.
+    """
+    differences = engine.differences(fit)
+    if differences:
+        raise EngineError(f"{engine.plan_path} is not for here: {'; '.join(differences)}")
+    return engine.plan()
+
+
+def build(settings: EngineSettings, go_on: Callable[[], bool]) -> None:
+    """Have the engines of a bundle's graphs built, those that are missing.
+
+    The builder is a process of its own: it may take gigabytes, crash or hang, and the daemon must not.
+
+    Raises
+    ------
+    EngineError
+        It failed, in its own last sentence, took too long, or ``go_on`` ended it.
+    """
     bundle = SHIPPED if settings.bundle_path is None else settings.bundle_path
     command = [sys.executable, "-m", "fnrbc_export.cli", "engine", str(bundle), "--cache", str(settings.cache)]
     # A builder that an earlier daemon left behind may be nearly done: its engine will do.

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from fnrbc_device.errors import EngineError
 from fnrbc_device.host.atomic_file import held, write_whole
 from fnrbc_device.inference.machine import Machine
+from fnrbc_device.inference.tensorrt_centres import PICTURES
 from fnrbc_device.inference.tensorrt_classifier import BATCHES
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.model.manifest import Sha256, Text
@@ -28,7 +29,7 @@ FLAGS: Final = ("STRONGLY_TYPED", "no TF32")
 fp32's 1e-6 into 1e-3 without saying so."""
 
 MAX_PLAN_BYTES: Final = 256 * 2**20
-"""A plan of P-net has 2 MB; a larger file is something else, and is not read into memory."""
+"""A plan has 2 MB; a larger file is something else, and is not read into memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Sidecar(BaseModel):
     flags: tuple[Text, ...]
     built_at: AwareDatetime
     parity: Annotated[float, Field(ge=0, le=1)]
-    """Largest difference of a probability on the golden crops, on the machine that built it."""
+    """Largest difference of a probability on the golden crops, of a map's value on the golden frames, on the machine
+    that built it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Engine:
 
 
 def fit_for(bundle: Bundle, machine: Machine) -> Fit:
-    """What an engine for this bundle must be, on this machine."""
+    """What an engine for this bundle's P-net must be, on this machine."""
     return Fit(
         bundle_id=bundle.id,
         onnx_sha256=hashlib.sha256(bundle.model).hexdigest(),
@@ -114,8 +116,16 @@ def fit_for(bundle: Bundle, machine: Machine) -> Fit:
     )
 
 
+def fit_for_seeing(bundle: Bundle, machine: Machine) -> Fit:
+    """What an engine for this bundle's centre network must be, on this machine. The bundle has one."""
+    assert bundle.seeing is not None
+    profile = tuple(side for picture in PICTURES for side in picture)
+    sha256 = hashlib.sha256(bundle.seeing.model).hexdigest()
+    return Fit(bundle_id=bundle.id, onnx_sha256=sha256, precision="fp32", profile=profile, **asdict(machine))
+
+
 class EngineCache:
-    """The engines of one bundle.
+    """The engines of one graph of a bundle.
 
     Parameters
     ----------
@@ -123,10 +133,12 @@ class EngineCache:
         Of all engines; each bundle has a folder of its own in it.
     bundle_id
         Whose engines.
+    graph
+        ``see`` for the centre network's; P-net's have no word.
     """
 
-    def __init__(self, folder: Path, bundle_id: str) -> None:
-        self.folder = folder / bundle_id[:16]
+    def __init__(self, folder: Path, bundle_id: str, graph: Literal["", "see"] = "") -> None:
+        self.folder = folder / "-".join(filter(None, (bundle_id[:16], graph)))
 
     def engines(self) -> list[Engine]:
         """Give what is there, the newest first. A sidecar that cannot be read is no engine."""

@@ -5,6 +5,7 @@ picture round each centre, every dark pixel given to the centre that is nearest 
 nuclei that touch part.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,11 +82,22 @@ def centres_of(
     return kept
 
 
-def outlines_of(centres: list[Centre], reduced: Reduced) -> list[Outline]:
-    """Outline each centre's nucleus in the working picture; one that stands out from nothing gets its circle."""
+def outlines_of(centres: list[Centre], reduced: Reduced, wanted: Iterable[int] | None = None) -> list[Outline]:
+    """Outline each centre's nucleus in the working picture; one that stands out from nothing gets its circle.
+
+    Parameters
+    ----------
+    centres
+        All of the frame: they share out what is dark between them.
+    reduced
+        The frame's working picture.
+    wanted
+        Places in the list of those to outline; None for all.
+    """
     places = np.array([(_working(one.row, reduced), _working(one.col, reduced)) for one in centres]).reshape(-1, 2)
     radii = np.array([one.radius / reduced.factor for one in centres])
-    return [_outline(own, places, radii, reduced.nuclear) for own in range(len(centres))]
+    wanted = range(len(centres)) if wanted is None else wanted
+    return [_outline(own, places, radii, reduced.nuclear) for own in wanted]
 
 
 def _centre(values: NDArray[np.float32], row: int, col: int, factor: float) -> Centre:
@@ -104,9 +116,7 @@ def _working(frame: float, reduced: Reduced) -> float:
     return (frame + 0.5) / reduced.factor - 0.5
 
 
-def _outline(
-    own: int, places: NDArray[np.float64], radii: NDArray[np.float64], nuclear: NDArray[np.uint8]
-) -> Outline:
+def _outline(own: int, places: NDArray[np.float64], radii: NDArray[np.float64], nuclear: NDArray[np.uint8]) -> Outline:
     (row, col), radius = places[own], float(radii[own])
     reach = REACH_RADII * radius
     top, left = max(int(row - reach), 0), max(int(col - reach), 0)
