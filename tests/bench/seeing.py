@@ -23,6 +23,7 @@ BENCHES: Final = {
     "clumps": ("seeing_clumps", "painted pairs that overlap, and painted single cells"),
     "composed": ("seeing_composed", "slides of real cells, with and without dust, vignetting and drift"),
     "methods": ("seeing_methods", "threshold, network and both, on all sets, with and without a stain map"),
+    "perturbed": ("seeing_perturbed", "sessions in other stains, light, focus and sizes: what each loses"),
     "fuzz": ("seeing_fuzz", "frames that no microscope shows"),
 }
 """Each bench's module and purpose. Modules are loaded when asked for: one needs scikit-image."""
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     own["nuclei"].add_argument("--pixel-um", type=float, help="one pixel size instead of each picture's own")
     for name in ("smear", "anaemia", "pbc", "clumps"):
         own[name].add_argument("--sheet", type=Path, help="write a PNG of what went wrong, e.g. out/misses.png")
+    own["clumps"].add_argument("--method", default="both", choices=["threshold", "network", "both"])
+    own["perturbed"].add_argument("--method", default="both", choices=["threshold", "network", "both"])
+    own["perturbed"].add_argument("--cells", default="pbc", choices=["pbc", "munich", "atlas"])
     own["methods"].add_argument("--bundle", type=Path, help="without, the shipped one")
     own["composed"].add_argument("--seed", type=int, default=31)
     own["composed"].add_argument("--path", default="raster", choices=["raster", "hand", "revisit"])

@@ -1,6 +1,7 @@
 """Painted pairs that overlap must be two, painted single cells one, lobed nuclei included."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement, product
 from pathlib import Path
@@ -12,8 +13,13 @@ import numpy as np
 from fnrbc_device.camera.simulated.cell import Painting, Textures, paint_nucleated, paint_red_cell
 from fnrbc_device.camera.simulated.smear import multiply_light
 from fnrbc_device.camera.simulated.stain import LOOKS, SPECIES, Look
-from fnrbc_device.records import Detection, Image
-from seeing_pictures import Result, Wanted, annotated, contact_sheet, field_of, share, spread
+from fnrbc_device.inference.centre_network import open_centres
+from fnrbc_device.model.bundle import load_bundle
+from fnrbc_device.records import USUAL_SEEING, Detection, Image, SeeingMethod
+from fnrbc_device.vision.reduction import reduce
+from fnrbc_device.vision.seeing import Seeing
+from fnrbc_device.vision.stain import IDENTITY
+from seeing_pictures import Result, Wanted, annotated, contact_sheet, share, spread
 
 PIXEL_UM: Final = 0.125
 PAIRED: Final = ("fnrbc", "lymphocyte", "neutrophil")
@@ -90,7 +96,9 @@ class _Tallies:
         ]
 
 
-def measure(data: Path, limit: int | None, sheet: Path | None = None) -> Result:
+def measure(
+    data: Path, limit: int | None, sheet: Path | None = None, method: SeeingMethod = USUAL_SEEING
+) -> Result:
     """Paint fields of one case a tile and look at each once. ``limit`` is the number of tiles of each kind."""
     del data  # this bench paints its own
     pair_cases = [
@@ -100,13 +108,18 @@ def measure(data: Path, limit: int | None, sheet: Path | None = None) -> Result:
     ]
     single_cases = [_Case((name,)) for _ in range(5 * EACH) for name in SPECIES]
     wrong: list[Image] = []
-    pairs, singles = (_looked_at(spread(cases, limit), wrong) for cases in (pair_cases, single_cases))
+    with closing(open_centres(load_bundle(None), method)) as centres:
+
+        def see(image: Image) -> list[Detection]:
+            return Seeing(PIXEL_UM, centres.model).see(image, reduce(image, PIXEL_UM), IDENTITY).detections
+
+        pairs, singles = (_looked_at(spread(cases, limit), wrong, see) for cases in (pair_cases, single_cases))
     if sheet is not None:
         contact_sheet(wrong[:300], sheet, columns=15, side=150)
     return _result(pairs, singles)
 
 
-def _looked_at(cases: list[_Case], wrong: list[Image]) -> _Tallies:
+def _looked_at(cases: list[_Case], wrong: list[Image], see: Callable[[Image], list[Detection]]) -> _Tallies:
     tallies = _Tallies()
     per_field = TILES[0] * TILES[1]
     for seed, look in enumerate(LOOKS):
@@ -115,7 +128,7 @@ def _looked_at(cases: list[_Case], wrong: list[Image]) -> _Tallies:
         for start in range(0, len(cases), per_field):
             some = cases[start : start + per_field]
             image, painted = _field(some, LOOKS[look], textures, rng)
-            detections = field_of(image, PIXEL_UM).detections
+            detections = see(image)
             for number, case in enumerate(some):
                 inside = [d for d in detections if _tile_of(d.centre_rc) == number]
                 found = [d.centre_rc for d in inside]
