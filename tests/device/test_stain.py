@@ -58,6 +58,13 @@ def test_a_picture_tells_what_its_nuclei_and_the_rest_absorb(stain):
     assert found.rest == pytest.approx(stain.rest, abs=0.05)
 
 
+def test_a_pale_cameras_thick_red_cells_are_no_nuclei_and_its_nuclei_are():
+    red_cells = Anchors((0.13, 0.29, 0.20), (0.04, 0.14, 0.05), 100)
+    assert anchors_of(field(red_cells, 8, 30, seed=1), PIXEL_UM, GLASS) == "no_nuclei"
+    nuclei = Anchors((0.57, 1.05, 0.0), (0.07, 0.19, 0.15), 100)
+    assert isinstance(anchors_of(field(nuclei, 8, 30, seed=1), PIXEL_UM, GLASS), Anchors)
+
+
 def test_a_map_brings_nuclei_and_the_rest_to_the_reference():
     image = field(H_AND_E, 8, 30, seed=2)
     mapped = anchors_of(map_of(H_AND_E).apply(image, GLASS), PIXEL_UM, GLASS)
