@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from math import ceil, exp, lgamma, log, log1p, sqrt
+from statistics import NormalDist
 from typing import Final
 
 from fnrbc_device.records import Interval
@@ -162,10 +163,10 @@ def _half_width(events: float, reference: float) -> float:
 def _beta_quantile(probability: float, a: float, b: float) -> float:
     """Where the beta distribution reaches a probability: Newton's steps, halved where one would leave the bracket.
 
-    Six to nine steps do; halving alone takes fifty, and the live count asks with each cell.
+    Three or four steps do from where they begin; halving alone takes fifty, and the live count asks with each cell.
     """
     low, high = 0.0, 1.0
-    x = a / (a + b)
+    x = _beta_quantile_nearly(probability, a, b)
     for _ in range(_MOST_STEPS):
         above = _beta_cdf(x, a, b) - probability
         low, high = (low, x) if above > 0 else (x, high)
@@ -176,6 +177,23 @@ def _beta_quantile(probability: float, a: float, b: float) -> float:
             return newer
         x = newer
     return x
+
+
+def _beta_quantile_nearly(probability: float, a: float, b: float) -> float:
+    """The same to some percent, where both parameters are 1 or more; else the mean.
+
+    References
+    ----------
+    .. [1] M. Abramowitz, I. A. Stegun, "Handbook of Mathematical Functions", 1964, 26.5.22.
+    """
+    if min(a, b) < 1:
+        return a / (a + b)
+    y = NormalDist().inv_cdf(1 - probability)
+    u, v = 1 / (2 * a - 1), 1 / (2 * b - 1)
+    h, bend = 2 / (u + v), (y * y - 3) / 6
+    w = y * sqrt(max(h + bend, 0.0)) / h - (v - u) * (bend + 5 / 6 - 2 / (3 * h))
+    x = a / (a + b * exp(min(max(2 * w, -500.0), 500.0)))
+    return x if 0 < x < 1 else a / (a + b)
 
 
 def _log_beta_front(x: float, a: float, b: float) -> float:
@@ -194,19 +212,15 @@ def _beta_cdf(x: float, a: float, b: float) -> float:
 
 def _continued_fraction(x: float, a: float, b: float) -> float:
     """DLMF 8.17.22, evaluated from the front; converges within about sqrt(max(a, b)) steps."""
-    c, d = 1.0, 1 / _nonzero(1 - (a + b) * x / (a + 1))
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1) or _TINY)
     result = d
     for m in range(1, 10_000):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         for numerator in (even, odd):
-            d = 1 / _nonzero(1 + numerator * d)
-            c = _nonzero(1 + numerator / c)
+            d = 1 / (1 + numerator * d or _TINY)
+            c = 1 + numerator / c or _TINY
             result *= c * d
         if abs(c * d - 1) < 1e-14:
             break
     return result
-
-
-def _nonzero(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY

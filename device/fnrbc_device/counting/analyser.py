@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.counting.counter import Counter
-from fnrbc_device.counting.ledger import Cell, Entry, Ledger, View, keep_view, wants_view
-from fnrbc_device.counting.marks import mark_of
+from fnrbc_device.counting.ledger import NOTHING_SEEN, Cell, Entry, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.lookout import Lookout
+from fnrbc_device.counting.marks import marks_of
 from fnrbc_device.counting.measured_range import Border
 from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
@@ -27,10 +28,10 @@ from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import (
     BadFrame,
     CountEvent,
-    Detection,
     Field,
     Frame,
     Join,
+    Mark,
     Pose,
     Rejection,
     Step,
@@ -43,7 +44,8 @@ from fnrbc_device.vision.measuring import measure
 from fnrbc_device.vision.pan_speed import FAST_SHARE, PanSpeed, Speed
 from fnrbc_device.vision.pixelsize import require_pixel_size
 from fnrbc_device.vision.preprocessing import crop
-from fnrbc_device.vision.reduction import Reduced, reduce
+from fnrbc_device.vision.reduction import Reduced, reduce_green, with_stain
+from fnrbc_device.vision.region import Region
 from fnrbc_device.vision.registration import Placement, Registration
 from fnrbc_device.vision.seeing import CentreModel, Seeing
 from fnrbc_device.vision.session_stain import SessionStain
@@ -55,11 +57,14 @@ class _Look:
     """What the gate and registration say of a frame."""
 
     raw: Reduced
+    """Without the nuclear picture, which is made of what is looked at."""
     even: Reduced
     """With the light evened out."""
     pose: Pose | None
     reason: Rejection | None
     sharpness: float
+    correlation: float = 1.0
+    """With what the frame was laid on."""
 
 
 class Analyser:
@@ -79,6 +84,8 @@ class Analyser:
         What the stages' times are read from, seconds.
     centres
         The network that says where cells are; None for the paper's threshold.
+    everything
+        Every frame is looked at whole, not only what is new in it.
 
     Raises
     ------
@@ -96,6 +103,7 @@ class Analyser:
         still: bool = False,
         clock: Callable[[], float] = perf_counter,
         centres: CentreModel | None = None,
+        everything: bool = False,
     ) -> None:
         require_pixel_size(pixel_size_um)
         self.pixel_size_um = pixel_size_um
@@ -109,6 +117,8 @@ class Analyser:
         self.seeing = Seeing(pixel_size_um, centres)
         self.stain = SessionStain()
         """What the session's nuclei absorb; pictures are brought to the reference by it before cells are looked for."""
+        self._stain_looked = self.stain.changes
+        self._lookout = Lookout(pixel_size_um, everything=everything or still)
         self._dust = Dust(pixel_size_um)
         self.tally_keeper = TallyKeeper()
         self.frame_shape: tuple[int, int] | None = None
@@ -155,12 +165,13 @@ class Analyser:
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
         with watch.stage("segmentation"):
-            found = self.seeing.see(frame.image, look.even, self.stain.map)
+            region = self._choose(look, look.pose)
+            found = self._see(frame, look, region)
             if not self._still:
                 self._light.learn(look.raw, look.pose)
                 self.stain.learn(frame.image, self.pixel_size_um, look.raw.glass_rgb, look.pose)
         with watch.stage("ledger"):
-            entry, pose = self._enter(found.detections, look.pose, frame)
+            entry, pose = self._enter(found, region, look.pose, frame)
             self._keep_views(entry, found, frame, look.sharpness)
             if self.slide_map is not None:
                 self.slide_map.paint(pose, frame.image)
@@ -172,7 +183,8 @@ class Analyser:
         events += [event for join in joins for event in self._joined(join)]
         self.border.see_field(found.background_rgb)
         self.border.see_cells(events, self.counter.pictures)
-        return self._used(frame, pose, entry, events, joins, look.sharpness, speed, watch)
+        marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, whole=region is not None and region.is_whole)
+        return self._used(frame, pose, marks, events, joins, look.sharpness, speed, watch)
 
     def finish(self) -> list[CountEvent]:
         """End the session: settle the cells that are still open."""
@@ -233,15 +245,30 @@ class Analyser:
         reason = judged.reason
         if reason == "blurred" and placement.moved_px > FAST_SHARE * frame.image.shape[1]:
             reason = "too_fast"
-        return _Look(reduced, even, placement.pose, reason, judged.sharpness)
+        return _Look(reduced, even, placement.pose, reason, judged.sharpness, placement.correlation)
 
     def _reduced(self, frame: Frame) -> Reduced:
-        """The working pictures, in the session's stain as it is known by now."""
-        reduced = reduce(frame.image, self.pixel_size_um, self.stain.map)
-        if not self._still:
-            return reduced
-        self.stain.learn_still(frame.image, self.pixel_size_um, reduced.glass_rgb)
-        return reduce(frame.image, self.pixel_size_um, self.stain.map)
+        """The working picture; one that is a whole session tells its stain first."""
+        reduced = reduce_green(frame.image, self.pixel_size_um)
+        if self._still:
+            self.stain.learn_still(frame.image, self.pixel_size_um, reduced.glass_rgb)
+        return reduced
+
+    def _choose(self, look: _Look, pose: Pose) -> Region | None:
+        """What of a used frame is looked at."""
+        changed = self.stain.changes != self._stain_looked
+        self._stain_looked = self.stain.changes
+        anew = changed or not self.seeing.knows
+        places = self.counter.open_places(pose)
+        return self._lookout.choose(pose, look.raw.grid, places, correlation=look.correlation, anew=anew)
+
+    def _see(self, frame: Frame, look: _Look, region: Region | None) -> Field:
+        """Find the cells in what is looked at."""
+        even = look.even
+        if region is None:
+            return Field([], even.glass_rgb, 0.0, even.green, even.pixel_um)
+        even = self._light.flatten_stain(with_stain(even, frame.image, self.stain.map, region))
+        return self.seeing.see(frame.image, even, self.stain.map, region, self._lookout.frames_since_whole)
 
     def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none. A known place needs no registration."""
@@ -254,13 +281,18 @@ class Analyser:
         except RegistrationError:
             return None, "tracking_lost"
 
-    def _enter(self, detections: list[Detection], pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
+    def _enter(self, found: Field, region: Region | None, pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
         self.islands.add(pose.island)
-        cells = detections if self._still else self._dust.without(detections, pose)
-        entry = self.ledger.enter(cells, pose, frame.index)
+        if region is None:
+            return NOTHING_SEEN, pose
+        cells = found.detections if self._still else self._dust.without(found.detections, pose, region)
+        entry = self.ledger.enter(cells, pose, frame.index, region)
         row, col = entry.correction_rc
         self.registration.correct(row, col)
-        return entry, Pose(pose.island, pose.row_px + row, pose.col_px + col)
+        corrected = Pose(pose.island, pose.row_px + row, pose.col_px + col)
+        at_border = [one for one in entry.waiting if not self.ledger.well_inside(one.centre_rc, one.reach_px)]
+        self._lookout.note(region, corrected, [*found.cut, *at_border])
+        return entry, corrected
 
     def _join_islands(self) -> tuple[Join, ...]:
         """Make a join that pictures prove and cells do not contradict."""
@@ -319,7 +351,7 @@ class Analyser:
         self,
         frame: Frame,
         pose: Pose,
-        entry: Entry,
+        marks: list[Mark],
         events: list[CountEvent],
         joins: tuple[Join, ...],
         sharpness: float,
@@ -329,7 +361,6 @@ class Analyser:
         self.tally_keeper.add_frame(None)
         for event in events:
             self.tally_keeper.add_event(event)
-        marks = [mark_of(s.cell, s.detection, self.pixel_size_um) for s in entry.sightings]
         tally, stages_ms = self.tally(), watch.stages_ms
         return Step(
             frame,

@@ -83,6 +83,11 @@ class Counter:
         """Cells seen and neither counted nor dropped yet."""
         return len(self._open)
 
+    def open_places(self, pose: Pose) -> NDArray[np.float64]:
+        """(N, 2) px: where a frame at a pose shows cells that are not settled."""
+        shown = (cell for cell in self._open.values() if self._ledger.shows(cell, pose))
+        return np.array([(cell.row_px - pose.row_px, cell.col_px - pose.col_px) for cell in shown]).reshape(-1, 2)
+
     def follow(self, seen: Iterable[Cell], missed: Iterable[Cell], pose: Pose) -> list[CountEvent]:
         """Settle what is due after a frame.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fnrbc_device.counting.landmarks import WANDER_UM, agreement, matched_pairs
 from fnrbc_device.records import Body, CountEvent, Detection, Image, Pose
+from fnrbc_device.vision.region import PAD_UM, Region
 
 SAME_CELL_UM: Final = 3.0
 """Farthest a detection may lie from the cell it is a view of: less than half the distance of two touching small
@@ -95,6 +96,10 @@ class Entry:
     """Detections of no known cell that touch the frame's border, or lie inside a known cell."""
 
 
+NOTHING_SEEN: Final = Entry([], [], (0.0, 0.0), [])
+"""Of a frame in which nothing was looked at."""
+
+
 class Ledger:
     """Knows the cells of one session, found by their place in constant time.
 
@@ -123,7 +128,9 @@ class Ledger:
         cells = (cell for island in self._islands for cell in self.of_island(island))
         return iter(sorted(cells, key=lambda cell: cell.number))
 
-    def enter(self, detections: list[Detection], pose: Pose, frame_index: int) -> Entry:
+    def enter(
+        self, detections: list[Detection], pose: Pose, frame_index: int, region: Region | None = None
+    ) -> Entry:
         """Enter the detections of one frame.
 
         Parameters
@@ -134,6 +141,8 @@ class Ledger:
             Where registration placed the frame.
         frame_index
             The frame's number, kept with the views.
+        region
+            What of the frame was looked at; None for all. Elsewhere nothing is missed.
         """
         known = self._near(pose)
         places = np.array([[cell.row_px - pose.row_px, cell.col_px - pose.col_px] for cell in known]).reshape(-1, 2)
@@ -155,11 +164,11 @@ class Ledger:
             around = self._known_around(detection, known, places)
             if around is not None:
                 shown.add(around)
-            if around is None and detection.whole and self._well_inside(detection.centre_rc, detection.reach_px):
+            if around is None and detection.whole and self.well_inside(detection.centre_rc, detection.reach_px):
                 sightings.append(self._new(detection, corrected, frame_index))
             else:
                 waiting.append(detection)
-        missed = self._missed(known, places, shown)
+        missed = self._missed(known, places, shown, region)
         return Entry(sightings, missed, (float(correction[0]), float(correction[1])), waiting)
 
     def recall(self, cell: Cell) -> None:
@@ -200,6 +209,14 @@ class Ledger:
         self._bucket(cell).remove(cell)
         cell.island, cell.row_px, cell.col_px = pose.island, pose.row_px, pose.col_px
         self._bucket(cell).append(cell)
+
+    def in_view(self, pose: Pose) -> list[Cell]:
+        """Cells whose nucleus a frame at this pose shows whole, in the order of their numbers."""
+        return [
+            cell
+            for cell in self._near(pose)
+            if self.well_inside((cell.row_px - pose.row_px, cell.col_px - pose.col_px), cell.reach_px)
+        ]
 
     def _near(self, pose: Pose) -> list[Cell]:
         """Cells whose place lies in the frame or a little beyond, in the order of their numbers."""
@@ -246,15 +263,20 @@ class Ledger:
         key = (int(cell.row_px // self._bucket_px), int(cell.col_px // self._bucket_px))
         return self._islands.setdefault(cell.island, {}).setdefault(key, [])
 
-    def _missed(self, known: list[Cell], places: NDArray[np.float64], shown: set[int]) -> list[Cell]:
+    def _missed(
+        self, known: list[Cell], places: NDArray[np.float64], shown: set[int], region: Region | None
+    ) -> list[Cell]:
         missed = []
+        # A detection just beyond what is believed in may be the cell's.
+        looked = np.ones(len(known), np.bool_) if region is None else region.covers(places, PAD_UM + SAME_CELL_UM)
         for index, cell in enumerate(known):
-            if index not in shown and self._well_inside(places[index], cell.reach_px):
+            if index not in shown and looked[index] and self.well_inside(places[index], cell.reach_px):
                 cell.misses += 1
                 missed.append(cell)
         return missed
 
-    def _well_inside(self, centre_rc: Sequence[float] | NDArray[np.float64], reach_px: float) -> bool:
+    def well_inside(self, centre_rc: Sequence[float] | NDArray[np.float64], reach_px: float) -> bool:
+        """Whether a nucleus at a place of the frame is certainly seen whole."""
         border = reach_px + MARGIN_UM / self._um
         row, col = centre_rc
         return bool(border <= row <= self._shape[0] - border and border <= col <= self._shape[1] - border)

@@ -1,20 +1,48 @@
 """What the live page draws of a detection: the class and the certainty of the cell that it stands for."""
 
-from fnrbc_device.counting.ledger import Cell
-from fnrbc_device.records import INDETERMINATE, Detection, Mark
+from fnrbc_device.counting.ledger import Cell, Entry, Ledger
+from fnrbc_device.records import INDETERMINATE, Mark, Pose
 
 
-def mark_of(cell: Cell, detection: Detection, pixel_size_um: float) -> Mark:
-    """Make the mark of one detection; ``open`` while its cell is not settled.
+def marks_of(
+    entry: Entry, ledger: Ledger, pose: Pose, pixel_size_um: float, *, whole: bool = True
+) -> list[Mark]:
+    """Make the marks of a frame: what it showed where it was looked at, and the cells that are known in the rest of it.
 
     Parameters
     ----------
-    cell, detection
-        The cell and how this frame shows it.
+    entry
+        What the frame told the ledger.
+    ledger
+        With the cells known so far.
+    pose
+        Of the frame.
+    pixel_size_um
+        Size of the frame's pixels on the slide, um, > 0.
+    whole
+        Whether all of the frame was looked at.
+    """
+    marks = [mark_at(one.cell, one.detection.centre_rc, pixel_size_um) for one in entry.sightings]
+    told = {one.cell.number for one in entry.sightings} | {cell.number for cell in entry.missed}
+    for cell in [] if whole else ledger.in_view(pose):
+        if cell.number not in told:
+            marks.append(mark_at(cell, (cell.row_px - pose.row_px, cell.col_px - pose.col_px), pixel_size_um))
+    return marks
+
+
+def mark_at(cell: Cell, centre_rc: tuple[float, float], pixel_size_um: float) -> Mark:
+    """Make the mark of one cell; ``open`` while it is not settled.
+
+    Parameters
+    ----------
+    cell
+        The cell.
+    centre_rc
+        Where the frame shows it, px.
     pixel_size_um
         Size of the frame's pixels on the slide, um, > 0.
     """
-    row, col = detection.centre_rc
+    row, col = centre_rc
     radius = cell.diameter_um / 2 / pixel_size_um
     counted = cell.settled
     if counted is None:

@@ -16,6 +16,9 @@ TILE_PX: Final = 128
 MAX_TILES: Final = 4096
 """Bound on memory: 4,096 tiles of 64 KiB are 256 MiB, room for 268 mm2 at 2 um/px."""
 
+TREMBLE_PX: Final = 0.25
+"""A frame that lies less than this from the last one painted, map pixels, shows what that one showed."""
+
 PATH_STEP_UM: Final = 5.0
 """A resting hand trembles by 1-2 um; only a step longer than this is part of the path."""
 
@@ -90,6 +93,8 @@ class SlideMap:
         self._tiles = 0
         self._covered = 0
         self._entered_um2 = 0.0
+        self._painted: Pose | None = None
+        """Where the last frame painted lies; None too where that island is no more."""
 
     @property
     def frame_um(self) -> tuple[float, float]:
@@ -135,6 +140,9 @@ class SlideMap:
         image
             (H, W, 3) RGB, any size.
         """
+        if self._trembles(pose):
+            return
+        self._painted = pose
         island = self._islands.setdefault(pose.island, _Island())
         top, rows = _shares(pose.row_px * self._scale, image.shape[0] * self._scale)
         left, cols = _shares(pose.col_px * self._scale, image.shape[1] * self._scale)
@@ -146,6 +154,7 @@ class SlideMap:
 
     def join(self, join: Join) -> None:
         """Draw an island into the older one that it was found to be part of, to a pixel of the map."""
+        self._painted = None
         ended = self._islands.pop(join.island, None)
         if ended is None:
             return
@@ -217,6 +226,13 @@ class SlideMap:
         um = self.um_per_px * step
         origin = (float(low[0] * side + box[0].start) * um, float(low[1] * side + box[1].start) * um)
         return Mosaic(island, image[box], coverage[box], origin, um)
+
+    def _trembles(self, pose: Pose) -> bool:
+        before = self._painted
+        if before is None or before.island != pose.island:
+            return False
+        apart_px = max(abs(pose.row_px - before.row_px), abs(pose.col_px - before.col_px))
+        return apart_px * self._scale < TREMBLE_PX
 
     def _lay(self, island: _Island, piece: _MapPiece, window: Image, coverage: NDArray[np.uint8]) -> None:
         tile = self._tile(island, piece.key)

@@ -18,6 +18,7 @@ from fnrbc_device.counting.counter import Counter
 from fnrbc_device.counting.recount import Column
 from fnrbc_device.counting.tally import TallyKeeper
 from fnrbc_device.daemon.codecs import (
+    MOST,
     Array,
     Codec,
     Fixed,
@@ -72,7 +73,11 @@ LIGHT: Final = Part(
 )
 
 SEGMENTER: Final = Part(
-    "_pixel_size_um", "_level", _histogram=Array(np.float64, (256,), writable=True), _darkest=Maybe(NUMBER)
+    "_pixel_size_um",
+    "_level",
+    _histogram=Array(np.float64, (256,), writable=True),
+    _darkest=Maybe(NUMBER),
+    _crowded=Flag(),
 )
 
 DENSITIES: Final = Fixed((NUMBER,) * 3)
@@ -81,12 +86,25 @@ STAIN: Final = Part(
     _votes=Row(ANCHORS, deque_of(MEMORY)),
     _taken=COUNT,
     _place=Maybe(PLACE),
+    changes=COUNT,
     anchors=Maybe(ANCHORS),
     state=Word(("unsettled", "settled", "changed")),
     doubt=Maybe(Word(("no_nuclei", "no_glass", "no_colours", "clipped_glass"))),
 )
 
 SEEING: Final = Part("_pixel_size_um", "_model", _segmenter=SEGMENTER)
+
+LOOKOUT: Final = Part(
+    "_um",
+    "_everything",
+    _looks=Array(np.uint8, (None, None)),
+    _corner=Fixed((Whole(-MOST), Whole(-MOST))),
+    _looked=Maybe(PLACE),
+    _stepped=Maybe(PLACE),
+    _due=Whole(-MOST),
+    _wholes=COUNT,
+    frames_since_whole=COUNT,
+)
 
 SPOT: Final = Record(Spot, row_px=NUMBER, col_px=NUMBER, seen=COUNT, fields=COUNT)
 DUST: Final = Part("_moved_px", "_same_px", _spots=Row(SPOT), _learned=Maybe(PLACE))
@@ -268,6 +286,8 @@ ANALYSER: Final = Part(
     _light=LIGHT,
     seeing=SEEING,
     stain=STAIN,
+    _lookout=LOOKOUT,
+    _stain_looked=COUNT,
     _dust=DUST,
     tally_keeper=OwnWay(_pack_tally, _fill_tally, ("_standing", "_rejected", "_frames", "dropped", "_cells")),
     ledger=OwnWay(pack_cells, fill_cells, ("_islands", "next_number", "_um", "_shape", "_bucket_px")),

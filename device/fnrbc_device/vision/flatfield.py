@@ -83,13 +83,12 @@ class FlatField:
         if self._gain is None:
             self._gain = _gain(self._light, reduced.green.shape)
         flat = cv2.multiply(reduced.green, self._gain, scale=1.0 / GAIN_ONE)
-        even = replace(reduced, green=np.asarray(flat, np.uint8))
-        return even if reduced.stain is None or not reduced.light_power else self._with_even_stain(even)
+        return self.flatten_stain(replace(reduced, green=np.asarray(flat, np.uint8)))
 
-    def _with_even_stain(self, reduced: Reduced) -> Reduced:
+    def flatten_stain(self, reduced: Reduced) -> Reduced:
         """Divide out of the nuclear picture what the light does to it, which in some stains is not nothing."""
-        assert self._gain is not None
-        assert reduced.stain is not None
+        if self._gain is None or reduced.stain is None or not reduced.light_power:
+            return reduced
         powers = GAIN_ONE * (np.maximum(np.arange(256), 1) / GAIN_ONE) ** reduced.light_power
         gain = cv2.LUT(self._gain, np.clip(np.rint(powers), 0, 255).astype(np.uint8))
         flat = cv2.multiply(reduced.stain, gain, scale=1.0 / GAIN_ONE)

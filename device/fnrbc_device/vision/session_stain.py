@@ -48,6 +48,8 @@ class SessionStain:
         self._taken = 0
         """Votes since the stain was settled on, this one included."""
         self._place: Pose | None = None
+        self.changes = 0
+        """How often what is known of the stain has changed."""
         self.anchors: Anchors | None = None
         """Of the session; None until it is settled."""
         self.state: StainState = "unsettled"
@@ -135,7 +137,9 @@ class SessionStain:
         self._take([vote for vote in self._votes if _alike(vote, self.anchors)])
 
     def _take(self, votes: list[Anchors]) -> None:
-        self.anchors = _median(votes)
+        anchors = _median(votes)
+        self.changes += anchors != self.anchors
+        self.anchors = anchors
 
     def _disagrees(self) -> bool:
         """Whether all but two of the latest votes agree on another stain."""
