@@ -88,6 +88,9 @@ def count(
     seeing: Annotated[
         FoundBy, typer.Option("--seeing", help="What finds cells: the threshold, the network, or where both agree.")
     ] = FoundBy.both,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Look at each frame whole, not only at what is new in it.")
+    ] = False,
     stage_axes: Annotated[
         str, typer.Option("--stage-axes", help="Of a motorised stage: right,down in the picture, as -x,y; or none.")
     ] = "",
@@ -106,7 +109,7 @@ def count(
     device = _device(config) if record else None
     asked = Asked(
         source, out, bundle, pixel_size_um, compare, kind.value, allow_left_out, exchange_red_blue, seeing.value,
-        stage_axes, specimen,
+        stage_axes, specimen, everything,
     )  # fmt: skip
     with progress("frames") as begin:
         done = count_source(asked, begin, _told("note"), _told("warning"), device)

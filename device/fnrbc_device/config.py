@@ -103,6 +103,8 @@ class SeeingSettings(_ConfigPart):
 
     method: SeeingMethod = USUAL_SEEING
     """``threshold`` is the paper's chain, ``network`` the bundle's centre network, ``both`` what they agree on."""
+    everything: bool = False
+    """Whether each frame is looked at whole, not only what is new in it: three times the work, for comparison."""
 
 
 class RecordPart(_ConfigPart):

@@ -43,6 +43,8 @@ class Asked:
     """How a motorised stage's axes lie in the picture, where somebody states it."""
     specimen: str = ""
     """As written on the slide; with ``device`` alone."""
+    everything: bool = False
+    """Whether each frame is looked at whole, not only what is new in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from fnrbc_device.daemon.status_board import SessionView, StatusBoard, looked_at
 from fnrbc_device.errors import DiskFullError
 from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import Clock
+from fnrbc_device.host.garbage import Garbage
 from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.records import HealthState, ProvisionalReason, SessionState, Step, Tally
 from fnrbc_device.session_state import SessionControl
@@ -47,6 +48,7 @@ class Parts:
     footswitch: Footswitch
     status_board: StatusBoard
     clock: Clock
+    garbage: Garbage
     stop: threading.Event
     """Ends the process in an orderly way."""
     thumbnails: bool
@@ -112,6 +114,7 @@ class CountingSession:
             arrival, dropped = parts.box.take(TAKE_TIMEOUT_S)
             trouble = self._watch_camera()
             parts.footswitch.follow()
+            parts.garbage.follow()
             parts.reporter.say_state(parts.control.state, self._last_seq)
             if parts.control.state == "paused":
                 self._waited_since_s = parts.clock.monotonic_s()

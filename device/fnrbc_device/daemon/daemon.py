@@ -26,6 +26,7 @@ from fnrbc_device.health import HealthMonitor
 from fnrbc_device.host.clock import Clock, SystemClock
 from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.host.folder_lock import hold_state_folder
+from fnrbc_device.host.garbage import Garbage
 from fnrbc_device.host.systemd import Notifier
 from fnrbc_device.host.vitals import read_vitals
 from fnrbc_device.inference.centre_network import open_centres
@@ -71,6 +72,8 @@ class Setup:
     """None to run the network on the processor."""
     method: SeeingMethod = USUAL_SEEING
     """What finds the cells."""
+    everything: bool = False
+    """Whether each frame is looked at whole, not only what is new in it."""
     record: RecordSettings = field(default_factory=RecordSettings)
     panel: Panel | None = None
     buzz: bool = False
@@ -148,6 +151,7 @@ class Daemon:
         setup = self._setup
         with ExitStack() as stack:
             stack.callback(setup.source.close)
+            garbage = stack.enter_context(Garbage(self._clock.monotonic_s))
             if not setup.folder_held:
                 stack.enter_context(hold_state_folder(setup.journal_path.parent, "a daemon"))
             opened = open_classifier(setup.bundle, setup.engines, lambda: self._building(stop))
@@ -171,7 +175,7 @@ class Daemon:
                 setup.control.enter("idle")
             capture = Capture(setup.source, self._box, self._clock.monotonic_s, opening.first_frame if opening else 0)
             stack.callback(capture.end)
-            parts = self._parts(capture, recorder, publisher, stop)
+            parts = self._parts(capture, recorder, publisher, garbage, stop)
             parts.reporter.introduce(journal.log_state)
             if opening is not None:
                 about = (opening.specimen, opening.state, opening.meta.kind)
@@ -188,7 +192,14 @@ class Daemon:
         capture.raise_fault()
         return tally
 
-    def _parts(self, capture: Capture, recorder: Recorder, publisher: AnyPublisher, stop: threading.Event) -> Parts:
+    def _parts(
+        self,
+        capture: Capture,
+        recorder: Recorder,
+        publisher: AnyPublisher,
+        garbage: Garbage,
+        stop: threading.Event,
+    ) -> Parts:
         setup, clock = self._setup, self._clock
         return Parts(
             capture=capture,
@@ -200,6 +211,7 @@ class Daemon:
             footswitch=Footswitch(setup.panel, recorder, setup.control, setup.buzz),
             status_board=self._status_board(publisher),
             clock=clock,
+            garbage=garbage,
             stop=stop,
             thumbnails=setup.mqtt.thumbnails,
         )
@@ -238,6 +250,7 @@ class Daemon:
             self.session_id = opening.session
             session = CountingSession(parts, opening)
             tally, self._full, told, opening = session.run(), session.full, session.told, None
+            parts.garbage.let_go()
             if self._full is not None:
                 break
         return tally
@@ -247,7 +260,12 @@ class Daemon:
         # Simulated cells are no evidence of anything, and the page says in large letters that they are simulated.
         looks = None if self._setup.simulated else bundle.appearance
         return lambda pixel_size_um: Analyser(
-            pixel_size_um, classifier, bundle.manifest, usual_looks=looks, centres=centres
+            pixel_size_um,
+            classifier,
+            bundle.manifest,
+            usual_looks=looks,
+            centres=centres,
+            everything=self._setup.everything,
         )
 
     def _building(self, stop: threading.Event) -> bool:

@@ -130,7 +130,7 @@ class Region:
         ends = self.grid.shape
         found = []
         for top, left, bottom, right in self.boxes:
-            low = [-np.inf if at == 0 else at + margin for at in (top, left)]
-            high = [np.inf if at == end else at - margin for at, end in zip((bottom, right), ends, strict=True)]
+            low = [at and at + margin for at in (top, left)]
+            high = [at if at == end else at - margin for at, end in zip((bottom, right), ends, strict=True)]
             found.append((np.array(low), np.array(high)))
         return found

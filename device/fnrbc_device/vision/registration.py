@@ -137,10 +137,11 @@ class Registration:
         last = self._last
         if last is None:
             return
-        moved = Pose(last.pose.island, last.pose.row_px + row_px, last.pose.col_px + col_px)
-        self._last = replace(last, pose=moved)
-        if self._keyframe is not None and self._keyframe[1] is last.picture:
-            self.keyframes.move(self._keyframe[0], moved)
+        self._last = replace(last, pose=_shifted(last.pose, row_px, col_px))
+        if self._keyframe is not None and self._keyframe[0].pose.island == last.pose.island:
+            # What a frame is off by its keyframe is mostly off, too: those that are not looked at stay in place.
+            keyframe = self._keyframe[0]
+            self.keyframes.move(keyframe, _shifted(keyframe.pose, row_px, col_px))
 
     def find_join(self) -> Proposal | None:
         """Search older islands for the ground of the younger ones, a little each frame.
@@ -241,3 +242,7 @@ class Registration:
         grey = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
         self._factor = reduced.factor * shrink
         return grey, ShiftPicture.of(grey, reduced.pixel_um * shrink)
+
+
+def _shifted(pose: Pose, row_px: float, col_px: float) -> Pose:
+    return Pose(pose.island, pose.row_px + row_px, pose.col_px + col_px)
