@@ -125,7 +125,7 @@ def _frames(
         note(words)
     counted = count(
         frames, bundle, pixel_um, still=frames.frames == 1, progress=progress_of(frames.frames), kind=asked.kind,
-        method=asked.method, allow_left_out=asked.allow_left_out, warn=warn,
+        method=asked.method, everything=asked.everything, allow_left_out=asked.allow_left_out, warn=warn,
     )  # fmt: skip
     return Done(compared(counted, earlier) if earlier else counted, frames.name, bundle, pixel_um)
 
