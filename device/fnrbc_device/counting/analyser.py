@@ -48,7 +48,7 @@ from fnrbc_device.vision.reduction import Reduced, reduce_green, with_stain
 from fnrbc_device.vision.region import Region
 from fnrbc_device.vision.registration import Placement, Registration
 from fnrbc_device.vision.seeing import CentreModel, Seeing
-from fnrbc_device.vision.session_stain import SessionStain
+from fnrbc_device.vision.session_stain import SessionStain, StainState
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +117,8 @@ class Analyser:
         self.seeing = Seeing(pixel_size_um, centres)
         self.stain = SessionStain()
         """What the session's nuclei absorb; pictures are brought to the reference by it before cells are looked for."""
-        self._stain_looked = self.stain.changes
+        self._stain_looked: StainState = self.stain.state
+        """What was known of the stain when a frame was last looked at."""
         self._lookout = Lookout(pixel_size_um, everything=everything or still)
         self._dust = Dust(pixel_size_um)
         self.tally_keeper = TallyKeeper()
@@ -256,9 +257,8 @@ class Analyser:
 
     def _choose(self, look: _Look, pose: Pose) -> Region | None:
         """What of a used frame is looked at."""
-        changed = self.stain.changes != self._stain_looked
-        self._stain_looked = self.stain.changes
-        anew = changed or not self.seeing.knows
+        anew = self.stain.state != self._stain_looked or not self.seeing.knows
+        self._stain_looked = self.stain.state
         places = self.counter.open_places(pose)
         return self._lookout.choose(pose, look.raw.grid, places, correlation=look.correlation, anew=anew)
 

@@ -164,14 +164,13 @@ class Lookout:
 
     def _covered(self, region: Region, pose: Pose, border_um: float) -> NDArray[np.bool_]:
         """The squares in view whose middle was looked at."""
-        side, border = SQUARE_UM / self._um, border_um / self._um
-        height, width = (length * region.grid.factor for length in region.grid.shape)
-        rows, cols = np.indices(self._looks.shape)
-        down = (rows + self._corner[0] + 0.5) * side - pose.row_px
-        right = (cols + self._corner[1] + 0.5) * side - pose.col_px
-        inside = (down >= border) & (right >= border) & (down <= height - border) & (right <= width - border)
-        covered = region.covers(np.stack([down.ravel(), right.ravel()], axis=1))
-        return np.asarray(inside & covered.reshape(inside.shape), np.bool_)
+        places, inside = [], []
+        sides = zip(self._corner, self._looks.shape, (pose.row_px, pose.col_px), region.grid.shape, strict=True)
+        for corner, squares, start_px, length in sides:
+            at = (np.arange(squares) + corner + 0.5) * SQUARE_UM / self._um - start_px
+            places.append(np.asarray(at, np.float64))
+            inside.append(np.minimum(at, length * region.grid.factor - at) >= border_um / self._um)
+        return np.asarray(np.outer(*inside) & region.covers_each(places[0], places[1]), np.bool_)
 
     def _under(self, detection: Detection, pose: Pose) -> tuple[slice, slice]:
         """The squares that a detection's box touches."""

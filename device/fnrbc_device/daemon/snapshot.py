@@ -43,7 +43,7 @@ from fnrbc_device.vision.objective import LEARNED
 from fnrbc_device.vision.pan_speed import INTERVALS
 from fnrbc_device.vision.registration import Placed, Registration
 from fnrbc_device.vision.relocation import PROBES, Probe, Proof, Proposal
-from fnrbc_device.vision.session_stain import MEMORY
+from fnrbc_device.vision.session_stain import MEMORY, StainState
 from fnrbc_device.vision.shift import ShiftPicture
 from fnrbc_device.vision.stain import Anchors
 
@@ -82,13 +82,13 @@ SEGMENTER: Final = Part(
 
 DENSITIES: Final = Fixed((NUMBER,) * 3)
 ANCHORS: Final = Record(Anchors, nucleus=DENSITIES, rest=DENSITIES, nuclei=COUNT)
+STAIN_STATE: Final = Word(get_args(StainState))
 STAIN: Final = Part(
     _votes=Row(ANCHORS, deque_of(MEMORY)),
     _taken=COUNT,
     _place=Maybe(PLACE),
-    changes=COUNT,
     anchors=Maybe(ANCHORS),
-    state=Word(("unsettled", "settled", "changed")),
+    state=STAIN_STATE,
     doubt=Maybe(Word(("no_nuclei", "no_glass", "no_colours", "clipped_glass"))),
 )
 
@@ -287,7 +287,7 @@ ANALYSER: Final = Part(
     seeing=SEEING,
     stain=STAIN,
     _lookout=LOOKOUT,
-    _stain_looked=COUNT,
+    _stain_looked=STAIN_STATE,
     _dust=DUST,
     tally_keeper=OwnWay(_pack_tally, _fill_tally, ("_standing", "_rejected", "_frames", "dropped", "_cells")),
     ledger=OwnWay(pack_cells, fill_cells, ("_islands", "next_number", "_um", "_shape", "_bucket_px")),

@@ -82,6 +82,16 @@ class Region:
         """Whether all of the frame is looked at."""
         return self.boxes == ((0, 0, *self.grid.shape),)
 
+    def covers_each(
+        self, rows_px: NDArray[np.float64], cols_px: NDArray[np.float64], margin_um: float = PAD_UM
+    ) -> NDArray[np.bool_]:
+        """Which places of a lattice were looked at with so much round them; (R,) and (C,) frame pixels to (R, C)."""
+        covered = np.zeros((len(rows_px), len(cols_px)), np.bool_)
+        down, right = ((at + 0.5) / self.grid.factor for at in (rows_px, cols_px))
+        for low, high in self._within(margin_um / self.grid.pixel_um):
+            covered |= np.outer((down >= low[0]) & (down <= high[0]), (right >= low[1]) & (right <= high[1]))
+        return covered
+
     def covers(self, places_rc: NDArray[np.float64], margin_um: float = PAD_UM) -> NDArray[np.bool_]:
         """Which places were looked at with so much round them; (N, 2) frame pixels in. The frame ends nothing."""
         at = (np.asarray(places_rc, np.float64).reshape(-1, 2) + 0.5) / self.grid.factor

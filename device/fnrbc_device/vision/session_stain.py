@@ -48,8 +48,6 @@ class SessionStain:
         self._taken = 0
         """Votes since the stain was settled on, this one included."""
         self._place: Pose | None = None
-        self.changes = 0
-        """How often what is known of the stain has changed."""
         self.anchors: Anchors | None = None
         """Of the session; None until it is settled."""
         self.state: StainState = "unsettled"
@@ -137,9 +135,7 @@ class SessionStain:
         self._take([vote for vote in self._votes if _alike(vote, self.anchors)])
 
     def _take(self, votes: list[Anchors]) -> None:
-        anchors = _median(votes)
-        self.changes += anchors != self.anchors
-        self.anchors = anchors
+        self.anchors = _median(votes)
 
     def _disagrees(self) -> bool:
         """Whether all but two of the latest votes agree on another stain."""
