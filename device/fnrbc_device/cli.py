@@ -263,12 +263,16 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Measured beside one thread. [default: one a core]")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="A bundle, threshold, network, both or everything: counted beside it."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure each stage's cost a frame, beside the least that any count must do, in one run."""
     from fnrbc_device.commands import bench as benching
 
-    result = benching.bench(source, pixel_size_um, bundle, frames, threads)
+    result = benching.bench(source, pixel_size_um, bundle, frames, threads, against)
     print(json.dumps(result, indent=2) if as_json else benching.as_table(result))
 
 

@@ -4,6 +4,10 @@ The *floor* of a frame is one pass of grey conversion, 5x5 Gaussian, fixed thres
 right before and after the frame is counted, on the same threads. Ratios to it carry over between machines;
 milliseconds do not. One thread is measured by its processor time, which other programs hardly touch; several by the
 clock on the wall, so that what they wait for each other counts.
+
+The floor finds nothing: it knows no place, no colour and no cell, and what it outlines is not looked at. So no count
+can reach it on ground that is new; a frame that shows nothing new can cost less. On a machine that others share both
+grow, not alike, for they live from the same caches: there only what is measured beside it in one run is comparable.
 """
 
 import os
@@ -12,7 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import cv2
 import numpy as np
@@ -23,17 +27,28 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
+from fnrbc_device.counting.lookout import REST_UM
 from fnrbc_device.errors import SourceError
 from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.intervals import NORMAL_QUANTILE
 from fnrbc_device.model.bundle import Bundle, load_bundle
-from fnrbc_device.records import USUAL_SEEING, Frame, Image
+from fnrbc_device.records import USUAL_SEEING, Frame, Image, Pose, SeeingMethod
 
 FLOOR_THRESHOLD: Final = 100.0
 """Between nucleus and red cell on every stain at hand; the floor's cost hardly depends on it."""
 
 SIMULATED_CELLS: Final = 300
+
+EVERYTHING: Final = "everything"
+"""Names the usual method, looking at each frame whole."""
+
+NEW_SHARE: Final = 0.5
+"""Of a frame that no frame before showed, from which on it counts as new ground."""
+
+KINDS: Final = ("all", "at_rest", "moving", "new_ground")
+"""Of frames, by what they show that the one before did not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +58,15 @@ class _Run:
     threads: int
     analyser: Analyser
     clock: Callable[[], float]
+    before: Pose | None = None
+    """Of the last frame that was counted on."""
+    frames: list[int] = field(default_factory=list)
+    """Those that were counted on."""
+    kinds: list[str] = field(default_factory=list)
+    steps_ms: list[float] = field(default_factory=list)
+    """Each whole step but P-net, by the same clock as the stages."""
+    walls_ms: list[float] = field(default_factory=list)
+    """Each whole step by the clock on the wall."""
     stages_ms: list[list[float]] = field(default_factory=list)
     floors_ms: list[float] = field(default_factory=list)
     cells: list[int] = field(default_factory=list)
@@ -51,9 +75,16 @@ class _Run:
         """Count a frame between two floors; one that is not counted to the end says nothing of the stages' cost."""
         cv2.setNumThreads(self.threads)
         floors = [floor_ms(frame.image, self.clock)]
+        began, wall = self.clock(), time.perf_counter()
         step = self.analyser.analyse(frame)
+        took, wall = self.clock() - began, time.perf_counter() - wall
         floors.append(floor_ms(frame.image, self.clock))
-        if step.reason is None:
+        if step.reason is None and step.pose is not None:
+            self.kinds.append(_kind(self.before, step.pose, frame.image.shape, self.analyser.pixel_size_um))
+            self.before = step.pose
+            self.frames.append(frame.index)
+            self.steps_ms.append(1e3 * took - step.stages_ms["classify"])
+            self.walls_ms.append(1e3 * wall)
             self.stages_ms.append([step.stages_ms[name] for name in STAGES])
             self.floors_ms += floors
             self.cells.append(len(step.marks))
@@ -68,11 +99,27 @@ class _Run:
             "ratio": round(float(medians[:-1].sum()) / floor, 2),
             "fps": round(1e3 / float(np.median(stages.sum(axis=1))), 1),
             "threads": self.threads,
+            "step_ms": round(float(np.median(self.steps_ms)), 3),
+            "wall_ms": round(float(np.median(self.walls_ms)), 3),
+            "frames_by_kind": {kind: self._of_kind(kind, floor) for kind in KINDS},
         }
+
+    def _of_kind(self, kind: str, floor: float) -> dict[str, Any]:
+        """What frames of a kind cost, in floors; no figures where there are none."""
+        steps = [ms for ms, own in zip(self.steps_ms, self.kinds, strict=True) if kind in ("all", own)]
+        if not steps:
+            return {"frames": 0, "median": None, "mean": None}
+        median, mean = (round(float(middle(steps)) / floor, 2) for middle in (np.median, np.mean))
+        return {"frames": len(steps), "median": median, "mean": mean}
 
 
 def bench(
-    path: Path | None, pixel_size_um: float | None, bundle: Path | None, frames: int, threads: int | None
+    path: Path | None,
+    pixel_size_um: float | None,
+    bundle: Path | None,
+    frames: int,
+    threads: int | None,
+    against: str | None = None,
 ) -> dict[str, Any]:
     """Count frames of a source on one thread and on several, and measure both.
 
@@ -88,13 +135,19 @@ def bench(
         At most this many.
     threads
         Of OpenCV and of the network, for the second measure; None for one a core.
+    against
+        Another bundle's path, a way of seeing (threshold, network, both) or ``everything``: counted on the same frames,
+        frame by frame beside it.
 
     Returns
     -------
     dict
         ``stages_ms``, ``floor_ms``, ``ratio`` (all stages but classify, over the floor), ``fps`` (of all stages) and
         ``threads`` of one thread; the same of several in ``all_cores``; ``frame_px``, ``cells_per_frame`` and
-        ``frames``. Medians over the frames that were fit to be counted on.
+        ``frames``. Medians over the frames that were fit to be counted on. ``step_ms`` is the whole step but P-net, by
+        processor time, ``wall_ms`` all of it by the clock on the wall; ``frames_by_kind`` the whole step but P-net in
+        floors, of the frames that show next to nothing new, something, and mostly new ground. ``against``: the same of
+        what it was held against, and ``quotient``: step over step, frame by frame, the median and its 95 % interval.
 
     Raises
     ------
@@ -108,8 +161,10 @@ def bench(
         pixel_um = require_known_pixel_size(pixel_size_um, source)
         ended.callback(cv2.setNumThreads, cv2.getNumThreads())
         runs = [_run(model, pixel_um, number, ended) for number in (1, threads or os.cpu_count() or 1)]
+        if against is not None:
+            runs.append(_run_against(against, model, pixel_um, ended))
         shape = _take_all(source, frames, runs)
-    single, several = runs
+    single, several = runs[:2]
     if not single.cells:
         raise SourceError(f"none of the frames of {source.name} was fit to be counted on; give sharp, exposed ones")
     return {
@@ -118,7 +173,7 @@ def bench(
         "cells_per_frame": round(float(np.mean(single.cells)), 1),
         "frames": len(single.cells),
         "all_cores": several.medians(),
-    }
+    } | ({"against": {"name": against, **runs[2].medians(), "quotient": _quotient(single, runs[2])}} if against else {})
 
 
 def as_table(result: dict[str, Any]) -> str:
@@ -132,6 +187,18 @@ def as_table(result: dict[str, Any]) -> str:
     lines.append(f"{'floor':14}" + "".join(f"{one['floor_ms']:11.2f} ms{1:10.2f}" for one in both))
     lines.append(f"{'gate to ledger':14}" + "".join(f"{'':14}{one['ratio']:10.2f}" for one in both))
     lines.append(f"{'all stages':14}" + "".join(f"{one['fps']:9.0f} fps{'':11}" for one in both).rstrip())
+    for kind in KINDS:
+        found = result["frames_by_kind"][kind]
+        if found["frames"]:
+            named = f"{kind.replace('_', ' ')}, {found['frames']} frames"
+            lines.append(f"{named:28}{found['median']:10.2f} x floor in the median, {found['mean']:.2f} in the mean")
+    lines.append(f"a step but P-net: {result['step_ms']:.1f} ms of the processor; with it {result['wall_ms']:.1f} ms by the clock")
+    if "against" in result:
+        other, ratio = result["against"], result["against"]["quotient"]
+        lines.append(
+            f"against {other['name']}: {ratio['value']:.3f} of its step ({ratio['low']:.3f} to {ratio['high']:.3f}), "
+            f"which takes {other['frames_by_kind']['all']['median']:.2f} x floor"
+        )
     width, height = result["frame_px"]
     lines.append(
         f"medians over {result['frames']} frames of {width}x{height}, {result['cells_per_frame']:.1f} cells a frame"
@@ -146,13 +213,56 @@ def _source(path: Path | None, pixel_size_um: float | None) -> FrameSource:
     return SimulatedMicroscope(slide, seed=0)
 
 
-def _run(model: Bundle, pixel_um: float, threads: int, ended: ExitStack) -> _Run:
+def _run_against(against: str, model: Bundle, pixel_um: float, ended: ExitStack) -> _Run:
+    """On one thread, what the name says."""
+    if against == EVERYTHING:
+        return _run(model, pixel_um, 1, ended, everything=True)
+    for method in get_args(SeeingMethod):
+        if against == method:
+            return _run(model, pixel_um, 1, ended, method)
+    return _run(load_bundle(Path(against)), pixel_um, 1, ended)
+
+
+def _quotient(own: _Run, other: _Run) -> dict[str, float]:
+    """Median of the quotients of the frames both counted on, with the interval that its order statistics give."""
+    theirs = dict(zip(other.frames, other.steps_ms, strict=True))
+    both = zip(own.frames, own.steps_ms, strict=True)
+    ratios = np.sort([ms / theirs[frame] for frame, ms in both if frame in theirs])
+    frames = len(ratios)
+    reach = NORMAL_QUANTILE * frames**0.5 / 2
+    low, high = (int(np.clip(round(at), 0, frames - 1)) for at in (frames / 2 - reach, frames / 2 + reach))
+    value = float(np.median(ratios))
+    return {"value": round(value, 4), "low": round(float(ratios[low]), 4), "high": round(float(ratios[high]), 4)}
+
+
+def _kind(before: Pose | None, pose: Pose, shape: tuple[int, ...], pixel_um: float) -> str:
+    """What a frame shows that the one before did not."""
+    if before is None or before.island != pose.island:
+        return "new_ground"
+    moved_px = np.abs([pose.row_px - before.row_px, pose.col_px - before.col_px])
+    if np.hypot(*moved_px) * pixel_um < REST_UM:
+        return "at_rest"
+    shared = np.prod(np.maximum(1 - moved_px / shape[:2], 0))
+    return "new_ground" if 1 - shared >= NEW_SHARE else "moving"
+
+
+def _run(
+    model: Bundle,
+    pixel_um: float,
+    threads: int,
+    ended: ExitStack,
+    method: SeeingMethod = USUAL_SEEING,
+    *,
+    everything: bool = False,
+) -> _Run:
     classifier = OnnxClassifier(model, threads)
     ended.callback(classifier.close)
-    centres = open_centres(model, USUAL_SEEING, threads)
+    centres = open_centres(model, method, threads)
     ended.callback(centres.close)
     clock = time.thread_time if threads == 1 else time.perf_counter
-    analyser = Analyser(pixel_um, classifier, model.manifest, clock=clock, centres=centres.model)
+    analyser = Analyser(
+        pixel_um, classifier, model.manifest, clock=clock, centres=centres.model, everything=everything
+    )
     return _Run(threads, analyser, clock)
 
 
