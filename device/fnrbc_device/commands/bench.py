@@ -192,7 +192,8 @@ def as_table(result: dict[str, Any]) -> str:
         if found["frames"]:
             named = f"{kind.replace('_', ' ')}, {found['frames']} frames"
             lines.append(f"{named:28}{found['median']:10.2f} x floor in the median, {found['mean']:.2f} in the mean")
-    lines.append(f"a step but P-net: {result['step_ms']:.1f} ms of the processor; with it {result['wall_ms']:.1f} ms by the clock")
+    step_ms, wall_ms = result["step_ms"], result["wall_ms"]
+    lines.append(f"a step but P-net takes {step_ms:.1f} ms of the processor; with P-net {wall_ms:.1f} ms by the clock")
     if "against" in result:
         other, ratio = result["against"], result["against"]["quotient"]
         lines.append(

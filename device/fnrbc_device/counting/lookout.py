@@ -111,7 +111,7 @@ class Lookout:
             return None
         return Region.round_about(grid, asked)
 
-    def note(self, region: Region, pose: Pose, cut: Iterable[Detection], border_um: float = 0.0) -> None:
+    def note(self, region: Region, pose: Pose, cut: Iterable[Detection]) -> None:
         """Take in what was looked at.
 
         Parameters
@@ -122,14 +122,11 @@ class Lookout:
             Of the frame.
         cut
             What the border of the frame or of the region cuts: the ground there is not known yet.
-        border_um
-            As near to the frame's border nothing is known of a cell.
         """
         if self._away_um(self._stepped, pose) >= STEP_UM:
             self._stepped = pose
         self._looked = pose
-        known = self._covered(region, pose, border_um)
-        self._looks = np.minimum(self._looks + known, LOOKS).astype(np.uint8)
+        self._looks = np.minimum(self._looks + self._covered(region, pose), LOOKS).astype(np.uint8)
         for detection in cut:
             self._looks[self._under(detection, pose)] = 0
         if region.is_whole:
@@ -162,15 +159,16 @@ class Lookout:
             (first, last), (begin, end) = rows, cols
             yield first, begin, last, end
 
-    def _covered(self, region: Region, pose: Pose, border_um: float) -> NDArray[np.bool_]:
+    def _covered(self, region: Region, pose: Pose) -> NDArray[np.bool_]:
         """The squares in view whose middle was looked at."""
-        places, inside = [], []
-        sides = zip(self._corner, self._looks.shape, (pose.row_px, pose.col_px), region.grid.shape, strict=True)
-        for corner, squares, start_px, length in sides:
-            at = (np.arange(squares) + corner + 0.5) * SQUARE_UM / self._um - start_px
-            places.append(np.asarray(at, np.float64))
-            inside.append(np.minimum(at, length * region.grid.factor - at) >= border_um / self._um)
-        return np.asarray(np.outer(*inside) & region.covers_each(places[0], places[1]), np.bool_)
+        side = SQUARE_UM / self._um
+        rows, cols = (
+            np.asarray((np.arange(squares) + corner + 0.5) * side - start_px, np.float64)
+            for squares, corner, start_px in zip(
+                self._looks.shape, self._corner, (pose.row_px, pose.col_px), strict=True
+            )
+        )
+        return region.covers_each(rows, cols)
 
     def _under(self, detection: Detection, pose: Pose) -> tuple[slice, slice]:
         """The squares that a detection's box touches."""
