@@ -130,7 +130,7 @@ def count(
     allow_left_out: float = 0.0,
     warn: Callable[[str], None] = lambda words: None,
     method: SeeingMethod = USUAL_SEEING,
-    everything: bool = False,
+    everything: bool = True,
 ) -> Counted:
     """Count all frames of a source.
 

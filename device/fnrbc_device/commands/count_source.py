@@ -43,7 +43,7 @@ class Asked:
     """How a motorised stage's axes lie in the picture, where somebody states it."""
     specimen: str = ""
     """As written on the slide; with ``device`` alone."""
-    everything: bool = False
+    everything: bool = True
     """Whether each frame is looked at whole, not only what is new in it."""
 
 

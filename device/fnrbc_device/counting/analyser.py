@@ -103,7 +103,7 @@ class Analyser:
         still: bool = False,
         clock: Callable[[], float] = perf_counter,
         centres: CentreModel | None = None,
-        everything: bool = False,
+        everything: bool = True,
     ) -> None:
         require_pixel_size(pixel_size_um)
         self.pixel_size_um = pixel_size_um

@@ -72,7 +72,7 @@ class Setup:
     """None to run the network on the processor."""
     method: SeeingMethod = USUAL_SEEING
     """What finds the cells."""
-    everything: bool = False
+    everything: bool = True
     """Whether each frame is looked at whole, not only what is new in it."""
     record: RecordSettings = field(default_factory=RecordSettings)
     panel: Panel | None = None
