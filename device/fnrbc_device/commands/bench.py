@@ -155,6 +155,7 @@ def bench(
         No frame of the source is fit to be counted on.
     """
     model = load_bundle(bundle)
+    rival = _rival(against, model) if against is not None else model
     with ExitStack() as ended:
         source = _source(path, pixel_size_um)
         ended.callback(source.close)
@@ -162,7 +163,7 @@ def bench(
         ended.callback(cv2.setNumThreads, cv2.getNumThreads())
         runs = [_run(model, pixel_um, number, ended) for number in (1, threads or os.cpu_count() or 1)]
         if against is not None:
-            runs.append(_run_against(against, model, pixel_um, ended))
+            runs.append(_run_against(against, rival, pixel_um, ended))
         shape = _take_all(source, frames, runs)
     single, several = runs[:2]
     if not single.cells:
@@ -214,6 +215,11 @@ def _source(path: Path | None, pixel_size_um: float | None) -> FrameSource:
     return SimulatedMicroscope(slide, seed=0)
 
 
+def _rival(against: str, model: Bundle) -> Bundle:
+    """The bundle that is held against the first: another one, or the same where a way of counting is named."""
+    return model if against in (NEW_GROUND, *get_args(SeeingMethod)) else load_bundle(Path(against))
+
+
 def _run_against(against: str, model: Bundle, pixel_um: float, ended: ExitStack) -> _Run:
     """On one thread, what the name says."""
     if against == NEW_GROUND:
@@ -221,7 +227,7 @@ def _run_against(against: str, model: Bundle, pixel_um: float, ended: ExitStack)
     for method in get_args(SeeingMethod):
         if against == method:
             return _run(model, pixel_um, 1, ended, method)
-    return _run(load_bundle(Path(against)), pixel_um, 1, ended)
+    return _run(model, pixel_um, 1, ended)
 
 
 def _quotient(own: _Run, other: _Run) -> dict[str, float]:

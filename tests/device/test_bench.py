@@ -1,0 +1,41 @@
+"""``fnrbc bench`` tells what a frame costs by what it shows, and holds two ways of counting side by side."""
+
+from typing import Any
+
+import pytest
+
+from fnrbc_device.commands.bench import NEW_GROUND, as_table, bench
+from fnrbc_device.errors import FnrbcError
+
+FRAMES = 14
+
+
+@pytest.fixture(scope="module")
+def result() -> dict[str, Any]:
+    return bench(None, None, None, FRAMES, 1, NEW_GROUND)
+
+
+def test_every_frame_is_of_one_kind(result: dict[str, Any]) -> None:
+    kinds = {name: found["frames"] for name, found in result["frames_by_kind"].items()}
+
+    assert kinds["all"] == result["frames"] == sum(kinds.values()) - kinds["all"]
+    assert kinds["new_ground"] >= 1  # the first
+
+
+def test_a_kind_without_frames_has_no_figures(result: dict[str, Any]) -> None:
+    for found in result["frames_by_kind"].values():
+        assert (found["median"] is None) == (found["frames"] == 0)
+
+
+def test_what_it_is_held_against_is_measured_on_the_same_frames(result: dict[str, Any]) -> None:
+    other = result["against"]
+
+    assert other["name"] == NEW_GROUND
+    assert other["frames_by_kind"]["all"]["frames"] == result["frames"]
+    assert 0 < other["quotient"]["low"] <= other["quotient"]["value"] <= other["quotient"]["high"]
+    assert "against new_ground" in as_table(result)
+
+
+def test_a_bundle_that_is_not_there_is_refused() -> None:
+    with pytest.raises(FnrbcError, match="nowhere"):
+        bench(None, None, None, 2, 1, "nowhere")
