@@ -99,6 +99,12 @@ class _Run:
             "ratio": round(float(medians[:-1].sum()) / floor, 2),
             "fps": round(1e3 / float(np.median(stages.sum(axis=1))), 1),
             "threads": self.threads,
+        }
+
+    def told_apart(self) -> dict[str, Any]:
+        """The whole step, and what it costs by what frames show."""
+        floor = float(np.median(self.floors_ms))
+        return {
             "step_ms": round(float(np.median(self.steps_ms)), 3),
             "wall_ms": round(float(np.median(self.walls_ms)), 3),
             "frames_by_kind": {kind: self._of_kind(kind, floor) for kind in KINDS},
@@ -170,11 +176,12 @@ def bench(
         raise SourceError(f"none of the frames of {source.name} was fit to be counted on; give sharp, exposed ones")
     return {
         **single.medians(),
+        **single.told_apart(),
         "frame_px": [shape[1], shape[0]],
         "cells_per_frame": round(float(np.mean(single.cells)), 1),
         "frames": len(single.cells),
         "all_cores": several.medians(),
-    } | ({"against": {"name": against, **runs[2].medians(), "quotient": _quotient(single, runs[2])}} if against else {})
+    } | (_held_against(against, single, runs[2]) if against else {})
 
 
 def as_table(result: dict[str, Any]) -> str:
@@ -213,6 +220,11 @@ def _source(path: Path | None, pixel_size_um: float | None) -> FrameSource:
         return open_source(path, pixel_size_um)
     slide = SimulatedSlide.make(0, "giemsa", SIMULATED_CELLS)
     return SimulatedMicroscope(slide, seed=0)
+
+
+def _held_against(name: str, own: _Run, other: _Run) -> dict[str, Any]:
+    told = {"name": name, **other.medians(), **other.told_apart(), "quotient": _quotient(own, other)}
+    return {"against": told}
 
 
 def _rival(against: str, model: Bundle) -> Bundle:
