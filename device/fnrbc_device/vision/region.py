@@ -118,14 +118,6 @@ class Region:
         rows, cols = self.grid.shape
         return bool(points.min() < near or (points.max(axis=0) > (cols - near, rows - near)).any())
 
-    def in_frame(self, box: Box, frame_shape: tuple[int, ...]) -> Box:
-        """A box in pixels of a frame of that shape."""
-        top, left, bottom, right = (round(at * self.grid.factor) for at in box)
-        # What fills no working pixel at the frame's right and lower border is looked at with its neighbours.
-        bottom = frame_shape[0] if box[2] == self.grid.shape[0] else bottom
-        right = frame_shape[1] if box[3] == self.grid.shape[1] else right
-        return top, left, bottom, right
-
     def only(self, picture: NDArray[np.uint8], empty: int) -> NDArray[np.uint8]:
         """A working picture with nothing outside of the boxes."""
         if self.is_whole:
