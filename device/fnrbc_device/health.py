@@ -7,8 +7,9 @@ from typing import Final, Literal
 from fnrbc_device.language import N_, _
 from fnrbc_device.records import HealthState, Step
 
-HELD_S: Final = 2.0
-"""A reason stays this long after it was last true, so that a person can read it."""
+HELD_S: Final = 0.6
+"""A reason stays this long after it was last true: longer than the daemon waits for a frame (0.5 s), so that nothing
+flickers, and so short that it is gone within a second of its cause."""
 
 FPS_WINDOW: Final = 60
 """Frames over which the frame rate is averaged: two seconds."""
@@ -165,7 +166,13 @@ _TABLE: Final = (
         alarm=True,
         harmless=True,
     ),
-    HealthReason("frames_dropped", N_("This machine cannot keep up with the camera: lower its frame rate.")),
+    HealthReason(
+        "frames_dropped",
+        N_(
+            "This computer is slower than the camera: it leaves out pictures by itself and goes on counting. Pan a "
+            "little more slowly."
+        ),
+    ),
 )
 
 REASONS: Final = {reason.code: reason for reason in _TABLE}
@@ -182,13 +189,17 @@ _OF_REJECTION: Final = {
     "too_dark": "exposure_drift",
     "too_bright": "exposure_drift",
     "unreadable": "camera_incomplete",
+    "wrong_size": "camera_wrong_format",
 }
 
 REPEATS: Final = 15
 """Repeated frames in a row that say the camera is frozen: half a second at 30 frames/s."""
 
 DROPPED_SHARE: Final = 0.2
-"""Share of the frames dropped, over the window, that the operator is told of."""
+"""Share of the frames dropped that the operator is told of."""
+
+DROPS_S: Final = 0.6
+"""It must be so large in each half of the steps of this time, of two at least: a single hiccup is in one half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +216,10 @@ class Health:
     latency_ms_p50: float | None
     latency_ms_p95: float | None
     """From the camera to the tally."""
+    exposure: Literal["too_dark", "too_bright"] = "too_dark"
+    """Which side ``exposure_drift`` last was on."""
+    kept_share: float = 1.0
+    """0..1 of the camera's newest pictures that were analysed; the others were left out to keep up with it."""
 
 
 class HealthMonitor:
@@ -214,8 +229,10 @@ class HealthMonitor:
         self._until: dict[str, float] = {}
         self._times: deque[float] = deque(maxlen=FPS_WINDOW)
         self._latencies_ms: deque[float] = deque(maxlen=10 * FPS_WINDOW)
-        self._dropped: deque[int] = deque(maxlen=FPS_WINDOW)
+        self._dropped: deque[tuple[float, int]] = deque(maxlen=FPS_WINDOW)
+        """When steps were done, and how many frames were dropped before each."""
         self._newest_island = 0
+        self._exposure: Literal["too_dark", "too_bright"] = "too_dark"
         self._repeats = 0
         self._speed = 0.0
         self._sharpness = 1.0
@@ -241,7 +258,7 @@ class HealthMonitor:
         """
         self._times.append(now_s)
         self._latencies_ms.append(1e3 * (now_s - arrived_s))
-        self._dropped.append(dropped)
+        self._dropped.append((now_s, dropped))
         self._speed, self._sharpness = step.speed_um_s, min(max(step.sharpness, 0.0), 1.0)
         for reason in self._reasons_of(step):
             self._until[reason] = now_s + HELD_S
@@ -268,12 +285,18 @@ class HealthMonitor:
             self._sharpness,
             _quantile(latencies, 0.5),
             _quantile(latencies, 0.95),
+            self._exposure,
+            _kept(self._newest_drops()),
         )
 
     def _reasons_of(self, step: Step) -> list[str]:
         reasons = []
         if step.reason in _OF_REJECTION:
             reasons.append(_OF_REJECTION[step.reason])
+        if step.flooded:
+            reasons.append("exposure_drift")
+        if "exposure_drift" in reasons:
+            self._exposure = "too_bright" if step.flooded else "too_dark"
         # A joined island goes on under an older number: only a new number tells of a loss.
         if step.pose is not None and step.pose.island > self._newest_island:
             self._newest_island = step.pose.island
@@ -283,15 +306,27 @@ class HealthMonitor:
         self._repeats = self._repeats + 1 if step.reason == "repeated" else 0
         if self._repeats >= REPEATS:
             reasons.append("camera_frozen")
-        seen, dropped = len(self._dropped), sum(self._dropped)
-        if seen == FPS_WINDOW and dropped > DROPPED_SHARE * (seen + dropped):
+        drops = self._newest_drops()
+        half = len(drops) // 2
+        if half and all(_kept(part) < 1 - DROPPED_SHARE for part in (drops[:half], drops[half:])):
             reasons.append("frames_dropped")
         return reasons
+
+    def _newest_drops(self) -> list[int]:
+        """How many frames were dropped before each of the newest steps."""
+        newest = self._dropped[-1][0] if self._dropped else 0.0
+        within = sum(newest - at_s <= DROPS_S for at_s, _ in self._dropped)
+        return [dropped for _, dropped in self._dropped][-max(within, 2) :]
 
     def _fps(self) -> float:
         if len(self._times) < 2 or self._times[-1] <= self._times[0]:
             return 0.0
         return (len(self._times) - 1) / (self._times[-1] - self._times[0])
+
+
+def _kept(drops: list[int]) -> float:
+    """Share of the frames that were analysed."""
+    return len(drops) / (len(drops) + sum(drops)) if drops else 1.0
 
 
 def _quantile(ordered: list[float], share: float) -> float | None:

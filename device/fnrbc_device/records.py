@@ -354,6 +354,12 @@ class Step:
     """Cells will be lost if the hand goes on like this."""
     joins: tuple[Join, ...] = ()
     """Islands joined after this frame was counted: its pose and events are still on the islands as they were."""
+    glass: float = 1.0
+    """0..1 of the camera's range: how bright empty glass is; 1 where not measured."""
+    white: float = 0.0
+    """0..1 of the field: what is as bright as the camera can tell."""
+    flooded: bool = False
+    """Nearly all is white that was not before."""
 
 
 USUAL_CLASSES: Final[dict[str, Role]] = {"fnrbc": "target", "leukocyte": "denominator", "other": "ignored"}

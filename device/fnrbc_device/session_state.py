@@ -48,6 +48,8 @@ class SessionControl:
         self._changed = threading.Condition(self._lock)
         self._state: SessionState = "idle"
         self._plan = SessionPlan()
+        self._hindered = ""
+        self._failed = ""
 
     @property
     def state(self) -> SessionState:
@@ -59,10 +61,22 @@ class SessionControl:
         """What was said at the last start."""
         return self._plan
 
-    def enter(self, state: SessionState) -> None:
-        """Say what the session does by itself: it starts, or its source ended."""
+    def hinder(self, why: str) -> None:
+        """Say why no session can be started now, in one sentence; empty where one can."""
+        with self._changed:
+            self._hindered = why
+
+    def outcome_of_start(self, timeout_s: float) -> str:
+        """Wait until what was asked to start has started; gives why it has not, empty where it has or still tries."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._state != "starting", timeout_s)
+            return self._failed
+
+    def enter(self, state: SessionState, why: str = "") -> None:
+        """Say what the session does by itself: it starts, or its source ended; and why it does not start."""
         with self._changed:
             self._state = state
+            self._failed = why
             self._changed.notify_all()
 
     def ask(self, verb: str, record: Callable[[], None], plan: SessionPlan | None = None) -> None:
@@ -81,7 +95,7 @@ class SessionControl:
         Raises
         ------
         CommandError
-            ``wrong_state``: the session does something else. Nothing was recorded.
+            ``wrong_state``: the session does something else, or nothing can be counted now. Nothing was recorded.
         """
         with self._changed:
             after = _AFTER[verb].get(self._state)
@@ -96,9 +110,11 @@ class SessionControl:
                         state=self._state,
                     ),
                 )
+            if verb == "start" and self._hindered:
+                raise CommandError("wrong_state", self._hindered)
             record()
             if verb == "start":
-                self._plan = plan or SessionPlan()
+                self._plan, self._failed = plan or SessionPlan(), ""
             self._state = after
             self._changed.notify_all()
 

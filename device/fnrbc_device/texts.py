@@ -91,6 +91,63 @@ CLAIMS: Final[Mapping[ClaimState, str]] = Said(
 )
 """In two or three words, where there is no room for ``claim_words``."""
 
+GLANCES: Final[Mapping[str, str]] = Said(
+    {
+        "camera_lost": N_("no camera"),
+        "camera_wrong_format": N_("camera set otherwise"),
+        "camera_frozen": N_("camera stands still"),
+        "camera_repeating": N_("camera repeats itself"),
+        "camera_black": N_("black picture"),
+        "camera_white": N_("white picture"),
+        "camera_incomplete": N_("pictures incomplete"),
+        "too_dark": N_("too dark"),
+        "too_bright": N_("too bright"),
+        "objective_changed": N_("other objective"),
+        "focus_lost": N_("out of focus"),
+        "pan_too_fast": N_("too fast"),
+        "tracking_lost": N_("place lost"),
+        "disk_low": N_("disk full"),
+        "frames_dropped": N_("slow computer"),
+        "camera_slow": N_("slow camera"),
+        "stain_changed": N_("other stain"),
+        "engine_parity_failed": N_("GPU failed its proof"),
+        "seeing_by_threshold": N_("network failed its proof"),
+        "colours_impossible": N_("colours wrong"),
+        "colours_missing": N_("no colours"),
+        "pixel_size_doubtful": N_("check the pixel size"),
+        "pixel_size_out_of_domain": N_("unusual size"),
+        "focus_out_of_domain": N_("unusual sharpness"),
+        "light_out_of_domain": N_("unusual light"),
+        "stain_out_of_domain": N_("unusual stain"),
+        "results_waiting": N_("results wait"),
+        "broker_refused": N_("messages refused"),
+        "broker_away": N_("messages wait"),
+        "page_certificate_ended": N_("certificate ended"),
+        "clock_unsynced": N_("clock not set"),
+        "recording_ended": N_("end of the recording"),
+    }
+)
+"""What is wrong in two or three words, to be read from two metres."""
+
+GAUGES: Final[Mapping[str, str]] = Said(
+    {
+        "speed": N_("Pan speed"),
+        "sharpness": N_("Sharpness"),
+        "light": N_("Brightness of the glass"),
+        "white": N_("White picture"),
+        "kept": N_("Pictures used"),
+    }
+)
+"""What the bar beneath the picture shows."""
+
+_SIDES: Final[Mapping[str, str]] = Said(
+    {
+        "too_dark": N_("Too dark: turn the lamp up, or open the aperture."),
+        "too_bright": N_("Too bright: turn the lamp down, or shorten the exposure."),
+        "recording_ended": N_("The recording is at its end: nothing more can be counted from it."),
+    }
+)
+
 HEALTH_STATES: Final[Mapping[HealthState, str]] = Said(
     {
         "starting": N_("Starting"),
@@ -103,6 +160,11 @@ HEALTH_STATES: Final[Mapping[HealthState, str]] = Said(
         "stopping": N_("Stopping"),
     }
 )
+
+STANDING: Final[Mapping[SessionState, str]] = Said(
+    {"idle": N_("No session"), "finished": N_("Finished"), "paused": N_("Paused")}
+)
+"""What is told where no session runs: the health of the device must not sound like counting."""
 
 SESSION_STATES: Final[Mapping[SessionState, str]] = Said(
     {
@@ -177,6 +239,16 @@ def health_reason(reason: str) -> str:
     """Find the sentence for a reason of the health state; one without a sentence stays readable."""
     known = REASONS.get(reason)
     return known.cure if known else f"{reason.replace('_', ' ').capitalize()}: {_('the log says more.')}"
+
+
+def cue_sentence(code: str) -> str:
+    """Find the sentence of a cue: a reason of the health state, or which side of one it is."""
+    return _SIDES.get(code) or health_reason(code)
+
+
+def not_counting(glance: str) -> str:
+    """Say that nothing is counted, and why in two or three words."""
+    return _("Not counting: %(why)s", why=glance)
 
 
 def left_open(frames_used: int, islands: int, cells_open: int) -> list[str]:

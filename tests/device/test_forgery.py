@@ -19,7 +19,7 @@ OTHER_CHOICE = {"outbox.state": "CASE state WHEN 'acked' THEN 'pending' ELSE 'ac
 KEYS = {
     "sessions": "session", "frames": "frame", "joins": "island", "events": "seq", "crops": "view", "plates": "number",
     "audit": "link", "outbox": "seq", "alarms": "code", "reviews": "seq", "journal": "epoch",
-    "results": "seq", "details": "seq",
+    "results": "seq", "details": "seq", "surroundings": "view", "mosaics": "island",
 }  # fmt: skip
 
 

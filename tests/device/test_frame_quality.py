@@ -6,7 +6,7 @@ import pytest
 
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Image
-from fnrbc_device.vision.frame_quality import LEAST_SHARPNESS, FrameQuality, Judgement, fine_to_coarse
+from fnrbc_device.vision.frame_quality import LEAST_SHARPNESS, FrameQuality, Judgement, fineness
 from fnrbc_device.vision.reduction import reduce
 
 UM = 0.125
@@ -46,6 +46,19 @@ def smear(length_px: int, down: bool) -> np.ndarray:
     return line if down else line.T
 
 
+def smear_along(length_px: int, degrees: float) -> np.ndarray:
+    """What motion through so many pixels in a direction leaves of a point."""
+    kernel = np.zeros((length_px + 4, length_px + 4), np.float32)
+    middle = length_px / 2 + 1.5
+    for step in np.linspace(-length_px / 2, length_px / 2, 8 * length_px):
+        row, col = middle + step * np.sin(np.radians(degrees)), middle + step * np.cos(np.radians(degrees))
+        for down in (0, 1):
+            for right in (0, 1):
+                weight = (1 - abs(int(row) + down - row)) * (1 - abs(int(col) + right - col))
+                kernel[int(row) + down, int(col) + right] += weight
+    return kernel / kernel.sum()
+
+
 def test_a_sharp_fresh_exposed_frame_passes(slide: Image) -> None:
     judged = judge(FrameQuality(), seen(slide))
 
@@ -73,6 +86,21 @@ def test_a_saturated_field_is_too_bright(slide: Image) -> None:
     assert judge(FrameQuality(), flooded).reason == "too_bright"
 
 
+@pytest.mark.parametrize(("light", "flooded"), [(1.1, False), (5.0, True)])
+def test_a_light_that_grew_until_red_cells_are_white_is_noticed(slide: Image, light: float, flooded: bool) -> None:
+    frame_quality = FrameQuality()
+    judge(frame_quality, seen(slide))
+
+    assert judge(frame_quality, np.clip(seen(slide, noise_seed=1) * light, 0, 255).astype(np.uint8)).flooded == flooded
+
+
+def test_a_camera_that_always_shows_glass_white_is_not_told_that_it_is_flooded(slide: Image) -> None:
+    frame_quality = FrameQuality()
+    for seed in range(3):
+        white = np.clip(seen(slide, noise_seed=seed) * 2.5, 0, 255).astype(np.uint8)
+        assert not judge(frame_quality, white).flooded
+
+
 @pytest.mark.parametrize("level", [0, 20])
 def test_the_lamp_is_off(level: int) -> None:
     assert judge(FrameQuality(), np.full((*SHAPE, 3), level, np.uint8)).reason == "too_dark"
@@ -90,12 +118,34 @@ def test_a_field_out_of_focus_is_blurred(slide: Image, sigma_px: float) -> None:
 
 
 @pytest.mark.parametrize("length_px", [25, 40])
-@pytest.mark.parametrize("down", [False, True])
-def test_motion_in_one_direction_is_blur_too(slide: Image, length_px: int, down: bool) -> None:
+@pytest.mark.parametrize("degrees", [0, 30, 45, 90, 120, 135])
+def test_motion_is_told_from_focus_by_its_direction_whatever_that_is(
+    slide: Image, length_px: int, degrees: int
+) -> None:
     frame_quality = FrameQuality()
     judge(frame_quality, seen(slide))
 
-    assert judge(frame_quality, blurred(slide, smear(length_px, down))).reason == "blurred"
+    judged = judge(frame_quality, blurred(slide, smear_along(length_px, degrees)))
+
+    assert (judged.reason, judged.smeared) == ("too_fast", True)
+
+
+@pytest.mark.parametrize("sigma_px", [2.0, 4.0, 6.0, 8.0, 12.0, 20.0])
+def test_what_is_out_of_focus_has_no_direction(slide: Image, sigma_px: float) -> None:
+    frame_quality = FrameQuality()
+    judge(frame_quality, seen(slide))
+
+    judged = judge(frame_quality, blurred(slide, out_of_focus(sigma_px)))
+
+    assert not judged.smeared
+    assert judged.reason in (None, "blurred")
+
+
+@pytest.mark.parametrize(("light", "share"), [(1.0, 0.91), (0.4, 0.36), (0.1, 0.09)])
+def test_the_light_is_that_of_empty_glass(slide: Image, light: float, share: float) -> None:
+    judged = judge(FrameQuality(), np.rint(seen(slide) * light).astype(np.uint8))
+
+    assert judged.glass == pytest.approx(share, abs=0.05)
 
 
 @pytest.mark.parametrize("kernel", [out_of_focus(1.0), smear(3, False), smear(3, True)])
@@ -120,7 +170,7 @@ def test_a_crowded_field_is_no_sharper_than_a_sparse_one(seed: int) -> None:
     measured = []
     for red_cells in (300.0, 1500.0, 4700.0, 9000.0):
         field = SimulatedSlide.make(seed, "giemsa", 12, UM, red_cells_per_mm2=red_cells).image[: 2 * SHAPE[0]]
-        measured.append(fine_to_coarse(reduce(with_noise(field), UM).green))
+        measured.append(fineness(reduce(with_noise(field), UM).green).share)
 
     assert min(measured) > 0.72 * max(measured)  # or the crowded one would make the sparse one blurred
 

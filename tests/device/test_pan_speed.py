@@ -44,7 +44,7 @@ def pan(slide: SimulatedSlide, steps_px: NDArray[np.float64], exposure: float, f
     frame_quality, pan_speed = FrameQuality(), PanSpeed(UM)
     for index, (row, col) in enumerate(path):
         judged = frame_quality.judge(reduce(microscope.image(index), UM))
-        speed = pan_speed.follow(index / fps, SHAPE, Pose(0, row, col), judged.sharpness)
+        speed = pan_speed.follow(index / fps, SHAPE, Pose(0, row, col), judged.sharpness, judged.smeared)
         yield Told(float(steps_px[index]), judged.reason is None, speed)
 
 
@@ -75,7 +75,7 @@ def test_a_calm_hand_is_left_alone(slide: SimulatedSlide, exposure: float) -> No
 
 def test_the_speed_is_that_of_the_field() -> None:
     pan_speed = PanSpeed(UM)
-    speeds = [pan_speed.follow(index / 30, SHAPE, Pose(0, 3.0 * index, 4.0 * index), 1.0) for index in range(5)]
+    speeds = [pan_speed.follow(index / 30, SHAPE, Pose(0, 3.0 * index, 4.0 * index), 1.0, False) for index in range(5)]
 
     assert [round(speed.um_s, 6) for speed in speeds] == [0.0] + [5.0 * UM * 30] * 4
 
@@ -83,7 +83,7 @@ def test_the_speed_is_that_of_the_field() -> None:
 @pytest.mark.parametrize("fps", [15.0, 30.0, 60.0])
 def test_a_slower_camera_needs_a_slower_hand(fps: float) -> None:
     pan_speed = PanSpeed(UM)
-    limits = [pan_speed.follow(index / fps, SHAPE, Pose(0, 0.0, 0.0), 1.0).limit_um_s for index in range(4)]
+    limits = [pan_speed.follow(index / fps, SHAPE, Pose(0, 0.0, 0.0), 1.0, False).limit_um_s for index in range(4)]
 
     assert limits[0] is None
     assert limits[-1] == pytest.approx(WAY_UM / (MARGIN * NEEDED_VIEWS) * fps)
@@ -94,7 +94,7 @@ def test_a_hand_beyond_the_limit_is_hurried_however_sharp_the_picture(share: flo
     pan_speed = PanSpeed(UM)
     step_px = share * WAY_UM / (MARGIN * NEEDED_VIEWS) / UM
 
-    speeds = [pan_speed.follow(index / 30, SHAPE, Pose(0, step_px * index, 0.0), 1.0) for index in range(5)]
+    speeds = [pan_speed.follow(index / 30, SHAPE, Pose(0, step_px * index, 0.0), 1.0, False) for index in range(5)]
 
     assert [speed.hurried for speed in speeds[1:]] == [hurried] * 4
 
@@ -102,13 +102,30 @@ def test_a_hand_beyond_the_limit_is_hurried_however_sharp_the_picture(share: flo
 def test_a_field_out_of_focus_at_rest_is_no_haste() -> None:
     pan_speed = PanSpeed(UM)
 
-    assert not any(pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.4).hurried for index in range(9))
+    assert not any(
+        pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.4, False).hurried for index in range(9)
+    )
+
+
+@pytest.mark.parametrize(("smeared", "hurried"), [(False, False), (True, True)])
+def test_a_moving_field_that_loses_its_sharpness_is_haste_only_where_it_loses_it_in_one_direction(
+    smeared: bool, hurried: bool
+) -> None:
+    pan_speed = PanSpeed(UM)
+    for index in range(9):
+        pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 1.0, False)
+    poses = [Pose(0, 20.0 * (index - 9), 0.0) for index in range(9, 20)]
+    moving = [pan_speed.follow(index / 30, SHAPE, pose, 0.6, smeared) for index, pose in enumerate(poses, 9)]
+
+    assert [speed.hurried for speed in moving[1:]] == [hurried] * 10
+    assert all((speed.um_s > (speed.limit_um_s or 0)) == speed.hurried for speed in moving)
 
 
 def test_a_field_out_of_focus_is_no_haste_while_it_moves_either() -> None:
     pan_speed = PanSpeed(UM)
-    told = [pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.75) for index in range(9)]
-    told += [pan_speed.follow(index / 30, SHAPE, Pose(0, 20.0 * (index - 9), 0.0), 0.65) for index in range(9, 20)]
+    told = [pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 0.75, False) for index in range(9)]
+    poses = [Pose(0, 20.0 * (index - 9), 0.0) for index in range(9, 20)]
+    told += [pan_speed.follow(index / 30, SHAPE, pose, 0.65, False) for index, pose in enumerate(poses, 9)]
 
     assert not any(speed.hurried for speed in told)
 
@@ -117,24 +134,24 @@ def test_a_single_late_frame_changes_no_limit() -> None:
     pan_speed = PanSpeed(UM)
     times = [*(index / 30 for index in range(10)), 2.0, 2.0 + 1 / 30]
 
-    limits = [pan_speed.follow(at, SHAPE, Pose(0, 0.0, 0.0), 1.0).limit_um_s for at in times]
+    limits = [pan_speed.follow(at, SHAPE, Pose(0, 0.0, 0.0), 1.0, False).limit_um_s for at in times]
 
     assert limits[-1] == pytest.approx(limits[5])
 
 
 def test_from_one_island_to_the_next_there_is_no_speed() -> None:
     pan_speed = PanSpeed(UM)
-    pan_speed.follow(0.0, SHAPE, Pose(0, 0.0, 0.0), 1.0)
-    pan_speed.follow(0.1, SHAPE, None, 1.0)
+    pan_speed.follow(0.0, SHAPE, Pose(0, 0.0, 0.0), 1.0, False)
+    pan_speed.follow(0.1, SHAPE, None, 1.0, False)
 
-    assert pan_speed.follow(0.2, SHAPE, Pose(1, 5000.0, 0.0), 1.0).um_s == 0.0
+    assert pan_speed.follow(0.2, SHAPE, Pose(1, 5000.0, 0.0), 1.0, False).um_s == 0.0
 
 
 def test_a_lost_frame_says_nothing_of_the_calm_field() -> None:
     pan_speed = PanSpeed(UM)
     for index in range(5):
-        pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 1.0)
-    pan_speed.follow(5 / 30, SHAPE, None, 0.2)
-    moving = [pan_speed.follow(index / 30, SHAPE, Pose(1, 20.0 * index, 0.0), 0.65) for index in range(6, 12)]
+        pan_speed.follow(index / 30, SHAPE, Pose(0, 0.5 * index, 0.0), 1.0, False)
+    pan_speed.follow(5 / 30, SHAPE, None, 0.2, False)
+    moving = [pan_speed.follow(index / 30, SHAPE, Pose(1, 20.0 * index, 0.0), 0.65, True) for index in range(6, 12)]
 
     assert [speed.hurried for speed in moving] == [False, *[True] * 5]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.journal import Journal
@@ -31,16 +32,18 @@ def full_record(path: Path, make_step) -> None:
     with Journal.open(path) as journal:
         for number, session in enumerate(("s1", "s2")):
             journal.begin(session, NOON + timedelta(hours=number), META)
-            journal.record(make_step(0, [4, 5]), Kept({4: [View(1.0, 0, crop)]}, [_keyframe(1)], SHAPE))
+            journal.record(make_step(0, [4, 5]), Kept({4: [View(1.0, 0, crop, crop, 24.0)]}, [_keyframe(1)], SHAPE))
             journal.record(make_step(1, [], reason="blurred"))
             journal.record(replace(make_step(2, [8]), joins=[Join(2, 1, 3.0, 4.0)]))
             journal.record(make_step(3, [4], event="retracted"))
             tally = replace(journal.tally(session), unique_area_mm2=1.5, revisit_share=0.25)
-            journal.end(NOON + timedelta(hours=number), tally, complete=False, ending="the disk was full")
+            mosaics = Kept(mosaics=[Mosaic(1, crop, np.full(crop.shape[:2], 255, np.uint8), (-3.0, 4.0), 2.0)])
+            journal.end(NOON + timedelta(hours=number), tally, False, ending="the disk was full", kept=mosaics)
         _decide_and_sign(path)
         _command_and_alarm(path)
         journal.begin("s3", NOON + timedelta(hours=3), META)
-        journal.record(make_step(0, [4, 9]), Kept({4: [View(1.0, 0, crop)]}, [_keyframe(1), _keyframe(2)], SHAPE))
+        views = {4: [View(1.0, 0, crop, crop, 24.0)]}
+        journal.record(make_step(0, [4, 9]), Kept(views, [_keyframe(1), _keyframe(2)], SHAPE))
         journal.note("flagged", {"row_px": 1.0}, frame=0)
     _settle(path)
     with closing(sqlite3.connect(path)) as database:

@@ -92,7 +92,7 @@ def test_a_session_beyond_what_was_measured_is_provisional_and_says_why(
     assert browser.text("#fnrbc") == "80"
     assert browser.text("#claim-headline") == "Provisional"
     assert browser.text("#claim-figures") == "stain, focus unlike what the network was measured on"
-    assert "The count is provisional" in browser.text("#reasons")  # with the cure, over the picture
+    assert "The count is provisional" in browser.text("#cue")  # with the cure, over the picture
     assert fits(browser, width)
     for ratio, name in browser.evaluate(CONTRASTS):
         assert ratio >= 4.5, name

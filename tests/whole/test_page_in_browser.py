@@ -1,7 +1,6 @@
 """The live page and the report in a real Chromium, as a person sees them."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,24 @@ def browser(tmp_path: Path) -> Iterator[Chromium]:
     found.close()
 
 
+class Hands:
+    """A clock that a test moves: a picture grows old when the test says so, however slow the machine is."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
-def live() -> LiveView:
-    return LiveView()
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def live(hands: Hands) -> LiveView:
+    return LiveView(hands)
 
 
 @pytest.fixture
@@ -74,6 +88,7 @@ def snapshot(seen: SlideMap, marks: list[Mark], **changes: Any) -> Snapshot:
         frames=2000,
         frames_used=1900,
         frames_rejected={"blurred": 30, "too_fast": 70},
+        frames_dropped=1000,
         islands=1,
         leukocytes_to_go=1289,
         claim=claim(42, 1003, [ErrorCounts(230, 2, 5900, 12, "shipped", "pbc")]),
@@ -130,7 +145,11 @@ def test_the_page_tells_the_count_its_interval_and_what_it_rests_on(
     assert browser.text("#leukocytes") == "1\u202f003"
     assert browser.text("#indeterminate") == "7"
     assert browser.text("#area") == "0.457"
-    assert browser.text("#rejected") == "not used: 70 too fast, 30 blurred"
+    assert browser.text("#used") == "1\u202f900"
+    assert browser.text("#frames") == "3\u202f000"
+    assert browser.text("#rejected") == (
+        "not used: 70 too fast, 30 blurred, 1\u202f000 left out to keep up with the camera"
+    )
     assert browser.text("#health") == "Counting"
     assert browser.text("#session") == "slide-17"
     assert "unverified" in browser.text("main")
@@ -148,7 +167,7 @@ def test_the_page_loads_from_this_machine_alone_and_complains_of_nothing(
     assert browser.complaints() == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 600)])
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 600), (800, 480)])
 def test_all_is_seen_at_once_without_scrolling(
     browser: Chromium, web: WebServer, show: Callable[..., None], width: int, height: int
 ) -> None:
@@ -158,9 +177,22 @@ def test_all_is_seen_at_once_without_scrolling(
     assert size == [width, height]
     overflowing = """[...document.querySelectorAll('main *, header *, footer *')].filter(node => {
         const box = node.getBoundingClientRect();
-        return box.width && (box.right > innerWidth + 1 || box.bottom > innerHeight + 1);
+        return box.width && node.checkVisibility({contentVisibilityAuto: true})
+            && (box.right > innerWidth + 1 || box.bottom > innerHeight + 1);
     }).map(node => node.id || node.className)"""
     assert browser.evaluate(overflowing) == []
+
+
+def test_on_a_telephone_the_counts_come_first(
+    browser: Chromium, web: WebServer, show: Callable[..., None]
+) -> None:
+    show()
+    opened(browser, web, 390, 844)
+    top, bottom = (
+        browser.evaluate(f"document.querySelector('{one}').getBoundingClientRect().top") for one in (".tally", ".stage")
+    )
+    assert top < bottom
+    assert browser.evaluate("document.getElementById('fnrbc').getBoundingClientRect().bottom") < 400
 
 
 def test_a_telephone_scrolls_down_only_and_keeps_the_research_sentence_in_view(
@@ -236,13 +268,46 @@ def test_the_kinds_of_cell_are_told_by_shape_without_colour(
             assert np.abs(one - other).sum() > 0.25 * min(one.sum(), other.sum())
 
 
-def test_trouble_is_told_in_words_with_the_cure(
+def test_the_gravest_trouble_alone_is_told_over_the_picture_and_the_others_wait_in_a_list(
     browser: Chromium, web: WebServer, show: Callable[..., None]
 ) -> None:
-    show(health=health("degraded", ("focus_lost",)))
+    show(health=health("degraded", ("broker_away", "focus_lost", "tracking_lost")))
     opened(browser, web)
-    assert browser.text("#health") == "Counting, with trouble"
-    assert "fine focus" in browser.text("#reasons")
+    assert browser.text("#health") == "Not counting: out of focus"
+    assert "fine focus" in browser.text("#cue")
+    assert browser.evaluate("document.querySelectorAll('.notices > :not([hidden])').length") == 1
+    browser.evaluate("document.getElementById('more').open = true")
+    told = browser.text("#more-list")
+    assert told.index("Lost the place") < told.index("The broker cannot be reached")
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (800, 480)])
+@pytest.mark.parametrize("how", ["b", "touch"])
+def test_the_big_figures_open_and_close_by_one_key_and_by_touch(
+    browser: Chromium, web: WebServer, show: Callable[..., None], width: int, height: int, how: str
+) -> None:
+    show(health=health("degraded", ("pan_too_fast",)))
+    opened(browser, web, width, height)
+    for hidden in (False, True):
+        if how == "b":
+            press(browser, "b")
+        else:
+            touch(browser, "#open-big" if not hidden else "#big-fnrbc")
+        browser.wait_for(f"document.getElementById('big').hidden === {str(hidden).lower()}")
+        if not hidden:
+            assert browser.text("#big-cue") == "too fast"
+            cut = """[...document.querySelectorAll('#big *')].filter(one => one.checkVisibility()).filter(one => {
+                const box = one.getBoundingClientRect();
+                return box.right > innerWidth || box.bottom > innerHeight; }).length"""
+            assert browser.evaluate(cut) == 0
+
+
+def touch(browser: Chromium, selector: str) -> None:
+    browser.evaluate(f"document.querySelector('{selector}').scrollIntoView({{block: 'center'}})")
+    box = browser.evaluate(f"document.querySelector('{selector}').getBoundingClientRect().toJSON()")
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    browser.on_page("Input.dispatchTouchEvent", type="touchStart", touchPoints=[place])
+    browser.on_page("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
 
 def test_a_name_with_markup_in_it_stays_text(
@@ -256,20 +321,27 @@ def test_a_name_with_markup_in_it_stays_text(
 
 
 def test_a_finished_session_is_called_finished_and_not_stale(
-    browser: Chromium, web: WebServer, show: Callable[..., None]
+    browser: Chromium, web: WebServer, show: Callable[..., None], hands: Hands
 ) -> None:
     show(state="finished")
     opened(browser, web)
-    time.sleep(3.5)
+    browser.evaluate(HEARS_BEATS)
+    hands.now_s = 9.0
+    browser.wait_for("window.heardAge === 9")
     assert browser.evaluate("document.body.dataset.link") == "live"
     assert "finished" in browser.text(".band[data-states=finished]")
 
 
+HEARS_BEATS = """void new EventSource('/events').addEventListener('beat', (message) => {
+    window.heardAge = JSON.parse(message.data).age_s; })"""
+
+
 def test_a_picture_that_stands_still_is_called_old(
-    browser: Chromium, web: WebServer, show: Callable[..., None]
+    browser: Chromium, web: WebServer, show: Callable[..., None], hands: Hands
 ) -> None:
     show()
     opened(browser, web)
+    hands.now_s = 9.0
     browser.wait_for("document.body.dataset.link === 'stale'")
     assert "No new picture" in browser.text("#link")
     assert "s old" in browser.text("#age")

@@ -5,6 +5,7 @@ import pytest
 from attended import SOON_S, Device
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
+from fnrbc_device.errors import CommandError
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.proof import prove
 from fnrbc_device.session_state import SessionPlan
@@ -51,9 +52,10 @@ def test_after_the_end_of_a_recording_the_daemon_stays_for_the_review_and_begins
     device.ask("start")
     assert device.control.wait("finished", SOON_S)
 
-    device.ask("start")
+    device.shown(lambda one: one.obstacle == "recording_ended")
+    with pytest.raises(CommandError, match="The recording is at its end"):
+        device.ask("start")
 
-    assert device.control.wait("idle", SOON_S)
-    assert device.shown(lambda one: "camera_lost" in one.health.reasons).state == "idle"
+    assert device.control.state == "finished"
     assert device.thread.is_alive()
     device.end()

@@ -11,7 +11,7 @@ from attended import FRAMES, SOON_S, Cable, Device, PowerLost, power_lost
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.watched import WatchedCamera
-from fnrbc_device.errors import SourceError
+from fnrbc_device.errors import CommandError, SourceError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.journal.command_log import CommandLog
@@ -81,13 +81,15 @@ def is_counting(snapshot, frames=5):
 
 def test_without_room_a_start_is_refused_and_the_daemon_waits_and_says_why(start_device, tmp_path):
     device = start_device(record=RecordSettings(least_free_mb=10**9))
-    device.ask("start")
+    device.shown(lambda one: one.obstacle == "disk_low")
 
-    assert device.control.wait("idle", SOON_S)
-    time.sleep(2.5)  # it is still said when no frame or start has just brought it up
-    snapshot = device.shown(lambda one: one.step is not None)
-    assert snapshot.state == "idle"
-    assert "disk_low" in snapshot.health.reasons
+    with pytest.raises(CommandError, match="The disk is nearly full"):
+        device.ask("start")
+
+    for _ in range(5):  # it is still said when no start has just brought it up
+        snapshot = device.shown(lambda one: one.step is not None)
+        assert (snapshot.state, snapshot.obstacle) == ("idle", "disk_low")
+        assert "disk_low" in snapshot.health.reasons
     assert recorded(tmp_path, "SELECT 1 FROM sessions") == []
     assert device.thread.is_alive()
 
@@ -104,8 +106,10 @@ def test_a_camera_unplugged_while_nobody_counts_is_named_and_is_no_gap_of_the_ne
     device.shown(lambda one: one.step is not None)
     pulled.set()
     pulled_s = time.monotonic()
-    device.shown(lambda one: "camera_lost" in one.health.reasons)
+    device.shown(lambda one: "camera_lost" in one.health.reasons and one.obstacle == "camera_lost")
     assert time.monotonic() - pulled_s < 2.0
+    with pytest.raises(CommandError, match="The camera is gone"):
+        device.ask("start")
     pulled.clear()
     device.shown(lambda one: "camera_lost" not in one.health.reasons)
 
@@ -115,7 +119,7 @@ def test_a_camera_unplugged_while_nobody_counts_is_named_and_is_no_gap_of_the_ne
 
     assert device.ended_with is None
     assert recorded(tmp_path, "SELECT ended_utc IS NOT NULL FROM sessions") == [(1,)]
-    assert recorded(tmp_path, "SELECT 1 FROM audit WHERE kind = 'gap'") == []
+    assert recorded(tmp_path, "SELECT 1 FROM audit WHERE kind = 'gap' AND note LIKE '%camera_lost%'") == []
 
 
 def test_a_camera_that_stays_away_while_nobody_counts_ends_the_process_so_that_it_is_started_anew(start_device):

@@ -5,8 +5,9 @@ No files, no threads, no network: the same frames give the same counts, live and
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,9 +40,9 @@ from fnrbc_device.records import (
 )
 from fnrbc_device.vision.dust import Dust
 from fnrbc_device.vision.flatfield import FlatField
-from fnrbc_device.vision.frame_quality import FrameQuality
+from fnrbc_device.vision.frame_quality import FrameQuality, Judgement
 from fnrbc_device.vision.measuring import measure
-from fnrbc_device.vision.pan_speed import FAST_SHARE, PanSpeed, Speed
+from fnrbc_device.vision.pan_speed import PanSpeed, Speed
 from fnrbc_device.vision.pixelsize import require_pixel_size
 from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce_green, with_stain
@@ -49,6 +50,7 @@ from fnrbc_device.vision.region import Region
 from fnrbc_device.vision.registration import Placement, Registration
 from fnrbc_device.vision.seeing import CentreModel, Seeing
 from fnrbc_device.vision.session_stain import SessionStain, StainState
+from fnrbc_device.vision.surroundings import surroundings
 
 _log = logging.getLogger(__name__)
 
@@ -62,9 +64,13 @@ class _Look:
     """With the light evened out."""
     pose: Pose | None
     reason: Rejection | None
-    sharpness: float
+    judged: Judgement
     correlation: float = 1.0
     """With what the frame was laid on."""
+
+    @property
+    def sharpness(self) -> float:
+        return self.judged.sharpness
 
 
 class Analyser:
@@ -162,7 +168,11 @@ class Analyser:
 
     def _counted(self, frame: Frame, watch: Stopwatch) -> Step:
         look = self._look(frame, watch)
-        speed = self._pan_speed.follow(frame.captured_at_s, frame.image.shape, look.pose, look.sharpness)
+        # The place of a frame out of focus is a guess, and a guess is no haste of the hand.
+        hand = None if look.reason == "blurred" else look.pose
+        speed = self._pan_speed.follow(
+            frame.captured_at_s, frame.image.shape, hand, look.judged.sharpness, look.judged.smeared
+        )
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
         with watch.stage("segmentation"):
@@ -185,7 +195,8 @@ class Analyser:
         self.border.see_field(found.background_rgb)
         self.border.see_cells(events, self.counter.pictures)
         marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, whole=region is not None and region.is_whole)
-        return self._used(frame, pose, marks, events, joins, look.sharpness, speed, watch)
+        step = self._used(frame, pose, marks, events, joins, look.sharpness, speed, watch)
+        return replace(step, **_light(look.judged))
 
     def finish(self) -> list[CountEvent]:
         """End the session: settle the cells that are still open."""
@@ -235,18 +246,17 @@ class Analyser:
         if self._still:
             exposed = judged.reason not in ("too_dark", "too_bright")
             reason = None if exposed else judged.reason
-            return _Look(reduced, reduced, Pose(0, 0.0, 0.0), reason, judged.sharpness)
+            return _Look(reduced, reduced, Pose(0, 0.0, 0.0), reason, judged)
         if judged.reason in ("too_dark", "too_bright", "repeated"):
-            return _Look(reduced, reduced, None, judged.reason, judged.sharpness)
+            return _Look(reduced, reduced, None, judged.reason, judged)
         with watch.stage("registration"):
             even = self._light.flatten(reduced)
             placement, lost = self._place(frame, even, sharp=judged.reason is None)
         if placement is None:
-            return _Look(reduced, even, None, lost, judged.sharpness)
-        reason = judged.reason
-        if reason == "blurred" and placement.moved_px > FAST_SHARE * frame.image.shape[1]:
-            reason = "too_fast"
-        return _Look(reduced, even, placement.pose, reason, judged.sharpness, placement.correlation)
+            # Where the blur hides the place, the blur is what is told: it is the cause.
+            told = lost if lost == "objective_changed" else judged.reason or lost
+            return _Look(reduced, even, None, told, judged)
+        return _Look(reduced, even, placement.pose, judged.reason, judged, placement.correlation)
 
     def _reduced(self, frame: Frame) -> Reduced:
         """The working picture; one that is a whole session tells its stain first."""
@@ -320,7 +330,8 @@ class Analyser:
                 red, green, blue = found.background_rgb
                 glass = (light * red, light * green, light * blue)
                 picture = crop(frame.image, detection, self.pixel_size_um, glass)
-                keep_view(cell, View(sharpness, frame.index, picture), measure(detection, found))
+                around = surroundings(frame.image, detection.centre_rc, self.pixel_size_um)
+                keep_view(cell, View(sharpness, frame.index, picture, *around), measure(detection, found))
 
     def _rejected(
         self,
@@ -345,6 +356,7 @@ class Analyser:
             stages_ms=stages_ms,
             speed_limit_um_s=hand.limit_um_s,
             hurried=hand.hurried,
+            **_light(look.judged if look else None),
         )
 
     def _used(
@@ -376,3 +388,8 @@ class Analyser:
             hurried=speed.hurried,
             joins=joins,
         )
+
+
+def _light(judged: Judgement | None) -> dict[str, Any]:
+    """What a step tells of the light."""
+    return {"glass": judged.glass, "white": judged.white, "flooded": judged.flooded} if judged else {}

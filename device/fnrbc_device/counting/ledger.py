@@ -44,6 +44,10 @@ class View:
     frame: int
     crop: Image
     """(120, 120, 3) uint8."""
+    around: Image | None = None
+    """(n, n, 3) uint8: what lies round it, unmasked, for people; None where it was not kept."""
+    around_um: float = 0.0
+    """Side of that on the slide."""
 
 
 @dataclass(slots=True, eq=False)

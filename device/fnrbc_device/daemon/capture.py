@@ -142,6 +142,11 @@ class Capture:
             self.raise_fault()
 
     @property
+    def is_recording(self) -> bool:
+        """Whether its frames were taken before, and come to an end."""
+        return isinstance(self._source, Rereadable)
+
+    @property
     def waits(self) -> bool:
         """Whether its frames wait for the reader."""
         return isinstance(self._source, Rereadable) and self._source.waits

@@ -10,6 +10,7 @@ from fnrbc_device.daemon.status_board import NO_SESSION, SessionView, looked_at
 from fnrbc_device.errors import DiskFullError, SourceError
 from fnrbc_device.records import BadFrame, Frame
 from fnrbc_device.session_state import SessionPlan
+from fnrbc_device.texts import cue_sentence
 
 Begin = Callable[[SessionPlan, int], Opening]
 """Begins a session as planned, from a frame's number on."""
@@ -38,6 +39,9 @@ class Idle:
         self._begin = begin
         self._at_the_end = at_the_end
         self._seen_s = 0.0
+        self._no_picture = ""
+        """What is wrong with the camera's pictures, as a reason of the health state."""
+        self._obstacle = ""
 
     def for_start(self, told: SessionView) -> Opening | None:
         """Show what the camera sees until somebody starts a session; None where the process shall end.
@@ -53,8 +57,7 @@ class Idle:
             frame = self._look()
             parts.capture.raise_live_fault()
             parts.recorder.look_at_room()
-            if parts.recorder.low:
-                parts.health.note("disk_low", parts.clock.monotonic_s())
+            self._look_for_obstacles()
             parts.footswitch.follow()
             if parts.control.state == "starting":
                 opening = self._begun(frame.index if frame else 0)
@@ -77,9 +80,26 @@ class Idle:
         now = parts.clock.monotonic_s()
         if arrival is not None:
             self._seen_s = now
-        if parts.capture.trouble or now - self._seen_s > CAMERA_TIMEOUT_S:
-            parts.health.note(parts.capture.trouble or "camera_lost", now)
+        lost = now - self._seen_s > CAMERA_TIMEOUT_S
+        self._no_picture = parts.capture.trouble or ("camera_lost" if lost else "")
+        if self._no_picture:
+            parts.health.note(self._no_picture, now)
         return arrival.frame if arrival else None
+
+    def _look_for_obstacles(self) -> None:
+        """Know why no session can be started before somebody asks for one."""
+        parts = self._parts
+        if parts.recorder.low:
+            parts.health.note("disk_low", parts.clock.monotonic_s())
+        self._obstacle = self._newest_obstacle()
+        if parts.control.state != "starting":
+            parts.control.hinder(cue_sentence(self._obstacle) if self._obstacle else "")
+
+    def _newest_obstacle(self) -> str:
+        parts = self._parts
+        if parts.box.ended:
+            return "recording_ended" if parts.capture.is_recording else "camera_lost"
+        return self._no_picture or ("disk_low" if parts.recorder.low else "")
 
     def _begun(self, first_frame: int) -> Opening | None:
         """Begin what was asked for; None where there is no room or no camera, which the page then says."""
@@ -93,14 +113,15 @@ class Idle:
             _log.error("no session was begun: %s", error)
             reason = "disk_low" if isinstance(error, DiskFullError) else "camera_lost"
             parts.health.note(reason, parts.clock.monotonic_s())
-            parts.control.enter("idle")
+            parts.control.enter("idle", cue_sentence(self._newest_obstacle() or reason))
             parts.reporter.say_state("idle", parts.recorder.last_seq)
             return None
 
     def _show(self, frame: Frame | BadFrame | None, told: SessionView) -> None:
         parts = self._parts
         state = parts.control.state
-        health = parts.status_board.show(looked_at(frame), state, "ready", told if state == "finished" else NO_SESSION)
+        told = told if state == "finished" else NO_SESSION
+        health = parts.status_board.show(looked_at(frame), state, "ready", told, self._obstacle)
         parts.footswitch.show(health)
         parts.reporter.tell_health(health, parts.recorder.last_seq)
         parts.status_board.alive()

@@ -3,13 +3,16 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
+from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.daemon.checkpoint import CheckpointFile
 from fnrbc_device.daemon.resume import Resume, why_not
 from fnrbc_device.errors import DiskFullError
@@ -21,6 +24,10 @@ from fnrbc_device.journal.queries import NOTHING_KEPT, Kept, Unfinished
 from fnrbc_device.journal.retention import prune
 from fnrbc_device.journal.specimen import specimen_hash
 from fnrbc_device.records import CountEvent, SessionMeta, SessionState, Step, Tally
+
+MOSAIC_PX: Final = 2048
+MOSAICS: Final = 8
+"""Largest side of an island's picture that is kept, and of how many: some 0.5 MB each, 4 MB a session at most."""
 
 CHECKPOINT_FRAMES: Final = 120
 """Between two checkpoints of 1 to 3 MB, at least: four seconds at 30 frames/s. One takes 5 ms and 10 us a cell of the
@@ -193,6 +200,8 @@ class Recorder:
             self._reserve.give_up()
             self._journal.fold()
         kept = NOTHING_KEPT if ending else _kept(analyser, events, analyser.registration.keyframes.added)
+        if not ending:
+            kept = replace(kept, mosaics=_mosaics(analyser))
         last_seq = self._journal.end(ended, tally, complete, [*self._unwritten, *events], ending, kept)
         if self._checkpoint is not None:
             self._checkpoint.remove()
@@ -277,3 +286,11 @@ def _kept(analyser: Analyser, events: list[CountEvent], keyframes_before: int) -
         return NOTHING_KEPT
     keyframes = [keyframe for keyframe in analyser.registration.keyframes if keyframe.number >= keyframes_before]
     return Kept(analyser.counter.pictures, keyframes, analyser.frame_shape or (0, 0))
+
+
+def _mosaics(analyser: Analyser) -> list[Mosaic]:
+    """How the slide looked, of so many islands as are kept, the largest first."""
+    seen = analyser.slide_map
+    found = [seen.mosaic(island, MOSAIC_PX) for island in seen.islands] if seen else []
+    there = [one for one in found if one is not None]
+    return sorted(there, key=lambda one: -int(np.count_nonzero(one.coverage)) * one.um_per_px**2)[:MOSAICS]

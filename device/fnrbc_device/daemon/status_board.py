@@ -82,8 +82,9 @@ class StatusBoard:
         state: SessionState,
         health_state: HealthState,
         told: SessionView = NO_SESSION,
+        obstacle: str = "",
     ) -> Health:
-        """Show how it stands; gives the health that was shown."""
+        """Show how it stands, and why nothing can be started; gives the health that was shown."""
         self._watch_broker()
         if not self._clock.synchronised():
             self._health.note("clock_unsynced", self._clock.monotonic_s())
@@ -105,6 +106,7 @@ class StatusBoard:
                 broker=self._broker_line(),
                 tally=told.tally,
                 meta=told.meta,
+                obstacle=obstacle,
             )
         )
         self._notifier.status(", ".join([health.state, *health.reasons]))

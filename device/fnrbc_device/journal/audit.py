@@ -65,6 +65,7 @@ SEALED_COLUMNS: Final = ("epoch", "epoch_before", "first_seq", "oldest_seq", "fi
 
 _BY_SEQ: Final = (
     ("events", "seq"), ("reviews", "seq"), ("crops", "seq, view"), ("results", "seq"), ("details", "seq"),
+    ("surroundings", "seq, view"), ("mosaics", "seq, island"),
 )  # fmt: skip
 
 

@@ -43,10 +43,15 @@ ROW_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "seq", "session", "cell", "reviewer", "second", "decision", "class_name", "undoes", "at_utc", "note", "request",
     ),
     "crops": ("seq", "view", "frame", "picture"),
+    "surroundings": ("seq", "view", "side_um", "picture"),
+    "mosaics": ("seq", "session", "island", "um_per_px", "top_um", "left_um", "picture"),
     "results": ("seq", "session", "version", "event", "at_utc", "payload"),
     "details": ("seq", "session", "at_utc", "who", "specimen", "operator", "note"),
 }  # fmt: skip
 """Of the rows that a link's transaction wrote, by table. A later version appends its columns to these."""
+
+WITH_PICTURES: Final = frozenset({"crops", "plates", "surroundings", "mosaics"})
+"""Tables whose last column is a picture: its hash is hashed in its place."""
 
 PLATE_COLUMNS: Final = (
     "session", "number", "frame", "placed", "island", "row_px", "col_px", "factor", "pixel_um", "frame_rows",
@@ -77,7 +82,7 @@ def select(table: str, columns: Sequence[str]) -> str:
 
 def plain(table: str, rows: Iterable[Row]) -> list[Row]:
     """Rows as they are hashed: of a picture, its hash."""
-    if table in ("crops", "plates"):
+    if table in WITH_PICTURES:
         return [(*row[:-1], hashlib.sha256(row[-1]).hexdigest()) for row in rows]
     return list(rows)
 

@@ -209,6 +209,7 @@ class Journal(JournalWriter):
             )
             self._connection.execute("DELETE FROM plates WHERE session = ?", (session_id,))
             self._tell_session("finished", session_id, meta, counts | {"complete": complete})
+            self._keep_mosaics(session_id, kept)
             reasons = provisional(self._connection, session_id)
             self._link(session_id, "ended", first, note={"reasons": reasons} if reasons else None)
         self._running = None
@@ -244,7 +245,7 @@ class Journal(JournalWriter):
         with self._transaction():
             known = results_of(self._connection, session_id)
             note = self._cut_audit(session_id)
-            for table in ("plates", "events", "joins", "frames", "sessions"):  # decisions go with their links
+            for table in ("plates", "mosaics", "events", "joins", "frames", "sessions"):  # decisions: with links
                 self._connection.execute(f"DELETE FROM {table} WHERE session = ?", (session_id,))
             first = self._last_seq + 1
             if known and known[-1].event == "signed":

@@ -69,12 +69,37 @@ STEPS: Final[tuple[Step, ...]] = (
         BEGIN SELECT RAISE(ABORT, 'a session that was signed off stays as it is until that is withdrawn'); END;
         """,
     ),
+    Step(
+        "what lies round a cell and how the slide looked are kept for those who review",
+        """
+        CREATE TABLE surroundings (
+            seq INTEGER NOT NULL REFERENCES events ON DELETE CASCADE,
+            view INTEGER NOT NULL,
+            side_um REAL NOT NULL,
+            picture BLOB NOT NULL,
+            PRIMARY KEY (seq, view)
+        ) STRICT;
+        CREATE TABLE mosaics (
+            seq INTEGER NOT NULL,
+            session TEXT NOT NULL,
+            island INTEGER NOT NULL,
+            um_per_px REAL NOT NULL,
+            top_um REAL NOT NULL,
+            left_um REAL NOT NULL,
+            picture BLOB NOT NULL,
+            PRIMARY KEY (session, island)
+        ) STRICT;
+        """,
+    ),
 )
 """The first leads from version 3 to 4. What was released is never changed.
 
 In ``results`` and ``details`` ``seq`` is that of their record in the log. ``payload`` of a result is that record: the
 figures as they were signed. The newest row of ``details`` says what holds of a session, in the place of what its start
 said. A row goes with its link of the audit, which may outlive the session.
+
+``surroundings`` has a JPEG beside each row of ``crops`` of a session that a camera brought: the same view unmasked.
+``mosaics`` has one JPEG an island, made when the session ended; ``seq`` is that of its end. Both go with their session.
 """
 
 SCHEMA_VERSION: Final = FIRST_VERSION + len(STEPS)

@@ -11,6 +11,7 @@ from typing import Final
 
 from fnrbc_device.counting.ledger import View
 from fnrbc_device.counting.recount import recount, standing
+from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.images import colour, grey
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.journal.sqlite_errors import journal_error
@@ -47,6 +48,8 @@ class Kept:
     """What registration holds on to from this frame on."""
     frame_shape: tuple[int, int] = (0, 0)
     """(rows, cols) px of the frames that the plates were made of."""
+    mosaics: Sequence[Mosaic] = ()
+    """How the islands of an ended session looked."""
 
 
 NOTHING_KEPT: Final = Kept()

@@ -11,8 +11,11 @@ _NEVER: Final = float("inf")
 _LOWEST: Final = -(2**63)
 """Of what SQLite takes for a whole number."""
 
-_TOLD: Final = {"events": "seq", "reviews": "seq", "crops": "seq, view", "results": "seq", "details": "seq"}
-"""Tables whose rows are told in the log, with their order. Journals of older versions lack the last two."""
+_TOLD: Final = {
+    "events": "seq", "reviews": "seq", "crops": "seq, view", "results": "seq", "details": "seq",
+    "surroundings": "seq, view", "mosaics": "seq, island",
+}  # fmt: skip
+"""Tables whose rows are told in the log, with their order. Journals of older versions lack the last four."""
 
 
 class _Rows:
@@ -85,7 +88,7 @@ class Tables:
         """The first row that no link covers, in words; empty where there is none."""
         names = {
             "events": "event", "reviews": "decision", "crops": "picture of the event", "results": "result",
-            "details": "description",
+            "details": "description", "surroundings": "surroundings of the event", "mosaics": "mosaic",
         }  # fmt: skip
         for table, told in self._told.items():
             if told.next_number != _NEVER:

@@ -13,7 +13,7 @@ from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.audit import Kind, add_link, anchor, sealed
 from fnrbc_device.journal.chain import PLATE_COLUMNS, ROW_COLUMNS, hash_of_plate
 from fnrbc_device.journal.envelope import Envelope
-from fnrbc_device.journal.images import as_png
+from fnrbc_device.journal.images import as_jpeg, as_png
 from fnrbc_device.journal.queries import JournalQueries, Kept
 from fnrbc_device.journal.results import enter_result
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_row, roll_back
@@ -93,6 +93,21 @@ class JournalWriter(JournalQueries):
         for number, view in enumerate(kept.views.get(event.cell, ())):
             row = (self._last_seq, number, int(view.frame), as_png(view.crop))
             self._connection.execute("INSERT INTO crops (seq, view, frame, picture) VALUES (?, ?, ?, ?)", row)
+            if view.around is not None:
+                around = (self._last_seq, number, float(view.around_um), as_jpeg(view.around))
+                self._connection.execute(
+                    "INSERT INTO surroundings (seq, view, side_um, picture) VALUES (?, ?, ?, ?)", around
+                )
+
+    def _keep_mosaics(self, session_id: str, kept: Kept) -> None:
+        """Keep how the slide looked, with the record that was told last."""
+        for mosaic in kept.mosaics:
+            top, left = mosaic.origin_rc_um
+            row = (self._last_seq, session_id, mosaic.island, float(mosaic.um_per_px), float(top), float(left))
+            self._connection.execute(
+                f"INSERT INTO mosaics ({', '.join(ROW_COLUMNS['mosaics'])}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*row, as_jpeg(mosaic.image)),
+            )
 
     def _keep_plates(self, session_id: str, frame: int, kept: Kept) -> dict[str, Any]:
         """Keep what registration holds on to from this frame on; returns what its link notes of them."""

@@ -46,6 +46,8 @@ class Candidate:
     """How many whole, sharp views there were."""
     pictures: int
     """How many of them are kept."""
+    around_um: float = 0.0
+    """Side of the square round it that is kept as well; 0 where none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,53 @@ def crop(connection: sqlite3.Connection, session: str, cell: int, view: int = 0)
     return bytes(row[0]) if row else None
 
 
+def around(connection: sqlite3.Connection, session: str, cell: int, view: int = 0) -> bytes | None:
+    """JPEG of what lies round a view of a cell, unmasked; None where it was not kept."""
+    if not has_table(connection, "surroundings"):
+        return None
+    row = connection.execute(
+        "SELECT picture FROM events JOIN surroundings USING (seq) WHERE session = ? AND cell = ? AND view = ?"
+        " ORDER BY seq DESC LIMIT 1",
+        (session, cell, view),
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMosaic:
+    """Where the picture of an island lies."""
+
+    island: int
+    um_per_px: float
+    top_um: float
+    left_um: float
+
+
+def mosaics(connection: sqlite3.Connection, session: str) -> list[KeptMosaic]:
+    """How the islands of an ended session looked, where that was kept; without the pictures."""
+    if not has_table(connection, "mosaics"):
+        return []
+    rows = connection.execute(
+        "SELECT island, um_per_px, top_um, left_um FROM mosaics WHERE session = ? ORDER BY island", (session,)
+    )
+    return [KeptMosaic(*row) for row in rows]
+
+
+def mosaic(connection: sqlite3.Connection, session: str, island: int) -> bytes | None:
+    """JPEG of an island as it looked, black where nothing was seen; None where it was not kept."""
+    if not has_table(connection, "mosaics"):
+        return None
+    row = connection.execute(
+        "SELECT picture FROM mosaics WHERE session = ? AND island = ?", (session, island)
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
+def everything(connection: sqlite3.Connection, session: str) -> list[Candidate]:
+    """All cells that stand in the machine's count, whatever their class, in the order of their numbers."""
+    return sorted((one for one in _cells(connection, session, None) if one.counted), key=lambda one: one.cell)
+
+
 def places(connection: sqlite3.Connection, session: str) -> list[tuple[int, float, float]]:
     """Island, x and y in um of every cell that stands in the machine's count: what the slide looks like from above."""
     return [(one.island, one.x_um, one.y_um) for one in _cells(connection, session, None) if one.counted]
@@ -237,6 +286,12 @@ def column_by(classes: Mapping[str, Role], class_name: str) -> Column:
     return column(Verdict(class_name, classes[class_name], 1.0, 1.0))
 
 
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether a record has a table: one of an older version lacks some, and is read as it is."""
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,))
+    return found.fetchone() is not None
+
+
 def _unknown(session: str) -> ReviewError:
     return ReviewError(f"session {session} is not in the record; choose one that is listed")
 
@@ -256,7 +311,11 @@ def _cells(connection: sqlite3.Connection, session: str, wanted: set[int] | None
     ]
     um = basis(connection, session).pixel_size_um
     which = "" if wanted is None else f" HAVING cell IN ({', '.join(str(int(cell)) for cell in wanted)})"
-    counted = f"SELECT *, (SELECT count(*) FROM crops WHERE crops.seq = newest.seq) FROM ({_NEWEST}{which}) AS newest"
+    around = "(SELECT coalesce(max(side_um), 0.0) FROM surroundings WHERE surroundings.seq = newest.seq)"
+    if not has_table(connection, "surroundings"):
+        around = "0.0"
+    pictures = "(SELECT count(*) FROM crops WHERE crops.seq = newest.seq)"
+    counted = f"SELECT *, {pictures}, {around} FROM ({_NEWEST}{which}) AS newest"
     rows = connection.execute(counted, {"session": session})
     return [_candidate(row, joins, um) for row in rows]
 

@@ -9,6 +9,7 @@ from fnrbc_device.counting.claim import claim
 from fnrbc_device.counting.recount import Column, column
 from fnrbc_device.intervals import per_hundred
 from fnrbc_device.records import Claim, Interval
+from fnrbc_device.sessions.disagreements import blind
 from fnrbc_device.sessions.reviews import (
     Basis,
     Group,
@@ -140,7 +141,10 @@ def agreement(connection: sqlite3.Connection, session: str) -> Agreement | None:
     cells = [one.cell for one in candidates(connection, session)]
     if not cells:
         return None
-    first, second = (standing_reviews(reviews(connection, session, reader)) for reader in (1, 2))
+    first, second = (standing_reviews(blind(reviews(connection, session, reader))) for reader in (1, 2))
+    cells = [cell for cell in cells if cell in first and cell in second]
+    if not cells:
+        return None
     # A rejected cell has no class: that is a category of its own.
     pairs = [(first[cell].class_name, second[cell].class_name) for cell in cells]
     return Agreement(len(pairs), sum(one == other for one, other in pairs), cohen_kappa(pairs))

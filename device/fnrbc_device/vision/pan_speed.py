@@ -2,7 +2,7 @@
 
 Two things lose cells. A pan may leave them too few frames in view; and the exposure smears them until the gate takes no
 frame. No camera at hand tells its exposure truthfully, so the smear (speed times exposure) is read off the picture: the
-sharpness that a moving field has left.
+sharpness that a moving field has left, where it lost it in one direction. What is lost in all is the focus' loss.
 """
 
 from collections import deque
@@ -36,6 +36,12 @@ from which the gate takes no frame (8 of 12 px on composed hand-moved pans, 9 of
 LEAST_LEFT: Final = LEAST_SHARPNESS + 0.05
 """Where the calm field is out of focus itself, the hand is told from this sharpness on: just above the gate's."""
 
+LEAST_LOSS: Final = 0.1
+"""Share of the sharpness that counts as lost at least, where the calm field is hardly sharper than the moving one."""
+
+MOST_LEFT: Final = 0.9
+"""A field that is smeared too far asks for a slower hand, by however little it is."""
+
 INTERVALS: Final = 15
 """Frames over which the interval between frames is taken: a single late one changes no median."""
 
@@ -47,7 +53,8 @@ class Speed:
     um_s: float = 0.0
     """0 where it is not known."""
     limit_um_s: float | None = None
-    """From here on cells get too few frames; None before two frames came."""
+    """From here on cells get too few frames, or, where this one is smeared, are smeared too far; None before two
+    frames came."""
     hurried: bool = False
     """Cells will be lost if the hand goes on like this."""
 
@@ -69,7 +76,9 @@ class PanSpeed:
         self._calm_sharpness = 1.0
         """When the hand last was calm: what a moving field has less was lost by the motion, not by the focus."""
 
-    def follow(self, captured_at_s: float, frame_shape: tuple[int, ...], pose: Pose | None, sharpness: float) -> Speed:
+    def follow(
+        self, captured_at_s: float, frame_shape: tuple[int, ...], pose: Pose | None, sharpness: float, smeared: bool
+    ) -> Speed:
         """Take the next analysed frame in, whether it is used or not.
 
         Parameters
@@ -79,9 +88,11 @@ class PanSpeed:
         frame_shape
             (rows, cols, ...) px.
         pose
-            None where the frame could not be placed.
+            None where the frame could not be placed, or is so blurred that its place says nothing of the hand.
         sharpness
             0..1 of the session's sharpest.
+        smeared
+            Its blur has a direction.
         """
         if self._before_s is not None and captured_at_s > self._before_s:
             self._intervals_s.append(captured_at_s - self._before_s)
@@ -90,14 +101,25 @@ class PanSpeed:
         speed = None if pose is None else self._speed_um_s(pose, captured_at_s)
         if speed is None or limit is None:
             return Speed(0.0, limit)
-        smeared = self._smears(speed, frame_shape, sharpness)
-        return Speed(speed, limit, smeared or speed > limit)
+        left = self._left(speed, frame_shape, sharpness)
+        if smeared and left < 1:
+            limit = min(limit, speed * left)
+        return Speed(speed, limit, speed > limit)
 
-    def _smears(self, speed: float, frame_shape: tuple[int, ...], sharpness: float) -> bool:
+    def _left(self, speed: float, frame_shape: tuple[int, ...], sharpness: float) -> float:
+        """Share of its speed to which a smeared field must slow down; 1 where it need not.
+
+        What a smear takes of the sharpness goes about with the square of its length, hence of the speed.
+        """
         fast_um_s = FAST_SHARE * frame_shape[1] * self._um / median(self._intervals_s)
         if speed < CALM_SHARE * fast_um_s:
             self._calm_sharpness = sharpness
-        return speed > fast_um_s and sharpness < max(SMEARED_SHARE * self._calm_sharpness, LEAST_LEFT)
+        calm = self._calm_sharpness
+        least = max(SMEARED_SHARE * calm, LEAST_LEFT)
+        if speed <= fast_um_s or sharpness >= least:
+            return 1.0
+        may_lose, lost = max(1 - least / calm, LEAST_LOSS), max(1 - sharpness / calm, LEAST_LOSS)
+        return float(min(may_lose / lost, MOST_LEFT) ** 0.5)
 
     def _limit_um_s(self, frame_shape: tuple[int, ...]) -> float | None:
         if not self._intervals_s:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from fnrbc_device.errors import FnrbcError
 from fnrbc_device.language import N_, _
-from fnrbc_device.web import calibration, exports, language, learn, quality, review, sessions
+from fnrbc_device.web import calibration, exports, language, learn, quality, review, review_views, sessions
 from fnrbc_device.web import session_commands as orders
 from fnrbc_device.web.access import pages as access_pages
 from fnrbc_device.web.access.authentication import Authentication
@@ -53,6 +53,7 @@ def application(context: WebContext, viewers: Viewers, access: Authentication) -
         *sessions.routes(context),
         *exports.routes(context),
         *review.routes(context),
+        *review_views.routes(context),
         *learn.routes(context),
         *calibration.routes(context),
         *quality.routes(context),

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnrbc_device import __version__
 from fnrbc_device.counting.slidemap import SlideMap
-from fnrbc_device.health import HARMLESS, Health
+from fnrbc_device.health import HARMLESS
 from fnrbc_device.language import speaking
 from fnrbc_device.records import BadFrame, Image, Mark, SessionMeta, Step, Tally
 from fnrbc_device.reporting.counts import claim_fields
@@ -20,12 +20,12 @@ from fnrbc_device.texts import (
     KIND_WORDS,
     SESSION_STATES,
     claim_lines,
-    health_reason,
     provisional_words,
     rejection,
     to_go,
 )
-from fnrbc_device.web.snapshot import Shown
+from fnrbc_device.web.cues import cues, gauge, glance, pill, sentence, stopped_by
+from fnrbc_device.web.snapshot import Shown, Snapshot
 
 LIVE_WIDTH_PX: Final = 960
 """The picture's place on the page at 1280x800 is about 870 px wide: more is sent for nothing."""
@@ -69,6 +69,7 @@ def frame_events(shown: Shown, languages: Iterable[str]) -> dict[str, bytes]:
 def describe(shown: Shown) -> dict[str, Any]:
     """All figures and words of one moment, without pictures: what ``/api/state`` answers."""
     snapshot, step = shown.snapshot, shown.snapshot.step
+    said = _said(snapshot)
     return {
         "seq": shown.seq,
         "version": __version__,
@@ -76,7 +77,10 @@ def describe(shown: Shown) -> dict[str, Any]:
         "state": snapshot.state,
         "counts": snapshot.state == "running",
         "state_words": SESSION_STATES[snapshot.state],
-        "health": _health(snapshot.health),
+        "health": {"state": snapshot.health.state, "words": HEALTH_STATES[snapshot.health.state], "reasons": said},
+        "pill": pill(snapshot),
+        "stopped": bool(stopped_by(snapshot)),
+        "gauge": _gauge(snapshot),
         "simulated": snapshot.simulated,
         "bundle": snapshot.bundle,
         "broker": asdict(snapshot.broker) if snapshot.broker else None,
@@ -91,11 +95,18 @@ def describe(shown: Shown) -> dict[str, Any]:
     }
 
 
-def _health(health: Health) -> dict[str, Any]:
-    """What is wrong and what to do; over a picture that is counted, nothing that says nothing against the count."""
-    said = [code for code in health.reasons if health.state == "ready" or code not in HARMLESS]
-    reasons = [{"code": code, "sentence": health_reason(code)} for code in said]
-    return {"state": health.state, "words": HEALTH_STATES[health.state], "reasons": reasons}
+def _said(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """What is wrong and what to do, gravest first; over a counted picture, only what speaks against the count."""
+    told = [cue for cue in cues(snapshot.health) if snapshot.health.state == "ready" or cue.code not in HARMLESS]
+    return [{"code": cue.code, "glance": glance(cue), "sentence": sentence(cue)} for cue in told]
+
+
+def _gauge(snapshot: Snapshot) -> dict[str, Any] | None:
+    """The quantity that drives what is told; None where nothing is counted, or nothing measured."""
+    if snapshot.state != "running":
+        return None
+    found = gauge(next(iter(cues(snapshot.health)), None), snapshot.step, snapshot.health)
+    return asdict(found) if found else None
 
 
 def _tally(tally: Tally) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """The review page: a gallery of candidates, and what people decide on them."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +13,6 @@ from starlette.routing import Route
 
 from fnrbc_device.contract.payloads import Judgement
 from fnrbc_device.counting.recount import column
-from fnrbc_device.errors import JournalError, ReviewError
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.sessions import reviews
@@ -27,6 +24,7 @@ from fnrbc_device.texts import claim_words
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.long_poll import LongPoll
+from fnrbc_device.web.record import BEYOND, journal_of, refusals
 from fnrbc_device.web.rendering import render
 
 MAX_BODY: Final = 4096
@@ -34,10 +32,6 @@ MAX_BODY: Final = 4096
 
 SESSIONS_LISTED: Final = 20
 """Of the newest, to choose from; the page of sessions lists all."""
-
-
-BEYOND: Final = 2**53
-"""No number of a cell or a record is as large, and none larger can be asked of the database."""
 
 
 class Asked(BaseModel):
@@ -76,7 +70,7 @@ def _page(context: WebContext) -> Callable[[Request], Response]:
         session = request.query_params.get("session") or (listed[0]["session"] if listed else "")
         if not session:
             return render(request, "review_empty.html")
-        with _refusals(404), reading(_journal(context)) as connection:
+        with refusals(404), reading(journal_of(context)) as connection:
             basis = reviews.basis(connection, session)
         return render(
             request,
@@ -97,7 +91,7 @@ def _cells(context: WebContext) -> Callable[[Request], Response]:
         require(request, "reviewer")
         session, reader = request.query_params.get("session", ""), _reader(request)
         since = _number(request.query_params.get("since", "0"))
-        with _refusals(404), reading(_journal(context)) as connection:
+        with refusals(404), reading(journal_of(context)) as connection:
             newest = reviews.last_seq(connection)
             if since == newest:
                 return JSONResponse({"seq": newest})
@@ -126,7 +120,7 @@ def _cells(context: WebContext) -> Callable[[Request], Response]:
 def _places(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
-        with _refusals(404), reading(_journal(context)) as connection:
+        with refusals(404), reading(journal_of(context)) as connection:
             found = reviews.places(connection, request.query_params.get("session", ""))
         return JSONResponse({"places": [[island, round(x), round(y)] for island, x, y in found]})
 
@@ -136,7 +130,7 @@ def _places(context: WebContext) -> Callable[[Request], Response]:
 def _crop(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
-        with _refusals(404), reading(_journal(context)) as connection:
+        with refusals(404), reading(journal_of(context)) as connection:
             cell, view = (min(request.path_params[name], BEYOND) for name in ("cell", "view"))
             png = reviews.crop(connection, request.path_params["session"], cell, view)
         if png is None:
@@ -160,7 +154,7 @@ def _decide(context: WebContext) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         reviewer = require(request, "reviewer").name
         asked = await _asked(request)
-        with _refusals(409):
+        with refusals(409):
             seq = await run_in_threadpool(_take_down, context, asked, reviewer)
         context.told.tell()
         return JSONResponse({"seq": seq, "reviewer": reviewer})
@@ -169,7 +163,7 @@ def _decide(context: WebContext) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _take_down(context: WebContext, asked: Asked, reviewer: str) -> int:
-    with Decisions(_journal(context), context.device, context.clock) as handler:
+    with Decisions(journal_of(context), context.device, context.clock) as handler:
         if asked.decision == "undone":
             return handler.undo(asked.session, asked.undoes, reviewer, reader=asked.reader, request=asked.request)
         return handler.decide(
@@ -202,27 +196,9 @@ def _sessions(context: WebContext) -> list[dict[str, str]]:
     """The newest sessions, the newest first; none where nothing was counted yet."""
     if context.journal_path is None or not context.journal_path.is_file():
         return []
-    with _refusals(404), reading(context.journal_path) as connection:
+    with refusals(404), reading(context.journal_path) as connection:
         rows = newest(connection, SESSIONS_LISTED)
     return [{"session": session, "started": started[:16].replace("T", " ")} for session, started in rows]
-
-
-def _journal(context: WebContext) -> Path:
-    """The record; it is not made by who looks for it."""
-    if context.journal_path is None or not context.journal_path.is_file():
-        raise HTTPException(404, "nothing was counted here yet; start a session first")
-    return context.journal_path
-
-
-@contextmanager
-def _refusals(status: int) -> Iterator[None]:
-    """Answer what is refused with a status, and trouble with the disk as such."""
-    try:
-        yield
-    except ReviewError as error:
-        raise HTTPException(status, str(error)) from error
-    except JournalError as error:
-        raise HTTPException(503, str(error)) from error
 
 
 def _reader(request: Request) -> Reader:
@@ -256,6 +232,7 @@ def _cell(one: Candidate) -> dict[str, Any]:
         "nucleus_ratio": round(one.nucleus_ratio, 2),
         "views": one.views,
         "pictures": one.pictures,
+        "around_um": round(one.around_um, 2),
     }
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from fnrbc_device.errors import CommandError, ReviewError
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.specimen import MAX_NOTE, MAX_OPERATOR, MAX_SPECIMEN, written
-from fnrbc_device.language import ENGLISH, speaking
+from fnrbc_device.language import ENGLISH, gettext, speaking
 from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.sessions.details import Describing
 from fnrbc_device.sessions.sign_off import SignOff
@@ -40,6 +40,9 @@ DETAILS: Final = {
     "note": ("note", MAX_NOTE),
 }
 """What may be said of a session until its sign-off: by its name in words, and its most characters."""
+
+START_TIMEOUT_S: Final = 5.0
+"""What a person waits to hear that a session has started; a slower start is told as such, and goes on."""
 
 STATUS_BY_CODE: Final = {"malformed": 400, "wrong_state": 409}
 
@@ -104,7 +107,7 @@ def _start_by_form(context: WebContext) -> Work:
         try:
             typed = Typed(_form_fields(body))
             plan = read_plan(typed, operator, context.objectives)
-            _ask(context, operator, "start", plan)
+            _start(context, operator, plan)
         except CommandError as error:
             return _show_form(request, context, typed, _sentence(error), STATUS_BY_CODE[error.code])
         return RedirectResponse("/", 303)
@@ -122,7 +125,7 @@ def _command(context: WebContext) -> Work:
             fields = _json_fields(body)
             if verb == "start":
                 plan = read_plan(Typed(fields), operator, context.objectives)
-                _ask(context, operator, verb, plan)
+                _start(context, operator, plan)
             else:
                 note = written("note", fields.get("note", ""), MAX_MARK) if verb == "mark" else ""
                 _ask(context, operator, verb, detail=note)
@@ -191,6 +194,14 @@ def _ask(
         context.control.ask(verb, lambda: _record(command_log, who, verb, detail), plan)
 
 
+def _start(context: WebContext, who: str, plan: SessionPlan) -> None:
+    """Start a session, and know that it started before anybody is told so."""
+    _ask(context, who, "start", plan)
+    why = context.control.outcome_of_start(START_TIMEOUT_S)
+    if why:
+        raise CommandError("wrong_state", why)
+
+
 def _record(command_log: CommandLog, who: str, verb: str, detail: str) -> None:
     command_log.audit(who, verb, "", detail)
 
@@ -220,5 +231,5 @@ def _is_field(value: object) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    words = str(error)
+    words = gettext(str(error)).removesuffix(".")
     return f"{words[:1].upper()}{words[1:]}."

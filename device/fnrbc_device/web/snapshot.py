@@ -41,6 +41,8 @@ class Snapshot:
     """What the session has come to, where the step does not say it: none was made, or none was counted."""
     meta: SessionMeta | None = None
     """What was said at the session's start."""
+    obstacle: str = ""
+    """Why no session could be started now, as a code with words; empty where one could."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -93,13 +93,16 @@ for (const button of document.querySelectorAll("button[data-closes]")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
 at("open-big").addEventListener("click", () => showBig(true));
-at("close-big").addEventListener("click", () => showBig(false));
+at("big").addEventListener("click", () => showBig(false)); // a finger need not aim
 
 at("keys-off").checked = localStorage.getItem(KEYS_OFF) === "yes";
 at("keys-off").addEventListener("change", (event) => localStorage.setItem(KEYS_OFF, event.target.checked ? "yes" : "no"));
 
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !at("big").hidden) return showBig(false);
+  if (!at("big").hidden && ["escape", "b"].includes(event.key.toLowerCase()) && !event.repeat) {
+    event.preventDefault();
+    return showBig(false);
+  }
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || at("keys-off").checked) return;
   if (event.target.closest("input, textarea, select, dialog[open]")) return; // a closed one keeps the focus till it is drawn
   const key = event.key.toLowerCase();

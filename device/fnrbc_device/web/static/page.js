@@ -73,7 +73,7 @@ let drawn = null; // the frame event whose picture is on the screen
 
 function drawFrame(frame, bitmap) {
   told = frame;
-  document.body.dataset.health = frame.health.state;
+  document.body.dataset.health = frame.stopped ? "fault" : frame.health.state;
   if (bitmap) {
     const picture = at("picture");
     if (picture.width !== bitmap.width || picture.height !== bitmap.height) {
@@ -124,17 +124,17 @@ function drawWords(frame) {
   say("kind", frame.kind);
   show("kind", Boolean(frame.kind));
   drawBroker(frame.broker);
-  drawReasons(health.reasons);
+  drawCue(health.reasons);
   drawTally(tally, frame.state !== "idle");
   drawGoal("leukocytes", tally.leukocytes, frame.wanted.leukocytes, count, _("leukocytes"));
   drawGoal("area", tally.unique_area_mm2, frame.wanted.area_mm2, (mm2) => decimal(mm2, 2), "mm\u00b2");
   say("fps", frame.fps.toFixed(0));
   say("used", count(tally.frames_used));
-  say("frames", count(tally.frames));
+  say("frames", count(tally.frames + tally.frames_dropped));
   say("rejected", notUsed(tally));
   say("area", decimal(tally.unique_area_mm2, 3));
   say("islands", tally.islands > 1 ? `, ${_("%(count)s islands not joined", { count: count(tally.islands) })}` : "");
-  drawField(frame.frame, frame.counts);
+  drawGauge(frame.gauge);
   if (frame.counts) speak(tally);
 }
 
@@ -188,34 +188,39 @@ function drawBroker(broker) {
   return say("broker", (broker.connected ? _("Broker connected") : _("Broker not reached")) + waiting);
 }
 
-function drawReasons(reasons) {
-  const box = at("reasons");
-  const wanted = reasons.slice(0, 3);
-  const shown = [...box.children].map((node) => node.dataset.code);
-  if (wanted.map((one) => one.code).join() === shown.join()) return; // or a screen reader would be told at every picture
-  box.replaceChildren(...wanted.map(({ code, sentence }) => {
-    const node = document.createElement("p");
-    node.dataset.code = code;
-    node.textContent = sentence;
-    return node;
-  }));
+// One thing at a time, the gravest, over the picture and in the large figures; the others wait in a list.
+function drawCue(reasons) {
+  const [first, ...others] = reasons;
+  const cue = at("cue");
+  if (cue.dataset.code !== (first?.code ?? "")) { // or a screen reader would be told at every picture
+    cue.dataset.code = first?.code ?? "";
+    say("cue", first?.sentence ?? "");
+  }
+  cue.hidden = !first;
+  say("big-cue", first ? first.glance : "");
+  show("more", others.length > 0);
+  say("more-count", String(others.length));
+  const list = at("more-list");
+  if (list.dataset.codes === others.map((one) => one.code).join()) return;
+  list.dataset.codes = others.map((one) => one.code).join();
+  list.replaceChildren(...others.map(({ sentence }) => Object.assign(document.createElement("li"), { textContent: sentence })));
 }
 
 function notUsed(tally) {
   const parts = tally.frames_rejected.map((one) => `${count(one.frames)} ${one.words}`);
-  if (tally.frames_dropped) parts.push(_("%(count)s passed over", { count: count(tally.frames_dropped) }));
+  if (tally.frames_dropped) parts.push(_("%(count)s left out to keep up with the camera", { count: count(tally.frames_dropped) }));
   return parts.length ? _("not used: %(what)s", { what: parts.join(", ") }) : "";
 }
 
-function drawField(field, counts) {
-  show("unused", Boolean(field) && counts && !field.used);
-  at("speed").hidden = !counts;
-  if (!field || !counts) return;
-  if (!field.used) say("unused", _("Not counted: %(why)s. %(cure)s", { why: field.reason.words, cure: field.reason.cure }));
-  const limit = field.speed_limit_um_s;
-  at("speed").classList.toggle("fast", field.hurried);
-  at("speed-fill").style.transform = `scaleX(${limit ? Math.min(0.8 * field.speed_um_s / limit, 1) : 0})`;
-  say("speed-words", `${count(Math.round(field.speed_um_s))} \u00b5m/s${field.hurried ? ` ${_("too fast")}` : ""}`);
+// The quantity that drives what is told.
+function drawGauge(gauge) {
+  at("speed").hidden = !gauge;
+  if (!gauge) return;
+  at("speed").classList.toggle("fast", gauge.bad);
+  at("speed-fill").style.transform = `scaleX(${gauge.share})`;
+  at("speed-limit").style.left = `${100 * (gauge.limit ?? 1)}%`;
+  say("speed-name", gauge.name);
+  say("speed-words", gauge.value);
 }
 
 function speak(tally) {
@@ -241,9 +246,9 @@ function watchLink() {
   document.body.dataset.link = link;
   document.body.dataset.mode = modeOf(link);
   // What the appliance said of itself does not hold once it is silent.
-  say("health-words", link === "lost" ? _("Not connected") : wordsOf(told));
+  say("health-words", link === "lost" ? _("Not connected") : told?.pill ?? _("Starting"));
   say("big-state", at("health-words").textContent);
-  show("reasons", link !== "lost");
+  if (link !== "live") show("cue", false);
   const texts = {
     lost: told ? _("Connection lost. It comes back by itself once the appliance runs.") : _("The appliance does not answer yet."),
     stale: _("No new picture. Check the camera."),
@@ -259,15 +264,10 @@ function watchLink() {
 // All that one glance must tell, as the frame round the whole page shows it.
 function modeOf(link) {
   if (link !== "live") return link;
+  if (told.stopped) return "fault";
   if (told.state !== "running") return told.state;
   if (told.health.state === "fault") return "fault";
   return told.health.reasons.length ? "trouble" : "counting";
-}
-
-// The appliance's health, but where no session runs it must not sound like counting.
-function wordsOf(frame) {
-  if (!frame) return _("Starting");
-  return { idle: _("No session"), finished: _("Finished") }[frame.state] ?? frame.health.words;
 }
 
 document.querySelectorAll("canvas.glyph").forEach(drawLegend);

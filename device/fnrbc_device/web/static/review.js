@@ -1,5 +1,7 @@
 // The review page: shows candidates one by one, sends what a person decides, and shows what others decide meanwhile.
 
+import { AllCells } from "./review_all.js";
+import { address, drawView, enlarge, showAlone } from "./review_around.js";
 import { drawPlace } from "./review_place.js";
 import { Sender } from "./review_sender.js";
 import { answer, at, classes, className, drawTally, glyph, me, notice, reader, say, session, threshold, words } from "./review_words.js";
@@ -8,8 +10,11 @@ import { _, decimal, language } from "./words.js";
 const POLL_MS = 500; // for what the machine counts; of what people decide the appliance tells at once
 const AWAY_MS = 1000;
 const HIDDEN_POLL_MS = 5000;
+const ALL_MS = 30000; // ten thousand cells are a megabyte
 
 const GROUPS = ["indeterminate", "target", "near"]; // in the order that they are gone through
+
+const SETTLED = "settled with the other reader"; // as the record names it
 
 const named = `session=${encodeURIComponent(session)}&reader=${reader}`;
 
@@ -24,6 +29,10 @@ let moved = false; // whether a person went to this cell, rather than being led 
 let seq = 0;
 let signed = null;
 let places = [];
+let mosaics = [];
+let tab = "candidates";
+let differing = []; // cells on which two readers decided otherwise, with what each said
+let view = 0; // which view of the current cell is large
 
 const sender = new Sender(`fnrbc-review-${session}-${reader}-${me}`, taken, refused, drawUnsent);
 
@@ -55,7 +64,8 @@ function decide(decision, name = "") {
   if (current === null || signed) return undefined;
   // Nothing is open any more: a key pressed once too often must not change the last cell.
   if (!moved && sender.isOurs(standing(current)?.request)) return notice(_("All are decided on. Go to a cell to change what you said."));
-  mine.push(sender.ask({ session, cell: current, decision, class_name: name, reader: Number(reader) }));
+  const note = tab === "differing" ? SETTLED : "";
+  mine.push(sender.ask({ session, cell: current, decision, class_name: name, reader: Number(reader), note }));
   at("spoken").textContent = _("Cell %(cell)s: %(words)s", { cell: current, words: words({ decision, class: name }) });
   drawThumb(current);
   go(nextOpen() ?? current, false);
@@ -104,36 +114,47 @@ function refused(ask, sentence) {
 function go(cell, byHand = true) {
   const before = current;
   current = cell;
+  if (before !== cell) view = 0;
+  if (all.cells.has(cell) && !cells.has(cell)) cells.set(cell, all.cells.get(cell));
   moved = byHand;
-  for (const one of [before, cell]) if (nodes.has(one)) drawThumb(one);
+  for (const one of [before, cell]) if (one !== null) drawThumb(one);
   drawDesk();
+  if (tab === "all") return all.reach(cell);
   const node = nodes.get(cell);
-  if (!node) return;
+  if (!node || tab !== "candidates") return undefined;
   if (at("gallery").contains(document.activeElement)) node.focus({ preventScroll: true });
   const [box, frame] = [node.getBoundingClientRect(), at("gallery").getBoundingClientRect()];
   // Only the gallery scrolls: on a phone the picture must stay where it is.
   if (box.top < frame.top) at("gallery").scrollTop -= frame.top - box.top + 8;
   if (box.bottom > frame.bottom) at("gallery").scrollTop += box.bottom - frame.bottom + 8;
+  return undefined;
 }
 
 // Numbers of the cells that are gone through; near misses are among them once somebody has opened their group.
 function order() {
+  if (tab === "all") return all.shown;
+  if (tab === "differing") return differing.map((one) => one.cell);
   return counted.filter((one) => one.candidate || at("near").open).map((one) => one.cell);
 }
 
 function nextOpen() {
-  const all = order();
-  const from = all.indexOf(current) + 1;
-  return [...all.slice(from), ...all.slice(0, from)].find((cell) => cell !== current && !standing(cell));
+  const there = order();
+  const from = there.indexOf(current) + 1;
+  return [...there.slice(from), ...there.slice(0, from)].find((cell) => cell !== current && isOpen(cell));
+}
+
+function isOpen(cell) {
+  return tab === "differing" ? !differing.find((one) => one.cell === cell)?.settled : !standing(cell);
 }
 
 function step(by) {
-  const all = order();
-  const to = all[Math.min(Math.max(all.indexOf(current) + by, 0), all.length - 1)];
+  const there = order();
+  const to = there[Math.min(Math.max(there.indexOf(current) + by, 0), there.length - 1)];
   if (to !== undefined) go(to);
 }
 
 function row() {
+  if (tab === "all") return all.across;
   const list = nodes.get(current)?.closest("ul");
   const tops = list ? [...list.children].map((item) => item.offsetTop) : [];
   return Math.max(1, tops.filter((top) => top === tops[0]).length);
@@ -145,6 +166,9 @@ const KEYS = {
   r: () => decide("rejected"),
   u: undo,
   n: () => go(nextOpen() ?? current),
+  v: showAlone,
+  "+": () => enlarge(1),
+  "-": () => enlarge(-1),
   ArrowRight: () => step(1),
   ArrowLeft: () => step(-1),
   ArrowDown: () => step(row()),
@@ -155,7 +179,7 @@ addEventListener("keydown", (event) => {
   const plain = !(event.ctrlKey || event.metaKey || event.altKey);
   if ((event.ctrlKey || event.metaKey) && event.key === "z") return event.preventDefault(), undo();
   if (!plain || event.repeat && !event.key.startsWith("Arrow")) return undefined;
-  const elsewhere = event.target.closest("a, summary, input, select, .actions button");
+  const elsewhere = event.target.closest("a, summary, input, select, .actions button, .tools button, .tabs button, .differing button");
   if (event.key === "Enter" && elsewhere) return undefined;
   const other = classes[Number(event.key) - 1];
   const act = other ? () => decide("reclassified", other) : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -174,13 +198,18 @@ at("actions").addEventListener("click", (event) => {
 // --- drawing --------------------------------------------------------------------------------------------------------
 
 function drawCell(cell) {
-  if (nodes.has(cell)) drawThumb(cell);
+  drawThumb(cell);
   if (cell === current) drawDesk();
   drawCounts();
 }
 
 function thumb(cell) {
   const item = document.createElement("li");
+  nodes.set(cell, item.appendChild(buttonOf(cell)));
+  return nodes.get(cell);
+}
+
+function buttonOf(cell) {
   const button = document.createElement("button");
   const picture = image(crop(cell), 60, "");
   const badge = document.createElement("span");
@@ -189,8 +218,6 @@ function thumb(cell) {
   badge.setAttribute("aria-hidden", "true");
   button.append(picture, badge);
   button.addEventListener("click", () => go(cell));
-  item.append(button);
-  nodes.set(cell, button);
   return button;
 }
 
@@ -198,12 +225,15 @@ function image(src, side, alt) {
   return Object.assign(document.createElement("img"), { src, width: side, height: side, alt, loading: "lazy" });
 }
 
-function crop(cell, view = 0) {
-  return `/review/crop/${encodeURIComponent(session)}/${cell}/${view}.png`;
+function crop(cell, number = 0) {
+  return address("crop", cell, number, "png");
 }
 
 function drawThumb(cell) {
-  const button = nodes.get(cell);
+  for (const button of [nodes.get(cell), all.drawn.get(cell)?.firstChild]) if (button) dress(button, cell);
+}
+
+function dress(button, cell) {
   const stands = standing(cell);
   button.dataset.decision = stands?.decision ?? "";
   button.querySelector(".badge").textContent = stands ? glyph(stands) : "";
@@ -214,12 +244,13 @@ function drawThumb(cell) {
 }
 
 function group(cell) {
+  if (cell.beside) return "beside";
   if (!cell.candidate) return "near";
   return cell.indeterminate ? "indeterminate" : "target";
 }
 
 function drawGallery() {
-  counted = [...cells.values()].filter((one) => one.counted);
+  counted = [...cells.values()].filter((one) => one.counted && !one.beside);
   const nearest = (one) => Math.abs(one.p - threshold);
   counted.sort((one, other) => GROUPS.indexOf(group(one)) - GROUPS.indexOf(group(other)) || nearest(one) - nearest(other) || one.cell - other.cell);
   for (const id of GROUPS) {
@@ -229,9 +260,68 @@ function drawGallery() {
     say(`n-${id}`, items.length ? `(${items.length})` : _("(none)"));
   }
   counted.forEach((one) => drawThumb(one.cell));
-  const all = order();
-  if (!all.includes(current)) go(all.find((cell) => !standing(cell)) ?? all[0] ?? null, false);
+  if (!order().includes(current)) goToFirst();
 }
+
+function goToFirst() {
+  const there = order();
+  go(there.find(isOpen) ?? there[0] ?? null, false);
+}
+
+// --- all cells, and those on which the readers differ ----------------------------------------------------------------
+
+const all = new AllCells(at("all-cells"), at("all-class"), tile, () => { if (tab === "all" && !order().includes(current)) goToFirst(); });
+
+// A cell among all: its picture where one was kept, else its class in letters.
+function tile(one) {
+  const own = Object.assign(document.createElement("div"), { className: "tile" });
+  if (!cells.has(one.cell)) cells.set(one.cell, one);
+  own.append(buttonOf(one.cell));
+  if (!one.pictures) own.querySelector("img").replaceWith(Object.assign(document.createElement("span"), { className: "unseen-cell", textContent: className(one.class) }));
+  dress(own.firstChild, one.cell);
+  return own;
+}
+
+async function choose(name) {
+  tab = name;
+  for (const button of document.querySelectorAll(".tabs button")) button.setAttribute("aria-pressed", String(button.dataset.tab === name));
+  at("gallery").hidden = name !== "candidates";
+  at("tab-all").hidden = name !== "all";
+  if (at("tab-differing")) at("tab-differing").hidden = name !== "differing";
+  if (name === "all") await lookAtAll();
+  if (name === "differing") await lookAtDiffering();
+  if (!order().includes(current)) goToFirst();
+}
+
+async function lookAtAll() {
+  const found = await answer(`/review/all?${named}`, ALL_MS);
+  if (found) all.take(found);
+}
+
+async function lookAtDiffering() {
+  const found = reader === "1" ? await answer(`/review/differing?${named}`) : null;
+  if (!found) return;
+  differing = found.cells;
+  const open = differing.filter((one) => !one.settled).length;
+  say("n-differing", differing.length ? `(${open})` : "");
+  if (tab !== "differing") return;
+  if (differing.some((one) => !cells.has(one.cell)) && !all.cells.size) await lookAtAll();
+  for (const one of differing) if (!cells.has(one.cell) && all.cells.has(one.cell)) cells.set(one.cell, all.cells.get(one.cell));
+  at("differing").replaceChildren(...differing.map((one) => {
+    const item = document.createElement("li");
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    const stands = one.settled ? _("settled: %(words)s", { words: words(one.settled) }) : _("open");
+    button.textContent = _("Cell %(cell)s: %(one)s says %(first)s, %(other)s says %(second)s (%(stands)s)",
+      { cell: one.cell, one: one.first.reviewer, first: words(one.first), other: one.second.reviewer, second: words(one.second), stands });
+    button.setAttribute("aria-current", String(one.cell === current));
+    button.dataset.cell = one.cell;
+    button.addEventListener("click", () => go(one.cell));
+    item.append(button);
+    return item;
+  }));
+}
+
+for (const button of document.querySelectorAll(".tabs button")) button.addEventListener("click", () => choose(button.dataset.tab));
 
 function drawDesk() {
   const cell = cells.get(current);
@@ -239,21 +329,17 @@ function drawDesk() {
   at("none").hidden = Boolean(cell);
   if (!cell) return say("none", _("No candidate yet. As soon as the session counts one, it is here."));
   const stands = standing(current);
-  if (at("crop").getAttribute("src") !== crop(current)) {
-    at("crop").hidden = false;
-    at("no-picture").hidden = true;
-    at("crop").src = crop(current);
-    const others = Array.from({ length: Math.max(cell.pictures - 1, 0) }, (_none, i) => image(crop(current, i + 1), 120, _("Cell %(cell)s, view %(view)s of %(views)s", { cell: current, view: i + 2, views: cell.pictures })));
-    at("others").replaceChildren(...others);
-  }
+  drawOthers(cell);
+  drawView(cell, view);
   at("crop").alt = cell.pictures > 1
-    ? _("Cell %(cell)s, view 1 of %(views)s, the best", { cell: current, views: cell.pictures })
+    ? _("Cell %(cell)s, view %(view)s of %(views)s", { cell: current, view: view + 1, views: cell.pictures })
     : _("Cell %(cell)s, its best view", { cell: current });
   say("name", _("Cell %(cell)s", { cell: current }));
   say("asked", {
     indeterminate: _("The machine leaves it open. Is it an fNRBC?"),
     target: _("The machine counts it as fNRBC. Is it one?"),
     near: _("The machine counts it as %(name)s, but only just. Is it an fNRBC?", { name: className(cell.class) }),
+    beside: _("The machine counts it as %(name)s. Is that right?", { name: className(cell.class) }),
   }[group(cell)]);
   say("p", decimal(cell.p, 3));
   at("mark").style.setProperty("left", `${100 * cell.p}%`);
@@ -264,9 +350,25 @@ function drawDesk() {
   at("standing").hidden = !stands;
   at("standing").dataset.decision = stands?.decision ?? "";
   say("standing", stands ? `${glyph(stands)} ${words(stands)}` : "");
-  drawPlace(at("place"), places, cell);
+  for (const button of at("differing")?.querySelectorAll("button") ?? []) button.setAttribute("aria-current", String(Number(button.dataset.cell) === current));
+  drawPlace(at("place"), places, cell, mosaics);
   drawHistory();
   return undefined;
+}
+
+// The other views of a cell: a touch on one makes it the large one.
+function drawOthers(cell) {
+  const wanted = `${cell.cell} ${view} ${cell.pictures}`;
+  if (at("others").dataset.shown === wanted) return;
+  at("others").dataset.shown = wanted;
+  const numbers = Array.from({ length: cell.pictures }, (_, i) => i).filter((one) => one !== view);
+  at("others").replaceChildren(...numbers.map((number) => {
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    button.append(image(crop(cell.cell, number), 120, ""));
+    button.setAttribute("aria-label", _("View %(view)s of %(views)s", { view: number + 1, views: cell.pictures }));
+    button.addEventListener("click", () => { view = number; drawDesk(); });
+    return button;
+  }));
 }
 
 function drawHistory() {
@@ -334,6 +436,7 @@ function take(fields) {
     drawGallery();
     drawDesk();
     drawCounts();
+    if (reader === "1" && fields.decisions.length) lookAtDiffering();
     if (!seq || fields.cells.some((one) => one.counted)) lookAround();
   }
   seq = fields.seq;
@@ -351,8 +454,14 @@ async function lookAround() {
 
 at("crop").addEventListener("error", () => {
   at("crop").hidden = true;
-  at("no-picture").hidden = false;
+  at("no-picture").hidden = !at("around").hidden;
 });
+// How the slide looked, once its session has ended.
+async function lookAtSlide() {
+  const found = (await answer(`/review/mosaics?${named}`))?.mosaics ?? [];
+  mosaics = found.map((one) => ({ ...one, picture: Object.assign(new Image(), { src: `/review/mosaic/${encodeURIComponent(session)}/${one.island}.jpg` }) }));
+  for (const one of mosaics) one.picture.addEventListener("load", drawDesk);
+}
 at("near").addEventListener("toggle", () => {
   drawGallery();
   drawCounts();
@@ -368,3 +477,4 @@ async function listen(known) {
 addEventListener("resize", drawDesk);
 poll();
 listen(0);
+lookAtSlide();

@@ -51,9 +51,9 @@ export function notice(sentence) {
 }
 
 // What the appliance says, or null where it does not answer now.
-export async function answer(address) {
+export async function answer(address, timeoutMs = 5000) {
   try {
-    const response = await fetch(address, { signal: AbortSignal.timeout(5000) });
+    const response = await fetch(address, { signal: AbortSignal.timeout(timeoutMs) });
     return response.ok ? await response.json() : null;
   } catch {
     return null;
