@@ -124,7 +124,7 @@ def another(folder: Path, heat: float | None = None, **changed: object) -> Path:
     shutil.copytree(SHIPPED, folder)
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     if heat is not None:
-        changed["seeing"] = manifest.seeing.model_copy(update={"agreed_heat": heat})
+        changed["seeing"] = manifest.seeing.model_copy(update={"least_heat": heat, "agreed_heat": heat})
     other = manifest.model_copy(update=changed)
     sealed = other.model_copy(update={"bundle_id": other.identify()})
     (folder / "manifest.json").write_bytes(sealed.canonical())

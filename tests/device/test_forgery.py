@@ -172,7 +172,7 @@ def test_a_session_that_was_removed_as_retention_removes_it_is_seen(whole, sessi
 
 def test_all_of_the_record_but_its_last_link_cannot_be_removed_unseen(whole):
     tables = ("plates", "crops", "events", "joins", "frames", "sessions", "reviews", "outbox", "alarms", "results",
-              "details")  # fmt: skip
+              "details", "surroundings", "mosaics")  # fmt: skip
     fault = forged(
         whole,
         *(f"DELETE FROM {table}" for table in tables),

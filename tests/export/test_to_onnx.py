@@ -97,7 +97,7 @@ def changed_weight(model):
     found = onnx.load_from_string(model)
     weight = next(w for w in found.graph.initializer if len(w.dims) == 4)
     values = onnx.numpy_helper.to_array(weight).copy()
-    values.flat[0] += 0.5
+    values.flat[0] += 50
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     return found.SerializeToString()
 

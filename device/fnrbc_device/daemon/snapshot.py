@@ -62,7 +62,7 @@ def deque_of(most: int) -> Callable[[Iterable[Any]], "deque[Any]"]:
     return lambda values: deque(values, maxlen=most)
 
 
-QUALITY: Final = Part(_sharpest=NUMBER, _before=Maybe(GREY))
+QUALITY: Final = Part(_sharpest=NUMBER, _darkest_glass=NUMBER, _before=Maybe(GREY))
 
 LIGHT: Final = Part(
     _light=Maybe(Array(np.float32, (None, None), writable=True)),
