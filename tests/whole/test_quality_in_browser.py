@@ -108,7 +108,7 @@ def test_controls_in_their_limits_and_blanks_are_shown_with_their_figures(browse
     assert browser.evaluate("document.querySelectorAll('.levey-jennings .rejected').length") == 0
     assert "Limit of blank " in browser.text(".blank-limit")
     assert "CLSI EP17, parametric" in browser.text("main")
-    assert "9 beside 1990 leukocytes" in browser.text("main")
+    assert "9 beside 1\u202f990 leukocytes" in browser.text("main")
     looked_at(browser, f"{url}sessions/b1", "blank")
     assert browser.text("#kind").startswith("Blank. A slide without fNRBC")
     looked_at(browser, f"{url}sessions/s1", "session-in")
