@@ -249,6 +249,8 @@ def test_no_word_is_cut_on_a_small_screen_in_any_language(
             browser.open(web.url + page, 390, 844)
             browser.wait_for(f"document.documentElement.lang === '{language}'")
             browser.wait_for("document.readyState === 'complete'")
+            if not page:
+                browser.wait_for("document.getElementById('session').textContent === 's2'")
             browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
             for width, height in ((390, 844), (800, 480)):
                 browser.resize(width, height)
