@@ -196,6 +196,14 @@ def circle(path):
     path.write_bytes(data)
 
 
+def promises(path, compression, before, by):
+    """A TIFF whose one part says in its own header to be thousands of pixels wide."""
+    tifffile.imwrite(path, RGB, photometric="rgb", compression=compression, metadata=None)
+    data = bytearray(path.read_bytes())
+    data[data.index(before) + by] = 0x43
+    path.write_bytes(data)
+
+
 REFUSED = {
     "CMYK JPEG": (lambda p: Pillow.fromarray(RGB).convert("CMYK").save(p), ".jpg", "CMYK"),
     "CMYK TIFF": (lambda p: Pillow.fromarray(RGB).convert("CMYK").save(p), ".tif", "CMYK"),
@@ -220,6 +228,8 @@ REFUSED = {
         lambda p: changed_tag(p, RGB, 323, 4096, photometric="rgb", tile=(32, 32)), ".tif", "more parts",
     ),
     "pages in a circle": (circle, ".tif", "circle"),
+    "JPEG 2000 that promises more": (lambda p: promises(p, "jpeg2000", b"\xff\x4f\xff\x51", 8), ".tif", "are said"),
+    "JPEG that promises more": (lambda p: promises(p, "jpeg", b"\xff\xc0", 7), ".tif", "are said"),
     "palette of 8 bits in 16": (lambda p: changed_tag(p, places(), 320, range(256), photometric="palette",
         colormap=np.zeros((3, 256), np.uint16)), ".tif", "all black"),
     "codec": (lambda p: tifffile.imwrite(p, RGB, photometric="rgb", compression="lerc"), ".tif", "LERC"),

@@ -1,5 +1,6 @@
 """Decodes the frames of a TIFF to grey or RGB samples, as its header says that they are meant."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
@@ -53,6 +54,7 @@ def _frame(tif: Any, file: BinaryIO, plane: Plane, size: int) -> Decoded:
     pages = [tif.pages[number] for number in plane.pages]
     for page in pages:
         require_read(page, size)
+        _require_promised(page, file)
     if plane.offsets:
         stored = [_behind(file, page, offset) for page, offset in zip(pages, plane.offsets, strict=True)]
     else:
@@ -61,6 +63,47 @@ def _frame(tif: Any, file: BinaryIO, plane: Plane, size: int) -> Decoded:
     samples = parts[0] if len(parts) == 1 else np.dstack(parts)
     inverted = int(pages[0].photometric) == _INVERTED and samples.dtype == np.uint16
     return Decoded(np.ascontiguousarray(samples), inverted)
+
+
+def _require_promised(page: Any, file: BinaryIO) -> None:
+    """Refuse parts whose own headers promise more pixels than the TIFF: decoders would take memory for all of them."""
+    size_of = _OWN_SIZE.get(int(page.compression))
+    if size_of is None:
+        return
+    tiled = page.is_tiled
+    height = page.tilelength if tiled else min(page.rowsperstrip, page.imagelength)
+    width = page.tilewidth if tiled else page.imagewidth
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        file.seek(offset)
+        found = size_of(file.read(min(count, _HEAD_BYTES)))
+        if found is not None and (found[0] > height or found[1] > width):
+            raise ValueError(f"a part of {found[1]}x{found[0]} px where {width}x{height} px are said")
+
+
+def _of_jpeg_2000(head: bytes) -> tuple[int, int] | None:
+    """Height and width by the SIZ segment (ISO/IEC 15444-1, A.5.1), that follows the start of the codestream."""
+    start = head.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(head) < start + 24:
+        return None
+    right, bottom, left, top = struct.unpack_from(">4I", head, start + 8)
+    return bottom - top, right - left
+
+
+def _of_jpeg(head: bytes) -> tuple[int, int] | None:
+    """Height and width by the start of the frame (ITU T.81, B.2.2)."""
+    place = 2
+    while place + 9 <= len(head) and head[place] == 0xFF:
+        marker, length = head[place + 1], int.from_bytes(head[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">2H", head, place + 5)
+            return height, width
+        place += 2 + length
+    return None
+
+
+_OWN_SIZE: Final = {7: _of_jpeg, 33003: _of_jpeg_2000, 33005: _of_jpeg_2000, 34712: _of_jpeg_2000}
+"""Compressions whose parts are pictures with headers of their own."""
+_HEAD_BYTES: Final = 8192
 
 
 def _stored(page: Any) -> NDArray[Any]:
