@@ -15,7 +15,10 @@ from threading import RLock
 from typing import Final
 
 FFMPEG_LEVEL: Final = "40"
-"""``OPENCV_FFMPEG_LOGLEVEL`` at which FFmpeg prints what it made up, too; read when OpenCV opens its first video."""
+"""``OPENCV_FFMPEG_LOGLEVEL`` at which FFmpeg prints what it made up, too."""
+
+# OpenCV reads it once, at the first video that anybody opens or writes in this process.
+os.environ["OPENCV_FFMPEG_LOGLEVEL"] = FFMPEG_LEVEL
 
 _OUTPUTS: Final = (1, 2)
 _LINES_OF_DECODERS: Final = re.compile(

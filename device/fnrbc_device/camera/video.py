@@ -1,6 +1,5 @@
 """Reads the frames of a video file."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.camera.container import look_at_video
-from fnrbc_device.camera.decoder_words import FFMPEG_LEVEL, damage_heard
+from fnrbc_device.camera.decoder_words import damage_heard
 from fnrbc_device.errors import SourceError
 from fnrbc_device.host.console import readable
 from fnrbc_device.records import BadFrame, Frame, Image
@@ -107,7 +106,6 @@ def _close(capture: cv2.VideoCapture) -> None:
 
 
 def _capture(path: Path) -> cv2.VideoCapture:
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = FFMPEG_LEVEL
     try:
         with path.open("rb") as file, damage_heard():
             # OpenCV takes names that are text only; of others it is given the number of the open file.
