@@ -81,7 +81,7 @@ def _require_promised(page: Any, file: BinaryIO) -> None:
 
 
 def _of_jpeg_2000(head: bytes) -> tuple[int, int] | None:
-    """Height and width by the SIZ segment (ISO/IEC 15444-1, A.5.1), that follows the start of the codestream."""
+    """Height and width by the size segment (ISO/IEC 15444-1, A.5.1), that follows the start of the codestream."""
     start = head.find(b"\xff\x4f\xff\x51")
     if start < 0 or len(head) < start + 24:
         return None
