@@ -1,5 +1,6 @@
 """The centre network's training: what is known of pictures, tiles, targets, and one seed one result."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import BundleError, UsageError
+from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.vision.centre_picture import CENTRE_UM
 from fnrbc_device.vision.stain import IDENTITY
 from fnrbc_training import see_checkpoint, see_pictures
-from fnrbc_training.see_command import save_measured, train_and_save
+from fnrbc_training.see_command import compare_with, save_measured, train_and_save
 from fnrbc_training.see_network import CentreNet
 from fnrbc_training.see_page import UNKNOWN, Shown
 from fnrbc_training.see_pictures import gather
@@ -202,6 +204,28 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
         assert torch.equal(network(picture), again.network()(picture))
     assert again.about["pictures"] == 1
     assert again.frames.shape[1:] == (96, 96, 3)
+
+
+def test_a_bundle_says_whether_its_network_learned_from_just_this(fields, tmp_path):
+    shown = gather([fields], 1, silent)
+    entry = load_bundle(None).manifest.seeing
+    assert entry is not None
+    same = entry.model_copy(update={"sha256": see_checkpoint.sha256_of(shown), "pictures": len(shown)})
+    assert f"learned from just these {len(shown)}" in compare_with([fields], 1, same, silent)
+    with pytest.raises(BundleError, match=f"from {entry.pictures} pictures, SHA-256 {entry.sha256}; here are 2"):
+        compare_with([fields], 1, entry, silent)
+    with pytest.raises(BundleError, match="has no network that sees"):
+        compare_with([fields], 1, None, silent)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "bare"}, {"source": "elsewhere"}, {"glass_rgb": (250.0, 235.0, 221.0)}],
+    ids=["kind", "source", "glass"],
+)
+def test_all_that_a_training_depends_on_is_in_the_digest_of_its_pictures(change):
+    shown = shown_cell()
+    assert see_checkpoint.sha256_of([replace(shown, **change)]) != see_checkpoint.sha256_of([shown])
 
 
 def test_a_missing_folder_is_named(tmp_path):

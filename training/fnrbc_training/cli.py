@@ -113,14 +113,22 @@ def see_command(
         list[Path],
         typer.Option("--data", help="Class folders, fields with boxes, outlined fields, or fields without a cell."),
     ],
-    out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
+    out: Annotated[Path | None, typer.Option(help="The checkpoint to write.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches; without, as many as are known to do.")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Train nothing: say whether this bundle's network learned from just this.")
+    ] = None,
 ) -> None:
     """Train the network that finds cells."""
-    from fnrbc_training.see_command import train_and_save
+    from fnrbc_training.see_command import compare_with, train_and_save
 
-    print(train_and_save(data, out, seed, steps, progress))
+    if (out is None) == (compare is None):
+        raise UsageError("give either --out, a checkpoint to write, or --compare, a bundle to hold them against")
+    if compare is not None:
+        print(compare_with(data, seed, load_bundle(compare).manifest.seeing, progress))
+    if out is not None:
+        print(train_and_save(data, out, seed, steps, progress))
 
 
 @app.command("styles")

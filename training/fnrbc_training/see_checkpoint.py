@@ -72,9 +72,10 @@ def finished(
 
 
 def sha256_of(shown: Sequence[Shown]) -> str:
-    """Name what a network learned from: the pictures, and what was known of them."""
+    """Name what a network learns from: the pictures, in order, and all that is known of them."""
     digest = hashlib.sha256()
     for one in shown:
+        digest.update(f"{one.kind}\0{one.source}\0{one.image.shape}\0{one.glass_rgb}\0".encode())
         for array in (one.image, one.cells, one.mask, one.stain_map.matrix):
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from fnrbc_device.errors import UsageError
+from fnrbc_device.errors import BundleError, UsageError
+from fnrbc_device.model.manifest import SeeingEntry
 from fnrbc_training import see_checkpoint
 from fnrbc_training.description import DESCRIPTION, describe
 from fnrbc_training.see_network import CentreNet
@@ -40,14 +41,46 @@ def train_and_save(folders: list[Path], out: Path, seed: int, steps: int | None,
     """
     if out.is_dir():
         raise UsageError(f"{out} is a folder; give the name of a file, such as {out / 'see.pt'}")
-    for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is no folder; give one with pictures to --data")
+    _require_folders(folders)
     shown = gather(folders, seed, progress)
     held_out = gather(folders, seed, progress, held_out=True)
     wanted = STEPS if steps is None else steps
     network = train(shown, seed, wanted, progress)
     return save_measured(network, shown, held_out, folders, f"{wanted} batches of {BATCH}, seed {seed}", out)
+
+
+def compare_with(folders: list[Path], seed: int, entry: SeeingEntry | None, progress: Progress) -> str:
+    """Gather what a training would learn from, and hold it against what a bundle's network learned from.
+
+    Returns
+    -------
+    str
+        One sentence: it is the same.
+
+    Raises
+    ------
+    UsageError
+        A folder is missing, or is of no kind that can be learned from.
+    BundleError
+        The bundle has no such network, or its network learned from something else.
+    """
+    _require_folders(folders)
+    shown = gather(folders, seed, progress)
+    ours = see_checkpoint.sha256_of(shown)
+    if entry is None:
+        raise BundleError(f"the bundle has no network that sees; here are {len(shown)} pictures, SHA-256 {ours}")
+    if entry.sha256 != ours:
+        raise BundleError(
+            f"the bundle's network learned from {entry.pictures} pictures, SHA-256 {entry.sha256}; here are "
+            f"{len(shown)}, SHA-256 {ours}: give the same folders in the same order and the same seed, or train anew"
+        )
+    return f"the bundle's network learned from just these {len(shown)} pictures, SHA-256 {ours}"
+
+
+def _require_folders(folders: list[Path]) -> None:
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is no folder; give one with pictures to --data")
 
 
 def save_measured(
