@@ -60,6 +60,19 @@ class Knowing:
         pass
 
 
+class Lukewarm(Knowing):
+    """A network that is nowhere sure: the same heat at all that it was told of."""
+
+    def __init__(self, cells: list[tuple[float, float, float]], heat: float) -> None:
+        super().__init__(cells)
+        self.logit = np.log(heat / (1 - heat))
+
+    def maps(self, picture: np.ndarray) -> np.ndarray:
+        maps = super().maps(picture)
+        maps[0][maps[0] > 0] = self.logit
+        return maps
+
+
 class ForDarkness:
     """A network that takes for a cell what absorbs much green; keeps the shapes of a real one."""
 
@@ -189,6 +202,50 @@ def test_each_of_a_crowd_is_shown_to_the_network():
 def test_a_candidate_at_the_frames_border_is_asked_about_like_any_other():
     image = field([(6, 100, 14), (200, 474, 14), (396, 300, 14), (200, 4, 14)])
     assert len(agreed(image)) == 4
+
+
+def test_what_is_as_small_and_as_pale_as_a_platelet_is_a_cell_only_if_the_network_says_so():
+    image = field([(100, 120, 9)])
+    cv2.circle(image, (300, 250), 9, (100, 70, 140), -1, cv2.LINE_AA)
+    cv2.circle(image, (380, 100), 18, (100, 70, 140), -1, cv2.LINE_AA)
+    places = [(100.0, 120.0, 9.0), (100.0, 380.0, 18.0), (250.0, 300.0, 9.0)]
+    assert len(Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections) == 3
+    for heat, wanted in ((0.35, places[:2]), (0.45, places)):
+        seeing = Seeing(UM, CentreModel(Lukewarm(places, heat), "both", 0.4, 0.2))
+        found = sorted(one.centre_rc for one in seeing.see(image, reduce(image, UM), IDENTITY).detections)
+        assert found == [pytest.approx(place[:2], abs=1) for place in places if place in wanted]
+
+
+def test_where_the_threshold_misses_what_the_network_is_sure_of_the_network_is_believed():
+    dark = [(100.0, 120.0, 14.0), (300.0, 120.0, 14.0)]
+    pale = [(100.0, 360.0, 14.0), (300.0, 360.0, 14.0)]
+    image = field([(int(row), int(col), int(radius)) for row, col, radius in dark])
+    for row, col, radius in pale:
+        cv2.circle(image, (int(col), int(row)), int(radius), (205, 190, 205), -1, cv2.LINE_AA)
+    assert len(Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections) == 2
+    outlines = []
+    for known in ([*dark, *pale], [*dark, pale[0]]):
+        model = CentreModel(Knowing(known), "both", 0.4, 0.1)
+        outlines.append(Seeing(UM, model).see(image, reduce(image, UM), IDENTITY).detections)
+    assert [len(found) for found in outlines] == [4, 3]
+    # Fewer than four sure ones say nothing of a whole frame: there the threshold's outlines stay.
+    by_threshold = {one.contour_xy.tobytes() for one in Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections}
+    kept = [len(by_threshold & {one.contour_xy.tobytes() for one in found}) for found in outlines]
+    assert kept == [0, 2]
+
+
+def test_in_a_crowd_what_the_network_nearly_calls_a_cell_is_one():
+    places = [(row, col) for row in range(150, 300, 34) for col in range(150, 350, 34)]
+    image = field([(row, col, 12) for row, col in places])
+    known = [(float(row), float(col), 12.0) for row, col in places]
+    for heat, missed in ((0.3, 1), (0.38, 0)):
+        network = Knowing(known[:-1])
+        nearly = Lukewarm(known[-1:], heat)
+        network.maps = lambda picture, sure=network.maps, other=nearly.maps: np.where(  # type: ignore[method-assign]
+            sure(picture)[0] > 0, sure(picture), other(picture)
+        )
+        found = Seeing(UM, CentreModel(network, "both", 0.4, 0.2)).see(image, reduce(image, UM), IDENTITY).detections
+        assert len(found) == len(places) - missed
 
 
 def test_nuclei_that_the_threshold_takes_for_one_part_where_the_network_knows_two():

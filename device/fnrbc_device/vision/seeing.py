@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Detection, Field, Image, SeeingMethod
-from fnrbc_device.vision.agreeing import AGREED_UM, agreed_on
+from fnrbc_device.vision.agreeing import AGREED_UM, agreed_on, nuclear_density
 from fnrbc_device.vision.centre_picture import STRIDE, at_centre_scale, centre_picture
 from fnrbc_device.vision.centres import Centre, centres_of, outlines_of
 from fnrbc_device.vision.reduction import Reduced
@@ -99,7 +99,9 @@ class Seeing:
             centres,
             self._pixel_size_um,
             heat_at=lambda one: self._hottest(maps[0], factor, one),
+            density_of=lambda one: nuclear_density(one, reduced.nuclear),
             agreed_heat=self._known.agreed_heat,
+            least_heat=self._known.least_heat,
             outlined=lambda places: self._outlined(centres, reduced, places),
         )
         # What the frame's border cuts may be a cell when all of it is in view.
