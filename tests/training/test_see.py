@@ -11,11 +11,12 @@ import torch
 from fnrbc_device.errors import BundleError, UsageError
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.vision.centre_picture import CENTRE_UM
+from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_device.vision.stain import IDENTITY
 from fnrbc_training import see_checkpoint, see_pictures
 from fnrbc_training.see_command import compare_with, save_measured, train_and_save
 from fnrbc_training.see_network import CentreNet
-from fnrbc_training.see_page import UNKNOWN, Shown
+from fnrbc_training.see_page import UNKNOWN, Page, Shown
 from fnrbc_training.see_pictures import gather
 from fnrbc_training.see_score import score
 from fnrbc_training.see_targets import SIDE, loss_of, targets_of
@@ -83,6 +84,20 @@ def test_the_middle_cell_of_a_picture_is_known_and_a_crumb_is_none(make_folder):
     assert not any(len(one.cells) for one in shown if one.kind == "bare")
     for one in with_cells:
         assert one.cells[0, :2] * CENTRE_UM == pytest.approx(np.array([15, 15]), abs=1.0)  # um; pictures of 30 um
+
+
+def test_a_neighbour_at_the_pictures_border_is_no_lobe_of_the_labelled_cell():
+    picture = np.full((240, 240, 3), GLASS, np.uint8)
+    picture[50:190, 60:] = (190, 150, 200)  # what lies between both looks like one body
+    for col in (120, 214):
+        cv2.circle(picture, (col, 120), 36, (70, 40, 130), -1, cv2.LINE_AA)
+    joined = Segmenter(0.1).segment(picture).detections
+    assert [one.whole for one in joined] == [False]
+    page = Page.of(picture, 0.1, IDENTITY, "cell", "")
+    see_pictures._enter_middle(page, see_pictures._single(picture, 0.1, IDENTITY), 0.1)
+    (cell,) = page.shown().cells
+    assert cell == pytest.approx((120 * 0.1 / CENTRE_UM, 120 * 0.1 / CENTRE_UM, 3.6 / CENTRE_UM), abs=2)
+    assert page.shown().mask[34, 62] == UNKNOWN
 
 
 def test_what_is_held_out_is_not_learned_from(make_folder):

@@ -115,7 +115,13 @@ class Page:
         cv2.circle(self._shown.mask, (round(col), round(row)), max(1, round(radius)), UNKNOWN, -1)
 
     def _fill(self, detection: Detection, value: int) -> None:
-        points = (detection.contour_xy + 0.5) * detection.factor / self._factor - 0.5
-        apart = np.abs(np.diff(detection.contour_xy, axis=0)).max(axis=1, initial=0)
-        for lobe in np.split(points, np.flatnonzero(apart > 1) + 1):
-            cv2.fillPoly(self._shown.mask, [np.rint(lobe).astype(np.int32)], value)
+        for lobe in lobes_of(detection):
+            points = (lobe + 0.5) * detection.factor / self._factor - 0.5
+            cv2.fillPoly(self._shown.mask, [np.rint(points).astype(np.int32)], value)
+
+
+def lobes_of(detection: Detection) -> list[NDArray[np.int32]]:
+    """The outlines of a nucleus' lobes, which it carries end to end; each (N, 2) x, y in working pixels."""
+    points = detection.contour_xy
+    apart = np.abs(np.diff(points, axis=0)).max(axis=1, initial=0)
+    return [np.asarray(lobe, np.int32) for lobe in np.split(points, np.flatnonzero(apart > 1) + 1)]
