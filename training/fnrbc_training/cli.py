@@ -71,14 +71,14 @@ def cut_command(
             print(f"  Cohen's kappa of {readers}: {kappa:.3f}")
     if contradicting := contradictions(crops):
         print(f"look alike under two labels, have them read again: {contradicting}")
-    print(f"{len(crops)} crops in {out}")
+    print(f"{len(crops)} crops in {out}, SHA-256 {crops.sha256()}")
 
 
 @app.command("fit")
 def fit_command(
     data: Annotated[Path, typer.Option("--data", help="The .npz that cut wrote.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
-    epochs: Annotated[int, typer.Option(min=1, max=1000)] = 72,
+    epochs: Annotated[int, typer.Option(min=1, max=1000)] = 100,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     net: Annotated[NetName, typer.Option(help="pnet is the paper's Net2.")] = "pnet",
     augmentation: Annotated[Augmentation, typer.Option()] = "styles",
