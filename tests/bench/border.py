@@ -85,6 +85,7 @@ def reasons(slide: Image, stated_um: float) -> tuple[str, ...]:
         analyser = Analyser(stated_um, classifier, bundle.manifest, usual_looks=bundle.appearance, still=True)
         scale, frame = ScaleWatch(), Frame(0, 0.0, slide)
         scale.see(frame, analyser.analyse(frame).reason)
+        scale.finish()
         analyser.finish()
         analyser.border.note("pixel_size_out_of_domain", holds=bool(scale.doubt(stated_um, "pixel size")))
     return analyser.border.reasons

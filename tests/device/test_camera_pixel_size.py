@@ -58,6 +58,7 @@ def watched(pictures, reason=None):
     watch = ScaleWatch()
     for index, picture in enumerate(pictures):
         watch.see(Frame(index, index / 30, picture), reason)
+    watch.finish()
     return watch
 
 
@@ -89,6 +90,17 @@ def test_a_few_frames_of_a_session_are_measured_however_long_it_is(slide):
     assert watched([sparse] * 2000).estimate.cells <= MOST_LOOKS * once
 
 
+def test_a_look_is_spread_over_frames_and_says_what_it_says_at_once(picture):
+    spread, at_once = ScaleWatch(), watched([picture])
+    calls = 0
+    while spread.estimate is None:
+        spread.see(Frame(0, 0.0, picture), None if calls == 0 else "blurred")
+        calls += 1
+
+    assert spread.estimate == at_once.estimate
+    assert 5 <= calls <= 30
+
+
 def test_a_session_that_starts_on_empty_glass_is_measured_when_cells_come(picture):
     empty = np.full_like(picture, 240)
 
@@ -108,7 +120,8 @@ def test_broken_and_odd_frames_end_nothing(picture):
     watch = ScaleWatch()
     watch.see(BadFrame(0, 0.0, "unreadable", "torn"), "unreadable")
     watch.see(Frame(1, 0.0, np.zeros((3, 0, 3), np.uint8)), "failed")
-    watch.see(Frame(2 + STRIDE_FRAMES, 0.0, picture), None)
+    for index in range(2, 2 + 4 * STRIDE_FRAMES):
+        watch.see(Frame(index, 0.0, picture), None)
 
     assert watch.estimate is not None
 

@@ -13,8 +13,8 @@ from fnrbc_device.vision.pixelsize import (
     RED_CELL_UM,
     SMALLEST_MEAN_UM,
     RedCellRuler,
-    red_cell_diameters_px,
 )
+from fnrbc_device.vision.red_cells import red_cell_diameters_px
 
 GLASS = 235.0
 FIELD = (960, 1280)

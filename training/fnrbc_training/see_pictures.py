@@ -23,7 +23,7 @@ from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Detection, Image
 from fnrbc_device.vision.outline import Outline, joined
-from fnrbc_device.vision.pixelsize import red_cell_diameters_px
+from fnrbc_device.vision.red_cells import red_cell_diameters_px
 from fnrbc_device.vision.reduction import glass_colour, reduce
 from fnrbc_device.vision.segmentation import SMALLEST_NUCLEUS_UM, Segmenter, detection_of
 from fnrbc_device.vision.session_stain import SessionStain

@@ -4,6 +4,7 @@ The estimate is offered, in a refusal or a warning; nothing is ever counted with
 """
 
 import logging
+from collections.abc import Iterator
 from contextlib import closing
 from time import monotonic
 from typing import Final
@@ -34,17 +35,22 @@ _log = logging.getLogger(__name__)
 
 
 class ScaleWatch:
-    """Measures red cells on a few frames of a session, ever more rarely, until it has enough."""
+    """Measures red cells on a few frames of a session, ever more rarely, until it has enough.
+
+    A look takes 20 ms and more, so it goes on a step with each frame: no frame has to wait for the whole of it.
+    """
 
     def __init__(self) -> None:
         self._ruler = RedCellRuler()
+        self._steps: Iterator[None] | None = None
+        """What is left of a look that was begun."""
         self._looks = 0
         self._next = 0
         self.estimate: PixelSizeEstimate | None = None
         """None while too few red cells were seen."""
 
     def see(self, frame: Frame | BadFrame, reason: Rejection | None) -> None:
-        """Measure the frame if it is its turn.
+        """Begin to measure the frame if it is its turn, or go on with the one that was begun.
 
         Parameters
         ----------
@@ -53,15 +59,30 @@ class ScaleWatch:
         reason
             Why it was not used; None if it was.
         """
-        if isinstance(frame, BadFrame) or reason in UNMEASURED or frame.index < self._next or self._ruler.done:
-            return
-        self._looks += 1
-        self._next = frame.index + STRIDE_FRAMES * self._looks
+        if self._steps is None:
+            if isinstance(frame, BadFrame) or reason in UNMEASURED or frame.index < self._next or self._ruler.done:
+                return
+            self._looks += 1
+            self._next = frame.index + STRIDE_FRAMES * self._looks
+            self._steps = self._ruler.looking(frame.image)
+        self._go_on()
+
+    def finish(self) -> None:
+        """Measure what was begun to the end: no frame comes after, or none that is in a hurry."""
+        while self._steps is not None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        assert self._steps is not None
         try:
-            self._ruler.look(frame.image)
+            next(self._steps)
+            return
+        except StopIteration:
+            pass
         except (cv2.error, ArithmeticError, ValueError, IndexError) as error:
             # An offer may fail; the session that it is made to must not.
-            _log.warning("frame %d tells no pixel size: %s", frame.index, error)
+            _log.warning("a frame tells no pixel size: %s", error)
+        self._steps = None
         self.estimate = self._ruler.estimate()
 
     def doubt(self, pixel_size_um: float, setting: str) -> str:
@@ -136,6 +157,7 @@ def _suggestion(source: FrameSource, setting: str) -> str:
                 if frame is None or monotonic() > give_up_s:
                     break
                 watch.see(frame, None)
+                watch.finish()
     except SourceError:
         return ""
     if watch.estimate is None:

@@ -192,6 +192,7 @@ def count(
             gallery.see(step.events, analyser.counter.pictures)
         gallery.see(analyser.finish(), analyser.counter.pictures)
         colours.finish()
+        scale.finish()
     seconds = time.perf_counter() - start
     analyser.border.note("pixel_size_out_of_domain", holds=bool(scale.doubt(pixel_size_um, "the pixel size")))
     analyser.border.note("colours_impossible", holds=colours.fault is not None)

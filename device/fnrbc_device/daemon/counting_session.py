@@ -170,18 +170,22 @@ class CountingSession:
         if parts.recorder.low:
             parts.health.note("disk_low", now)
         self._scale.see(step.frame, step.reason)
-        doubt = self._scale.doubt(self._analyser.pixel_size_um, PIXEL_SIZE_SETTING)
-        if doubt and not self._doubt:
-            _log.warning("%s", doubt)
-        self._doubt = doubt
-        if doubt:
-            parts.health.note("pixel_size_doubtful", now)
-        self._analyser.border.note("pixel_size_out_of_domain", holds=bool(doubt))
+        self._watch_scale(now)
         self._colours.see(step.frame, step.reason)
         self._analyser.border.note("colours_impossible", holds=self._colours.fault is not None)
         for reason in step.tally.provisional:
             parts.health.note(reason, now)
         self._watch_stain(now, step.frame.index)
+
+    def _watch_scale(self, now_s: float) -> None:
+        """Tell where red cells contradict the stated pixel size."""
+        doubt = self._scale.doubt(self._analyser.pixel_size_um, PIXEL_SIZE_SETTING)
+        if doubt and not self._doubt:
+            _log.warning("%s", doubt)
+        self._doubt = doubt
+        if doubt:
+            self._parts.health.note("pixel_size_doubtful", now_s)
+        self._analyser.border.note("pixel_size_out_of_domain", holds=bool(doubt))
 
     def _claimed(self, tally: Tally, *, final: bool = False) -> Tally:
         return self._claims.claimed(tally, self._analyser.border.reasons, final=final)
@@ -215,6 +219,8 @@ class CountingSession:
     def _finish(self) -> Tally:
         parts, analyser = self._parts, self._analyser
         events = analyser.finish()
+        self._scale.finish()
+        self._watch_scale(parts.clock.monotonic_s())
         tally = self._claimed(replace(analyser.tally(), cells_open=0), final=True)
         if self.full is None:
             self._tally = tally

@@ -86,6 +86,7 @@ def learn(slide: Slide, pixel_um: float, smear: Smear | None) -> Learned:
         stain.learn(image, pixel_um, glass)
         frame = Frame(SCALE_STEP * number, 0.0, image)
         scale.see(frame, None)
+        scale.finish()
         colours.see(frame, None)
         sharpest = max(sharpest, fine_to_coarse(reduce(image, pixel_um, glass_rgb=glass).green) or 0.0)
         if stain.votes >= MEMORY:

@@ -69,6 +69,13 @@ class FlatField:
         """Moved fields that it was learned from."""
         self._learned: Pose | None = None
 
+    def begin(self, reduced: Reduced) -> NDArray[np.float32]:
+        """The light, guessed by the first working picture and as learned from then on."""
+        if self._light is None:
+            self._light = _first_guess(_relative(reduced))
+            self._scale = (SHRINK * reduced.factor, SHRINK * reduced.pixel_um)
+        return self._light
+
     def flatten(self, reduced: Reduced) -> Reduced:
         """Divide the learned light out of a working picture; the first one of a session teaches at once.
 
@@ -77,11 +84,9 @@ class FlatField:
         Reduced
             Its glass has one brightness all over the field.
         """
-        if self._light is None:
-            self._light = _first_guess(_relative(reduced))
-            self._scale = (SHRINK * reduced.factor, SHRINK * reduced.pixel_um)
+        light = self.begin(reduced)
         if self._gain is None:
-            self._gain = _gain(self._light, reduced.green.shape)
+            self._gain = _gain(light, reduced.green.shape)
         flat = cv2.multiply(reduced.green, self._gain, scale=1.0 / GAIN_ONE)
         return self.flatten_stain(replace(reduced, green=np.asarray(flat, np.uint8)))
 
@@ -172,9 +177,12 @@ def _first_guess(relative: NDArray[np.float32]) -> NDArray[np.float32]:
         if np.count_nonzero(kept) < 2 * len(numbers):
             break
         with_glass = kept
-    all_rows, all_cols = np.mgrid[:height, :width].astype(np.float32)
-    light = _paraboloid(all_rows.ravel() / height - 0.5, all_cols.ravel() / width - 0.5) @ numbers
-    return np.asarray(light / max(float(np.median(light)), 1e-3), np.float32).reshape(height, width)
+    down, right = np.arange(height)[:, None] / height - 0.5, np.arange(width)[None, :] / width - 0.5
+    flat, by_row, by_col, bent_row, twist, bent_col = numbers
+    at_row, at_col = flat + (by_row + bent_row * down) * down, (by_col + bent_col * right) * right
+    light = at_row.astype(np.float32) + at_col.astype(np.float32)
+    light += (twist * down).astype(np.float32) * right.astype(np.float32)
+    return np.asarray(light / np.float32(max(float(np.median(light)), 1e-3)))
 
 
 def _paraboloid(row: NDArray[np.floating[Any]], col: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -187,4 +195,4 @@ def _gain(light: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.uint
     calm = cv2.blur(np.clip(light, DARKEST, 4.0), (3, 3))
     gain = np.asarray(GAIN_ONE / calm, np.float32)
     full = cv2.resize(gain, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(np.clip(np.rint(full), 0, 255), np.uint8)
+    return np.asarray(cv2.convertScaleAbs(full), np.uint8)

@@ -4,17 +4,16 @@ Human red cells are much alike, so their diameter in pixels gives the pixel size
 good enough to notice a wrong objective or a mistyped number, and too coarse to count with unasked.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Image
-from fnrbc_device.vision.flatfield import FlatField
-from fnrbc_device.vision.reduction import Reduced, glass_colour
+from fnrbc_device.vision.red_cells import measuring, of_the_common_size
 
 SMALLEST_PIXEL_UM: Final = 0.01
 LARGEST_PIXEL_UM: Final = 1.0
@@ -28,32 +27,6 @@ LARGEST_MEAN_UM: Final = 8.2
 """What the mean of one slide may be. Healthy people's means lie at 6.7-7.7 um (Price-Jones), living cells measure
 7.8 um (M. E. Fabry et al., J Clin Invest 67:1284, 1981); how thick the smear is and how it dried adds as much again.
 All cells of a slide share that error: more cells do not make it smaller."""
-
-WINDOW_PX: Final = 1600
-"""Largest side of the window that is measured: hundreds of red cells at any magnification that shows nuclei."""
-
-SMALLEST_CELL_PX: Final = 7.0
-"""Diameter of a red cell at the coarsest pixel that cells are counted at, 1 um."""
-
-LARGEST_SHARE: Final = 0.33
-"""Of the window's shorter side: a field of fewer than three red cells across has too few alone."""
-
-ROUND: Final = 0.75
-"""4 pi area / perimeter^2 from which a piece is one cell. Two red cells that touch reach 0.65 (painted discs)."""
-
-FULL: Final = 0.93
-"""Area over the convex hull's from which a piece is one cell: two that overlap by half leave 0.92 (painted discs)."""
-
-NUCLEAR_DENSITY: Final = 0.42
-"""-log10(light / glass) of a piece's darkest twentieth, from which on it holds a nucleus: in green, 99 in 100 red
-cells lie below 0.37 and the darker half of the nuclei above (``smear_fields``). The common size sorts out the rest."""
-
-FAINTEST: Final = 0.04
-"""Least share of the glass' light that red cells take: glass itself varies by 3 %."""
-
-ALIKE: Final = 0.25
-"""Of the middle diameter: a slide's red cells lie within (their spread is 4-13 % on the fields at hand), platelets do
-not."""
 
 LEAST_ALIKE: Final = 0.75
 """Share of the area that pieces of the common size must hold: 0.85-1 in all but two of 40 groups of eight smear fields
@@ -123,7 +96,12 @@ class RedCellRuler:
         image
             (H, W, 3) uint8 RGB, sharp and exposed.
         """
-        diameters = red_cell_diameters_px(image)
+        for _ in self.looking(image):
+            pass
+
+    def looking(self, image: Image) -> Iterator[None]:
+        """The same in steps of a few ms each, for who has other work to do between them."""
+        diameters = yield from measuring(image)
         if len(diameters):
             self._looks.append(diameters)
             self._cells += len(diameters)
@@ -133,7 +111,7 @@ class RedCellRuler:
         if self._cells < LEAST_CELLS:
             return None
         diameters = np.concatenate(self._looks)
-        alike = diameters[_of_the_common_size(diameters)]
+        alike = diameters[of_the_common_size(diameters)]
         if len(alike) < LEAST_CELLS or np.square(alike).sum() < LEAST_ALIKE * np.square(diameters).sum():
             return None
         middle = float(np.median(alike))
@@ -147,98 +125,3 @@ class RedCellRuler:
             high_um=LARGEST_MEAN_UM / max(middle - unsure, 1.0),
             cells=len(alike),
         )
-
-
-def red_cell_diameters_px(image: Image) -> NDArray[np.float64]:
-    """Outer diameters of the red cells that lie alone.
-
-    Parameters
-    ----------
-    image
-        (H, W, 3) uint8 RGB of any pixel size; of a large one the middle is measured.
-
-    Returns
-    -------
-    ndarray
-        (N,) px: of the circle with the cell's area within the outline at half the edge's height. Empty where there
-        are none.
-    """
-    picture, glass = _evened(_middle(image))
-    rough = glass - 0.5 * (glass - _usual_cell(picture, glass))
-    pieces = _lone_pieces(picture, rough, glass)
-    if not pieces:
-        return np.zeros(0)
-    sizes = np.array([piece.diameter_px for piece in pieces])
-    rim = float(np.median(np.array([piece.rim for piece in pieces])[_of_the_common_size(sizes)]))
-    if glass - rim < FAINTEST * glass:
-        return np.zeros(0)
-    fine = _lone_pieces(picture, (glass + rim) / 2, glass)
-    return np.array([piece.diameter_px for piece in fine])
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Something round that lies alone and holds no nucleus."""
-
-    diameter_px: float
-    rim: float
-    """Grey of its darker quarter: the rim, which is thicker than the middle."""
-
-
-def _middle(image: Image) -> Image:
-    top, left = (max(0, (side - WINDOW_PX) // 2) for side in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + WINDOW_PX, left : left + WINDOW_PX])
-
-
-def _evened(image: Image) -> tuple[NDArray[np.uint8], float]:
-    """The green channel, low-passed, with vignetting divided out, and the grey of its glass."""
-    green = np.asarray(cv2.GaussianBlur(cv2.extractChannel(image, 1), (0, 0), 1.0), np.uint8)
-    even = FlatField().flatten(Reduced(green, 1, 1.0, glass_colour(image), None)).green
-    return even, glass_colour(np.repeat(even[..., None], 3, axis=2))[1]
-
-
-def _usual_cell(picture: NDArray[np.uint8], glass: float) -> float:
-    """Grey of what is no glass, nuclei counted as if they were no darker than the darkest red cells."""
-    darkest = glass * 10.0**-NUCLEAR_DENSITY
-    split, _ = cv2.threshold(np.maximum(picture, round(darkest)), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    below = picture[(picture < split) & (picture >= darkest)]
-    return float(below.mean()) if below.size else glass
-
-
-def _lone_pieces(picture: NDArray[np.uint8], level: float, glass: float) -> list[_Piece]:
-    _, dark = cv2.threshold(picture, level, 255, cv2.THRESH_BINARY_INV)
-    contours, _ = cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    pieces = (_piece(np.asarray(contour, np.int32), picture, glass) for contour in contours)
-    return [piece for piece in pieces if piece is not None]
-
-
-def _piece(contour: NDArray[np.int32], picture: NDArray[np.uint8], glass: float) -> _Piece | None:
-    left, top, width, height = cv2.boundingRect(contour)
-    rows, cols = picture.shape
-    inside = min(left, top) > 0 and left + width < cols and top + height < rows
-    small_enough = max(width, height) <= LARGEST_SHARE * min(rows, cols)
-    if not inside or min(width, height) < SMALLEST_CELL_PX - 1 or not small_enough or not _is_disc(contour):
-        return None
-    mask = np.zeros((height, width), np.uint8)
-    cv2.drawContours(mask, [contour - (left, top)], 0, 255, cv2.FILLED)
-    greys = np.sort(picture[top : top + height, left : left + width][mask > 0])
-    darkest, rim = greys[greys.size // 20], greys[greys.size // 4]
-    if darkest < glass * 10.0**-NUCLEAR_DENSITY:
-        return None
-    return _Piece(2.0 * float(np.sqrt(greys.size / np.pi)), float(rim))
-
-
-def _is_disc(contour: NDArray[np.int32]) -> bool:
-    # A contour runs through the middles of the border's pixels: half a pixel further out lies the outline.
-    area, around = cv2.contourArea(contour), cv2.arcLength(contour, True)
-    hull = cv2.contourArea(cv2.convexHull(contour))
-    return bool(area > 0 and 4 * np.pi * area >= ROUND * around**2 and area >= FULL * hull)
-
-
-def _of_the_common_size(diameters: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which are near the diameter that halves the covered area: many small platelets weigh little in it."""
-    ordered = np.sort(diameters)
-    covered = np.cumsum(np.square(ordered))
-    middle = ordered[int(np.searchsorted(covered, covered[-1] / 2))]
-    near: NDArray[np.bool_] = np.abs(diameters - middle) <= ALIKE * middle
-    return near
