@@ -119,21 +119,22 @@ SPEED: Final = Part(
 
 OBJECTIVE: Final = Part(_learned=Row(NUMBER, deque_of(LEARNED)))
 
-PROBE: Final = Record(Probe, number=COUNT, before=COUNT)
+PROBE: Final = Record(Probe, number=COUNT, before=COUNT, first=Flag())
 PROPOSAL: Final = Record(Proposal, join=JOIN, shared_px=Fixed((NUMBER,) * 4))
 PROOF: Final = Record(Proof, frame=COUNT, proposal=PROPOSAL, sigma=NUMBER, still=Flag())
 RELOCATION: Final = Part(
     "_keyframes",
     "_coarse",  # pictures that are only kept ready
     _listed=COUNT,
-    _probes=Row(PROBE, deque_of(PROBES)),
+    _firsts=Row(PROBE, deque_of(PROBES)),
+    _others=Row(PROBE, deque_of(PROBES)),
     _proposals=Row(PROOF),
     _fresh=COUNT,
     _newest_island=COUNT,
     comparisons=COUNT,
 )
 
-KEYFRAME_WHOLE: Final = ("number", "frame", "pose.island")
+KEYFRAME_WHOLE: Final = ("number", "frame", "pose.island", "leads")
 KEYFRAME_REAL: Final = ("pose.row_px", "pose.col_px", "factor", "pixel_um")
 """Their pictures are the journal's."""
 
@@ -143,19 +144,19 @@ PLACED: Final[dict[str, Codec]] = {"grey": GREY, "pose": PLACE, "number": COUNT,
 
 def _pack_rows(keyframes: Iterable[Keyframe], room: Room, path: str) -> None:
     kept = list(keyframes)
-    room.arrays[f"{path}.whole"] = rows_of(map(attrgetter(*KEYFRAME_WHOLE), kept), 3, np.int64)
+    room.arrays[f"{path}.whole"] = rows_of(map(attrgetter(*KEYFRAME_WHOLE), kept), 4, np.int64)
     room.arrays[f"{path}.real"] = rows_of(map(attrgetter(*KEYFRAME_REAL), kept), 4, np.float64)
 
 
 def _rows(room: Room, path: str) -> Iterator[Keyframe]:
-    whole, real = read_rows(room, f"{path}.whole", 3, np.int64), read_rows(room, f"{path}.real", 4, np.float64)
+    whole, real = read_rows(room, f"{path}.whole", 4, np.int64), read_rows(room, f"{path}.real", 4, np.float64)
     if len(whole) != len(real) or (whole < 0).any() or (real[:, 2:] <= 0).any():
         raise UnfitError(f"{path} cannot be keyframes")
-    for (number, frame, island), (row, col, factor, pixel_um) in zip(whole.tolist(), real.tolist(), strict=True):
+    for (number, frame, island, leads), (row, col, factor, pixel_um) in zip(whole.tolist(), real.tolist(), strict=True):
         grey = room.keyframes.get(number)
         if grey is None:
             raise UnfitError(f"{path}: keyframe {number} is not in the journal")
-        yield Keyframe(number, frame, Pose(island, row, col), grey, factor, pixel_um)
+        yield Keyframe(number, frame, Pose(island, row, col), grey, factor, pixel_um, bool(leads))
 
 
 def _pack_keyframes(keyframes: Keyframes, room: Room, path: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Keyframe:
     factor: float
     """Frame pixels a pixel of ``grey``."""
     pixel_um: float
+    leads: bool = False
+    """It is compared with others' leading ones before those next to it are."""
 
     def picture(self) -> ShiftPicture:
         """As it is correlated, at full scale."""
