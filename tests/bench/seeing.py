@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     own["nuclei"].add_argument("--pixel-um", type=float, help="one pixel size instead of each picture's own")
     for name in ("smear", "anaemia", "pbc", "clumps"):
         own[name].add_argument("--sheet", type=Path, help="write a PNG of what went wrong, e.g. out/misses.png")
-    own["clumps"].add_argument("--method", default="both", choices=["threshold", "network", "both"])
-    own["perturbed"].add_argument("--method", default="both", choices=["threshold", "network", "both"])
+    for name in ("nuclei", "clumps", "perturbed"):
+        own[name].add_argument("--method", default="both", choices=["threshold", "network", "both"])
     own["perturbed"].add_argument("--cells", default="pbc", choices=["pbc", "munich", "atlas"])
     own["methods"].add_argument("--bundle", type=Path, help="without, the shipped one")
     own["composed"].add_argument("--seed", type=int, default=31)

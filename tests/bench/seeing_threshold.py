@@ -9,6 +9,7 @@ from unittest import mock
 import numpy as np
 
 from fnrbc_device.vision import segmentation
+from fnrbc_device.vision.seeing import Seeing
 from seeing_cells import NO_NUCLEUS
 from seeing_cells import measure as measure_pbc
 from seeing_fields import measure_anaemia, measure_smear
@@ -76,7 +77,7 @@ def _of_nuclei(data: Path, limit: int | None, reading: Reading) -> Figures:
     score = Score()
     with read_as(reading) as used:
         for (_, image, truth), pixel_um in zip(pictures, scales, strict=True):
-            score = score.plus(score_ours(image, truth, pixel_um))
+            score = score.plus(score_ours(image, truth, Seeing(pixel_um), pixel_um))
     return _in_use("nuclei", used) | {
         "nuclei: F1": score.f1,
         "nuclei: precision": score.precision,
