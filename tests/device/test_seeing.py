@@ -216,6 +216,16 @@ def test_what_is_as_small_and_as_pale_as_a_platelet_is_a_cell_only_if_the_networ
         assert found == [pytest.approx(place[:2], abs=1) for place in places if place in wanted]
 
 
+def test_what_touches_a_nucleus_is_no_platelet():
+    image = field([(200, 200, 14)])
+    cv2.circle(image, (225, 200), 9, (100, 70, 140), -1, cv2.LINE_AA)
+    image[:, 215] = np.rint(GLASS)  # a gap of one pixel
+    places = [(200.0, 200.0, 14.0), (200.0, 225.0, 9.0)]
+    assert len(Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections) == 2
+    seeing = Seeing(UM, CentreModel(Lukewarm(places, 0.35), "both", 0.4, 0.2))
+    assert len(seeing.see(image, reduce(image, UM), IDENTITY).detections) == 2
+
+
 def test_where_the_threshold_misses_what_the_network_is_sure_of_the_network_is_believed():
     dark = [(100.0, 120.0, 14.0), (300.0, 120.0, 14.0)]
     pale = [(100.0, 360.0, 14.0), (300.0, 360.0, 14.0)]
