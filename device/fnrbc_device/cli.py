@@ -89,8 +89,8 @@ def count(
         FoundBy, typer.Option("--seeing", help="What finds cells: the threshold, the network, or where both agree.")
     ] = FoundBy.both,
     everything: Annotated[
-        bool, typer.Option("--everything/--new-ground", help="Look at each frame whole, or only at what is new in it.")
-    ] = True,
+        bool, typer.Option("--everything/--new-ground", help="Look at each frame, or at those that show something new.")
+    ] = False,
     stage_axes: Annotated[
         str, typer.Option("--stage-axes", help="Of a motorised stage: right,down in the picture, as -x,y; or none.")
     ] = "",
@@ -265,7 +265,7 @@ def bench(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", help="A bundle, threshold, network, both or new_ground: counted beside it."),
+        typer.Option("--against", help="A bundle, threshold, network, both, everything or new_ground: counted beside."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -103,9 +103,9 @@ class SeeingSettings(_ConfigPart):
 
     method: SeeingMethod = USUAL_SEEING
     """``threshold`` is the paper's chain, ``network`` the bundle's centre network, ``both`` what they agree on."""
-    everything: bool = True
-    """Whether each frame is looked at whole. False: only what is new in it, for half the work; on a composed slide it
-    counted a lobe at the frame's border as a second cell, so it is not the usual way."""
+    everything: bool = False
+    """Whether each frame is looked at. False: only those that show something new, as a camera with fewer frames a
+    second would give them; the others are placed, no more."""
 
 
 class RecordPart(_ConfigPart):

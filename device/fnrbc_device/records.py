@@ -190,8 +190,6 @@ class Field:
     """(h, w) the low-passed green working picture that all was found in."""
     pixel_um: float
     """Size of a working pixel, um."""
-    cut: tuple[Detection, ...] = ()
-    """Left out, for the border of what was looked at cuts them or comes too near."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fnrbc_device.commands.bench import NEW_GROUND, as_table, bench
+from fnrbc_device.commands.bench import EVERYTHING, as_table, bench
 from fnrbc_device.errors import FnrbcError
 
 FRAMES = 14
@@ -12,7 +12,7 @@ FRAMES = 14
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
-    return bench(None, None, None, FRAMES, 1, NEW_GROUND)
+    return bench(None, None, None, FRAMES, 1, EVERYTHING)
 
 
 def test_every_frame_is_of_one_kind(result: dict[str, Any]) -> None:
@@ -30,10 +30,10 @@ def test_a_kind_without_frames_has_no_figures(result: dict[str, Any]) -> None:
 def test_what_it_is_held_against_is_measured_on_the_same_frames(result: dict[str, Any]) -> None:
     other = result["against"]
 
-    assert other["name"] == NEW_GROUND
+    assert other["name"] == EVERYTHING
     assert other["frames_by_kind"]["all"]["frames"] == result["frames"]
     assert 0 < other["quotient"]["low"] <= other["quotient"]["value"] <= other["quotient"]["high"]
-    assert "against new_ground" in as_table(result)
+    assert "against everything" in as_table(result)
 
 
 def test_a_bundle_that_is_not_there_is_refused() -> None:

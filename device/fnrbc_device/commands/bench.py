@@ -27,7 +27,6 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.lookout import REST_UM
 from fnrbc_device.errors import SourceError
 from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.inference.centre_network import open_centres
@@ -42,10 +41,14 @@ FLOOR_THRESHOLD: Final = 100.0
 SIMULATED_CELLS: Final = 300
 
 NEW_GROUND: Final = "new_ground"
-"""Names the usual method, looking only at what is new in each frame."""
+EVERYTHING: Final = "everything"
+"""Name the usual method, looking at the frames that show something new, as is usual, or at each."""
 
 NEW_SHARE: Final = 0.5
 """Of a frame that no frame before showed, from which on it counts as new ground."""
+
+REST_UM: Final = 0.5
+"""A frame that lies nearer to the one before is one of a hand at rest: it trembles."""
 
 KINDS: Final = ("all", "at_rest", "moving", "new_ground")
 """Of frames, by what they show that the one before did not."""
@@ -142,8 +145,8 @@ def bench(
     threads
         Of OpenCV and of the network, for the second measure; None for one a core.
     against
-        Another bundle's path, a way of seeing (threshold, network, both) or ``new_ground``: counted on the same frames,
-        frame by frame beside it.
+        Another bundle's path, a way of seeing (threshold, network, both), ``everything`` or ``new_ground``: counted on
+        the same frames, frame by frame beside it.
 
     Returns
     -------
@@ -229,13 +232,13 @@ def _held_against(name: str, own: _Run, other: _Run) -> dict[str, Any]:
 
 def _rival(against: str, model: Bundle) -> Bundle:
     """The bundle that is held against the first: another one, or the same where a way of counting is named."""
-    return model if against in (NEW_GROUND, *get_args(SeeingMethod)) else load_bundle(Path(against))
+    return model if against in (EVERYTHING, NEW_GROUND, *get_args(SeeingMethod)) else load_bundle(Path(against))
 
 
 def _run_against(against: str, model: Bundle, pixel_um: float, ended: ExitStack) -> _Run:
     """On one thread, what the name says."""
-    if against == NEW_GROUND:
-        return _run(model, pixel_um, 1, ended, everything=False)
+    if against in (EVERYTHING, NEW_GROUND):
+        return _run(model, pixel_um, 1, ended, everything=against == EVERYTHING)
     for method in get_args(SeeingMethod):
         if against == method:
             return _run(model, pixel_um, 1, ended, method)
@@ -272,7 +275,7 @@ def _run(
     ended: ExitStack,
     method: SeeingMethod = USUAL_SEEING,
     *,
-    everything: bool = True,
+    everything: bool = False,
 ) -> _Run:
     classifier = OnnxClassifier(model, threads)
     ended.callback(classifier.close)

@@ -130,7 +130,7 @@ def count(
     allow_left_out: float = 0.0,
     warn: Callable[[str], None] = lambda words: None,
     method: SeeingMethod = USUAL_SEEING,
-    everything: bool = True,
+    everything: bool = False,
 ) -> Counted:
     """Count all frames of a source.
 
@@ -157,7 +157,7 @@ def count(
     method
         What finds the cells.
     everything
-        Whether each frame is looked at whole, not only what is new in it.
+        Whether each frame is looked at, not only those that show something new.
 
     Raises
     ------

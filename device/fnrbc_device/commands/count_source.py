@@ -43,8 +43,8 @@ class Asked:
     """How a motorised stage's axes lie in the picture, where somebody states it."""
     specimen: str = ""
     """As written on the slide; with ``device`` alone."""
-    everything: bool = True
-    """Whether each frame is looked at whole, not only what is new in it."""
+    everything: bool = False
+    """Whether each frame is looked at, not only those that show something new."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,7 +46,6 @@ from fnrbc_device.vision.pan_speed import PanSpeed, Speed
 from fnrbc_device.vision.pixelsize import require_pixel_size
 from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce_green, with_stain
-from fnrbc_device.vision.region import Region
 from fnrbc_device.vision.registration import Placement, Registration
 from fnrbc_device.vision.seeing import CentreModel, Seeing
 from fnrbc_device.vision.session_stain import SessionStain, StainState
@@ -59,7 +58,7 @@ class _Look:
     """What the gate and registration say of a frame."""
 
     raw: Reduced
-    """Without the nuclear picture, which is made of what is looked at."""
+    """Without the nuclear picture, which is made of frames that are looked at."""
     even: Reduced
     """With the light evened out."""
     pose: Pose | None
@@ -91,7 +90,7 @@ class Analyser:
     centres
         The network that says where cells are; None for the paper's threshold.
     everything
-        Every frame is looked at whole, not only what is new in it.
+        Every frame is looked at, not only those that show something new.
 
     Raises
     ------
@@ -109,7 +108,7 @@ class Analyser:
         still: bool = False,
         clock: Callable[[], float] = perf_counter,
         centres: CentreModel | None = None,
-        everything: bool = True,
+        everything: bool = False,
     ) -> None:
         require_pixel_size(pixel_size_um)
         self.pixel_size_um = pixel_size_um
@@ -123,8 +122,8 @@ class Analyser:
         self.seeing = Seeing(pixel_size_um, centres)
         self.stain = SessionStain()
         """What the session's nuclei absorb; pictures are brought to the reference by it before cells are looked for."""
-        self._stain_looked: StainState = self.stain.state
-        """What was known of the stain when a frame was last looked at."""
+        self._known: tuple[StainState, bool] = self._looks_for()
+        """What was looked for in the last used frame."""
         self._lookout = Lookout(pixel_size_um, everything=everything or still)
         self._dust = Dust(pixel_size_um)
         self.tally_keeper = TallyKeeper()
@@ -176,14 +175,13 @@ class Analyser:
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
         with watch.stage("segmentation"):
-            region = self._choose(look, look.pose)
-            found = self._see(frame, look, region)
+            found = self._see(frame, look) if self._is_looked_at(look, look.pose) else None
             if not self._still:
                 self._light.learn(look.raw, look.pose)
                 self.stain.learn(frame.image, self.pixel_size_um, look.raw.glass_rgb, look.pose)
         with watch.stage("ledger"):
-            entry, pose = self._enter(found, region, look.pose, frame)
-            self._keep_views(entry, found, frame, look.sharpness)
+            self.islands.add(look.pose.island)
+            entry, pose = (NOTHING_SEEN, look.pose) if found is None else self._enter(found, look, look.pose, frame)
             if self.slide_map is not None:
                 self.slide_map.paint(pose, frame.image)
         with watch.stage("classify"):
@@ -192,9 +190,9 @@ class Analyser:
         with watch.stage("registration"):
             joins = self._join_islands()
         events += [event for join in joins for event in self._joined(join)]
-        self.border.see_field(found.background_rgb)
+        self.border.see_field(look.even.glass_rgb)
         self.border.see_cells(events, self.counter.pictures)
-        marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, whole=region is not None and region.is_whole)
+        marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, looked=found is not None)
         step = self._used(frame, pose, marks, events, joins, look.sharpness, speed, watch)
         return replace(step, **_light(look.judged))
 
@@ -265,20 +263,28 @@ class Analyser:
             self.stain.learn_still(frame.image, self.pixel_size_um, reduced.glass_rgb)
         return reduced
 
-    def _choose(self, look: _Look, pose: Pose) -> Region | None:
-        """What of a used frame is looked at."""
-        anew = self.stain.state != self._stain_looked or not self.seeing.knows
-        self._stain_looked = self.stain.state
-        places = self.counter.open_places(pose)
-        return self._lookout.choose(pose, look.raw.grid, places, correlation=look.correlation, anew=anew)
+    def _looks_for(self) -> tuple[StainState, bool]:
+        """What is known of what is looked for: of the stain, and of what is dark enough."""
+        return self.stain.state, self.seeing.knows
 
-    def _see(self, frame: Frame, look: _Look, region: Region | None) -> Field:
-        """Find the cells in what is looked at."""
-        even = look.even
-        if region is None:
-            return Field([], even.glass_rgb, 0.0, even.green, even.pixel_um)
-        even = self._light.flatten_stain(with_stain(even, frame.image, self.stain.map, region))
-        return self.seeing.see(frame.image, even, self.stain.map, region, self._lookout.frames_since_whole)
+    def _is_looked_at(self, look: _Look, pose: Pose) -> bool:
+        """Whether a used frame is looked at."""
+        assert self.frame_shape is not None
+        before, self._known = self._known, self._looks_for()
+        return self._lookout.chooses(
+            pose,
+            self.frame_shape,
+            self.counter.open_places(pose),
+            sharpness=look.sharpness,
+            correlation=look.correlation,
+            anew=self._known != before,
+            disputed=self.ledger.is_in_dispute(pose),
+        )
+
+    def _see(self, frame: Frame, look: _Look) -> Field:
+        """Find the cells of a frame."""
+        even = self._light.flatten_stain(with_stain(look.even, frame.image, self.stain.map))
+        return self.seeing.see(frame.image, even, self.stain.map, self._lookout.frames_since_look)
 
     def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none. A known place needs no registration."""
@@ -291,17 +297,15 @@ class Analyser:
         except RegistrationError:
             return None, "tracking_lost"
 
-    def _enter(self, found: Field, region: Region | None, pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
-        self.islands.add(pose.island)
-        if region is None:
-            return NOTHING_SEEN, pose
-        cells = found.detections if self._still else self._dust.without(found.detections, pose, region)
-        entry = self.ledger.enter(cells, pose, frame.index, region)
+    def _enter(self, found: Field, look: _Look, pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
+        """Enter what was found; the place by what is known there."""
+        cells = found.detections if self._still else self._dust.without(found.detections, pose)
+        entry = self.ledger.enter(cells, pose, frame.index)
         row, col = entry.correction_rc
         self.registration.correct(row, col)
         corrected = Pose(pose.island, pose.row_px + row, pose.col_px + col)
-        at_border = [one for one in entry.waiting if not self.ledger.well_inside(one.centre_rc, one.reach_px)]
-        self._lookout.note(region, corrected, [*found.cut, *at_border])
+        self._lookout.note(corrected, look.sharpness)
+        self._keep_views(entry, found, frame, look.sharpness)
         return entry, corrected
 
     def _join_islands(self) -> tuple[Join, ...]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from fnrbc_device.counting.landmarks import WANDER_UM, agreement, matched_pairs
 from fnrbc_device.records import Body, CountEvent, Detection, Image, Pose
-from fnrbc_device.vision.region import PAD_UM, Region
 
 SAME_CELL_UM: Final = 3.0
 """Farthest a detection may lie from the cell it is a view of: less than half the distance of two touching small
@@ -28,6 +27,9 @@ MARGIN_UM: Final = 1.2
 
 BUCKET_UM: Final = 15.0
 """Side of the spatial index' squares."""
+
+OFTEN_MISSED: Final = 0.3
+"""A cell that was missed in more than this share of the frames that showed its place may be none."""
 
 BEST_VIEWS: Final = 3
 """Views that are kept to be classified."""
@@ -68,7 +70,7 @@ class Cell:
     """Where in the camera's field it was first seen."""
     views: int = 0
     misses: int = 0
-    """Used frames that showed its place whole, without it."""
+    """Frames looked at that showed its place whole, without it."""
     span_px: float = 0.0
     """How far it has wandered through the camera's field; dust stays where it is."""
     measured: int = 0
@@ -101,7 +103,7 @@ class Entry:
 
 
 NOTHING_SEEN: Final = Entry([], [], (0.0, 0.0), [])
-"""Of a frame in which nothing was looked at."""
+"""Of a frame that was not looked at."""
 
 
 class Ledger:
@@ -132,9 +134,7 @@ class Ledger:
         cells = (cell for island in self._islands for cell in self.of_island(island))
         return iter(sorted(cells, key=lambda cell: cell.number))
 
-    def enter(
-        self, detections: list[Detection], pose: Pose, frame_index: int, region: Region | None = None
-    ) -> Entry:
+    def enter(self, detections: list[Detection], pose: Pose, frame_index: int) -> Entry:
         """Enter the detections of one frame.
 
         Parameters
@@ -145,8 +145,6 @@ class Ledger:
             Where registration placed the frame.
         frame_index
             The frame's number, kept with the views.
-        region
-            What of the frame was looked at; None for all. Elsewhere nothing is missed.
         """
         known = self._near(pose)
         places = np.array([[cell.row_px - pose.row_px, cell.col_px - pose.col_px] for cell in known]).reshape(-1, 2)
@@ -168,11 +166,11 @@ class Ledger:
             around = self._known_around(detection, known, places)
             if around is not None:
                 shown.add(around)
-            if around is None and detection.whole and self.well_inside(detection.centre_rc, detection.reach_px):
+            if around is None and detection.whole and self._well_inside(detection.centre_rc, detection.reach_px):
                 sightings.append(self._new(detection, corrected, frame_index))
             else:
                 waiting.append(detection)
-        missed = self._missed(known, places, shown, region)
+        missed = self._missed(known, places, shown)
         return Entry(sightings, missed, (float(correction[0]), float(correction[1])), waiting)
 
     def recall(self, cell: Cell) -> None:
@@ -219,8 +217,18 @@ class Ledger:
         return [
             cell
             for cell in self._near(pose)
-            if self.well_inside((cell.row_px - pose.row_px, cell.col_px - pose.col_px), cell.reach_px)
+            if self._well_inside((cell.row_px - pose.row_px, cell.col_px - pose.col_px), cell.reach_px)
         ]
+
+    def is_in_dispute(self, pose: Pose) -> bool:
+        """Whether a frame at this pose shows what may be no cell, or not two: missed often, or parts of one nucleus."""
+        cells = self.in_view(pose)
+        if any(cell.misses > OFTEN_MISSED * (cell.views + cell.misses) for cell in cells):
+            return True
+        at = np.array([(cell.row_px, cell.col_px) for cell in cells]).reshape(-1, 2)
+        reach_px = np.array([cell.reach_px for cell in cells])
+        apart = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1))
+        return bool(np.triu(apart < reach_px[:, None] + reach_px, 1).any())
 
     def _near(self, pose: Pose) -> list[Cell]:
         """Cells whose place lies in the frame or a little beyond, in the order of their numbers."""
@@ -267,19 +275,15 @@ class Ledger:
         key = (int(cell.row_px // self._bucket_px), int(cell.col_px // self._bucket_px))
         return self._islands.setdefault(cell.island, {}).setdefault(key, [])
 
-    def _missed(
-        self, known: list[Cell], places: NDArray[np.float64], shown: set[int], region: Region | None
-    ) -> list[Cell]:
+    def _missed(self, known: list[Cell], places: NDArray[np.float64], shown: set[int]) -> list[Cell]:
         missed = []
-        # A detection just beyond what is believed in may be the cell's.
-        looked = np.ones(len(known), np.bool_) if region is None else region.covers(places, PAD_UM + SAME_CELL_UM)
         for index, cell in enumerate(known):
-            if index not in shown and looked[index] and self.well_inside(places[index], cell.reach_px):
+            if index not in shown and self._well_inside(places[index], cell.reach_px):
                 cell.misses += 1
                 missed.append(cell)
         return missed
 
-    def well_inside(self, centre_rc: Sequence[float] | NDArray[np.float64], reach_px: float) -> bool:
+    def _well_inside(self, centre_rc: Sequence[float] | NDArray[np.float64], reach_px: float) -> bool:
         """Whether a nucleus at a place of the frame is certainly seen whole."""
         border = reach_px + MARGIN_UM / self._um
         row, col = centre_rc

@@ -4,10 +4,8 @@ from fnrbc_device.counting.ledger import Cell, Entry, Ledger
 from fnrbc_device.records import INDETERMINATE, Mark, Pose
 
 
-def marks_of(
-    entry: Entry, ledger: Ledger, pose: Pose, pixel_size_um: float, *, whole: bool = True
-) -> list[Mark]:
-    """Make the marks of a frame: what it showed where it was looked at, and the cells that are known in the rest of it.
+def marks_of(entry: Entry, ledger: Ledger, pose: Pose, pixel_size_um: float, *, looked: bool) -> list[Mark]:
+    """Make the marks of a frame: of what it showed, or of the cells known there where it was not looked at.
 
     Parameters
     ----------
@@ -19,15 +17,15 @@ def marks_of(
         Of the frame.
     pixel_size_um
         Size of the frame's pixels on the slide, um, > 0.
-    whole
-        Whether all of the frame was looked at.
+    looked
+        Whether the frame was looked at.
     """
-    marks = [mark_at(one.cell, one.detection.centre_rc, pixel_size_um) for one in entry.sightings]
-    told = {one.cell.number for one in entry.sightings} | {cell.number for cell in entry.missed}
-    for cell in [] if whole else ledger.in_view(pose):
-        if cell.number not in told:
-            marks.append(mark_at(cell, (cell.row_px - pose.row_px, cell.col_px - pose.col_px), pixel_size_um))
-    return marks
+    if looked:
+        return [mark_at(one.cell, one.detection.centre_rc, pixel_size_um) for one in entry.sightings]
+    return [
+        mark_at(cell, (cell.row_px - pose.row_px, cell.col_px - pose.col_px), pixel_size_um)
+        for cell in ledger.in_view(pose)
+    ]
 
 
 def mark_at(cell: Cell, centre_rc: tuple[float, float], pixel_size_um: float) -> Mark:

@@ -72,8 +72,8 @@ class Setup:
     """None to run the network on the processor."""
     method: SeeingMethod = USUAL_SEEING
     """What finds the cells."""
-    everything: bool = True
-    """Whether each frame is looked at whole, not only what is new in it."""
+    everything: bool = False
+    """Whether each frame is looked at, not only those that show something new."""
     record: RecordSettings = field(default_factory=RecordSettings)
     panel: Panel | None = None
     buzz: bool = False

@@ -77,7 +77,6 @@ SEGMENTER: Final = Part(
     "_level",
     _histogram=Array(np.float64, (256,), writable=True),
     _darkest=Maybe(NUMBER),
-    _crowded=Flag(),
 )
 
 DENSITIES: Final = Fixed((NUMBER,) * 3)
@@ -97,13 +96,13 @@ SEEING: Final = Part("_pixel_size_um", "_model", _segmenter=SEGMENTER)
 LOOKOUT: Final = Part(
     "_um",
     "_everything",
-    _looks=Array(np.uint8, (None, None)),
-    _corner=Fixed((Whole(-MOST), Whole(-MOST))),
     _looked=Maybe(PLACE),
-    _stepped=Maybe(PLACE),
+    _sharpness=NUMBER,
+    _away_um=NUMBER,
+    _looks=COUNT,
+    _first=COUNT,
     _due=Whole(-MOST),
-    _wholes=COUNT,
-    frames_since_whole=COUNT,
+    frames_since_look=COUNT,
 )
 
 SPOT: Final = Record(Spot, row_px=NUMBER, col_px=NUMBER, seen=COUNT, fields=COUNT)
@@ -288,7 +287,7 @@ ANALYSER: Final = Part(
     seeing=SEEING,
     stain=STAIN,
     _lookout=LOOKOUT,
-    _stain_looked=STAIN_STATE,
+    _known=Fixed((STAIN_STATE, Flag())),
     _dust=DUST,
     tally_keeper=OwnWay(_pack_tally, _fill_tally, ("_standing", "_rejected", "_frames", "dropped", "_cells")),
     ledger=OwnWay(pack_cells, fill_cells, ("_islands", "next_number", "_um", "_shape", "_bucket_px")),

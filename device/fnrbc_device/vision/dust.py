@@ -6,7 +6,6 @@ from typing import Final
 import numpy as np
 
 from fnrbc_device.records import Detection, Pose
-from fnrbc_device.vision.region import Region
 
 MOVED_UM: Final = 2.0
 """The hand has moved when the field lies this far from the last one learned: far beyond the jitter of a centroid."""
@@ -59,21 +58,11 @@ class Dust:
         self._spots: list[Spot] = []
         self._learned: Pose | None = None
 
-    def without(self, detections: list[Detection], pose: Pose, region: Region | None = None) -> list[Detection]:
-        """Learn from one frame, and give back the detections that are not dust.
-
-        Parameters
-        ----------
-        detections
-            Of what was looked at.
-        pose
-            Of the frame.
-        region
-            What was looked at; None for all. Elsewhere nothing is learned.
-        """
+    def without(self, detections: list[Detection], pose: Pose) -> list[Detection]:
+        """Learn from one frame, and give back the detections that are not dust."""
         if self._moved(pose):
             self._learned = pose
-            self._learn(detections, region)
+            self._learn(detections)
         dust = [(spot.row_px, spot.col_px) for spot in self._spots if spot.is_dust]
         if not dust:
             return detections
@@ -90,11 +79,9 @@ class Dust:
             return True
         return float(np.hypot(pose.row_px - before.row_px, pose.col_px - before.col_px)) > self._moved_px
 
-    def _learn(self, detections: list[Detection], region: Region | None) -> None:
-        places = np.array([(spot.row_px, spot.col_px) for spot in self._spots]).reshape(-1, 2)
-        looked = np.ones(len(places), np.bool_) if region is None else region.covers(places)
+    def _learn(self, detections: list[Detection]) -> None:
         free = {index: detection.centre_rc for index, detection in enumerate(detections)}
-        for spot in (spot for spot, seen in zip(self._spots, looked.tolist(), strict=True) if seen):
+        for spot in self._spots:
             spot.fields += 1
             near = [
                 index

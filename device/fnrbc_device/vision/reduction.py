@@ -6,7 +6,6 @@ and dust, shadow and vignetting take the same share of each, so they vanish. Of 
 (``smear_fields``) it finds 98.6 % with 0.04 false candidates a field, green alone 80 % with 0.6.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 
 from fnrbc_device.errors import PictureError
 from fnrbc_device.records import Image
-from fnrbc_device.vision.region import Box, Grid, Region
 from fnrbc_device.vision.stain import DARK_LEVELS, IDENTITY, StainMap
 
 WORKING_UM: Final = 0.25
@@ -69,11 +67,6 @@ class Reduced:
             return self.stain
         return cv2.convertScaleAbs(self.green, alpha=GLASS / max(self.glass_rgb[1], 1.0)).astype(np.uint8, copy=False)
 
-    @property
-    def grid(self) -> Grid:
-        """Its pixels."""
-        return Grid((self.green.shape[0], self.green.shape[1]), self.factor, self.pixel_um)
-
     def to_frame(self, working: float) -> float:
         """Frame coordinate of a working coordinate (both count pixel centres)."""
         return (working + 0.5) * self.factor - 0.5
@@ -110,7 +103,7 @@ def reduce(
         The image is no uint8 RGB picture.
     """
     reduced = reduce_green(image, pixel_size_um, glass_rgb)
-    return with_stain(reduced, image, stain_map, Region.all_of(reduced.grid))
+    return with_stain(reduced, image, stain_map)
 
 
 def reduce_green(
@@ -140,7 +133,7 @@ def reduce_green(
     return Reduced(green, factor, pixel_um, glass_rgb or _glass_colour(sampled(image)), None)
 
 
-def with_stain(reduced: Reduced, image: Image, stain_map: StainMap, region: Region) -> Reduced:
+def with_stain(reduced: Reduced, image: Image, stain_map: StainMap) -> Reduced:
     """Add the nuclear picture, where there are colours.
 
     Parameters
@@ -151,41 +144,16 @@ def with_stain(reduced: Reduced, image: Image, stain_map: StainMap, region: Regi
         That it was made of.
     stain_map
         The way from the session's stain to the reference.
-    region
-        What of the frame is looked at; elsewhere the picture shows glass.
     """
     if not _is_coloured(sampled(image)):
         return reduced
-    stain = np.full(reduced.green.shape, round(GLASS), np.uint8)
-    for box in region.boxes:
-        top, left, bottom, right = box
-        stain[top:bottom, left:right] = _stain_in(box, reduced, image, stain_map)
+    green, blue = (_channel(image, channel, reduced.factor) for channel in (1, 2))
     if stain_map.is_identity:
+        stain = low_pass(green_over_blue(green, blue, reduced.glass_rgb), reduced.pixel_um)
         return replace(reduced, stain=stain)
+    red = _channel(image, 0, reduced.factor)
+    stain = low_pass(in_reference((red, green, blue), reduced.glass_rgb, stain_map), reduced.pixel_um)
     return replace(reduced, stain=stain, in_reference=True, light_power=sum(stain_map.nuclear_weights))
-
-
-def _stain_in(box: Box, reduced: Reduced, image: Image, stain_map: StainMap) -> NDArray[np.uint8]:
-    """The nuclear picture of a part of the frame."""
-    if stain_map.is_identity:
-        green, blue = _channels_in(box, (1, 2), reduced, image)
-        return low_pass(green_over_blue(green, blue, reduced.glass_rgb), reduced.pixel_um)
-    red, green, blue = _channels_in(box, (0, 1, 2), reduced, image)
-    return low_pass(in_reference((red, green, blue), reduced.glass_rgb, stain_map), reduced.pixel_um)
-
-
-def _channels_in(
-    box: Box, channels: tuple[int, ...], reduced: Reduced, image: Image
-) -> Iterator[NDArray[np.uint8]]:
-    """A part of the frame at the working scale, channel by channel."""
-    top, left, bottom, right = box
-    factor = reduced.factor
-    if factor.is_integer():  # each working pixel is made of pixels of its own
-        whole = int(factor)
-        part = image[top * whole : bottom * whole, left * whole : right * whole]
-        yield from (_channel(part, channel, factor) for channel in channels)
-    else:
-        yield from (_channel(image, channel, factor)[top:bottom, left:right] for channel in channels)
 
 
 def _channel(image: Image, channel: int, factor: float) -> NDArray[np.uint8]:

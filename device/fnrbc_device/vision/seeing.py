@@ -12,7 +12,6 @@ from fnrbc_device.vision.agreeing import AGREED_UM, agreed_on, nuclear_density
 from fnrbc_device.vision.centre_picture import STRIDE, at_centre_scale, centre_picture
 from fnrbc_device.vision.centres import Centre, centres_of, outlines_of
 from fnrbc_device.vision.reduction import Reduced
-from fnrbc_device.vision.region import Region
 from fnrbc_device.vision.segmentation import Level, Segmenter, detection_of
 from fnrbc_device.vision.stain import StainMap
 
@@ -64,12 +63,10 @@ class Seeing:
 
     @property
     def knows(self) -> bool:
-        """Whether a part of a frame can be looked at: what is dark enough for a nucleus is known."""
+        """Whether it is known what is dark enough for a nucleus, or need not be."""
         return self.method == "network" or self._segmenter.knows
 
-    def see(
-        self, image: Image, reduced: Reduced, stain_map: StainMap, region: Region | None = None, frames: int = 1
-    ) -> Field:
+    def see(self, image: Image, reduced: Reduced, stain_map: StainMap, frames: int = 1) -> Field:
         """Find the cells of one frame.
 
         Parameters
@@ -80,20 +77,17 @@ class Seeing:
             Its working pictures, the light evened out, in the session's stain.
         stain_map
             Of the session.
-        region
-            What of it is looked at; None for all.
         frames
-            How many went by since one was looked at whole, this one included.
+            How many went by since one was looked at, this one included.
         """
-        region = region or Region.all_of(reduced.grid)
         if self.method == "threshold":
-            return self._segmenter.segment_reduced(reduced, region, frames)
+            return self._segmenter.segment_reduced(reduced, frames)
         maps, factor = self._maps(image, reduced, stain_map)
         centres = self._centres(maps, factor, image)
         if self.method == "network":
             cells = self._outlined(centres, reduced, range(len(centres)))
-            return _all_there(Field(cells, reduced.glass_rgb, 0.0, reduced.green, reduced.pixel_um), region)
-        found = self._segmenter.segment_reduced(reduced, region, frames)
+            return Field(cells, reduced.glass_rgb, 0.0, reduced.green, reduced.pixel_um)
+        found = self._segmenter.segment_reduced(reduced, frames)
         cells = agreed_on(
             found.detections,
             centres,
@@ -104,9 +98,7 @@ class Seeing:
             least_heat=self._known.least_heat,
             outlined=lambda places: self._outlined(centres, reduced, places),
         )
-        # What the frame's border cuts may be a cell when all of it is in view.
-        unsure = [one for one in found.detections if region.is_at_border(one) and one not in cells]
-        return _all_there(replace(found, detections=cells, cut=(*found.cut, *unsure)), region)
+        return replace(found, detections=cells)
 
     def _maps(self, image: Image, reduced: Reduced, stain_map: StainMap) -> tuple[NDArray[np.float32], float]:
         """What the network says of a frame, and frame pixels a pixel of its picture."""
@@ -137,11 +129,3 @@ class Seeing:
     def _known(self) -> CentreModel:
         assert self._model is not None
         return self._model
-
-
-def _all_there(found: Field, region: Region) -> Field:
-    """Leave out what an edge of the region cuts."""
-    if region.is_whole:
-        return found
-    kept = [one for one in found.detections if region.keeps(one)]
-    return replace(found, detections=kept, cut=(*found.cut, *(one for one in found.detections if one not in kept)))

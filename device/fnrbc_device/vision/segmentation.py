@@ -19,7 +19,6 @@ from fnrbc_device.vision.lobes import join_lobes
 from fnrbc_device.vision.measuring import BODY_LEVEL
 from fnrbc_device.vision.outline import Outline
 from fnrbc_device.vision.reduction import GLASS, Reduced, reduce
-from fnrbc_device.vision.region import Region
 from fnrbc_device.vision.stain import REFERENCE_NUCLEUS
 
 DARKEST_MODE_LIMIT: Final = 170.0
@@ -102,8 +101,6 @@ class Segmenter:
         self._level = level
         self._histogram = np.zeros(256, np.float64) if level is None else level.histogram
         self._darkest: float | None = None if level is None else level.darkest
-        self._crowded = False
-        """Whether the last frame that was looked at whole was a crowd of nuclei."""
 
     def segment(self, image: Image) -> Field:
         """Find the cells of one frame.
@@ -125,22 +122,19 @@ class Segmenter:
         """Whether something as dark as a nucleus was seen, so that there is a threshold."""
         return self._darkest is not None
 
-    def segment_reduced(self, reduced: Reduced, region: Region | None = None, frames: int = 1) -> Field:
+    def segment_reduced(self, reduced: Reduced, frames: int = 1) -> Field:
         """Find the cells of one frame, whose working pictures exist already.
 
         Parameters
         ----------
         reduced
             Its working pictures.
-        region
-            What of it is looked at; None for all. A part tells nothing of the threshold.
         frames
-            How many went by since one was looked at whole, this one included.
+            How many went by since one was looked at, this one included: so many does it stand for.
         """
-        region = region or Region.all_of(reduced.grid)
-        nuclear = region.only(reduced.nuclear, round(GLASS))
+        nuclear = reduced.nuclear
         coloured = reduced.stain is not None
-        if region.is_whole and self._level is None:
+        if self._level is None:
             self._remember(histogram_of(nuclear), frames)
             self._follow(grey_of_nuclei(self._histogram, reduced), frames)
         if self._darkest is None:
@@ -148,14 +142,9 @@ class Segmenter:
         core = threshold(self._darkest)
         # Without colours cytoplasm and red cells lie between the core and half-way to glass.
         outer = outer_limit(self._histogram, core) if coloured else core
-        cores = _darker(nuclear, core)
-        if region.is_whole:
-            self._crowded = outer > core and is_crowded(cores, reduced.pixel_um)
-        nuclei = _nuclei(nuclear, cores, outer, reduced, crowded=self._crowded)
+        nuclei = _nuclei(nuclear, core, outer, reduced)
         detections = [detection_of(nucleus, reduced, nuclear.shape) for nucleus in nuclei]
-        kept = [one for one in detections if region.is_whole or region.keeps(one)]
-        cut = tuple(one for one in detections if one not in kept) if len(kept) < len(detections) else ()
-        return Field(kept, reduced.glass_rgb, core, reduced.green, reduced.pixel_um, cut)
+        return Field(detections, reduced.glass_rgb, core, reduced.green, reduced.pixel_um)
 
     def _remember(self, histogram: NDArray[np.float64], frames: int) -> None:
         if not self._histogram.any():
@@ -256,12 +245,11 @@ def outer_limit(histogram: NDArray[np.float64], core: float) -> float:
     return max(core, min(float(spread.argmax()), OUTERMOST))
 
 
-def _nuclei(
-    nuclear: NDArray[np.uint8], cores: NDArray[np.uint8], outer: float, reduced: Reduced, *, crowded: bool
-) -> list[Outline]:
+def _nuclei(nuclear: NDArray[np.uint8], core: float, outer: float, reduced: Reduced) -> list[Outline]:
     """Outlines of whole nuclei."""
     um = reduced.pixel_um
-    if crowded:
+    cores = _darker(nuclear, core)
+    if outer > core and is_crowded(cores, um):
         found = _crowd(nuclear, cores, outer, um)
     else:
         pieces = cut_clumps(_pieces(cores, um), nuclear, um)

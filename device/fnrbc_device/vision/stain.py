@@ -170,17 +170,18 @@ def anchors_of(image: Image, pixel_um: float, glass_rgb: tuple[float, float, flo
         return "clipped_glass"
     if not _shows_glass(small, glass_rgb):
         return "no_glass"
-    density = densities(small, glass_rgb)
-    stained = density.max(axis=2) > STAINED
+    # Plane by plane: over the three numbers of a pixel, sums and medians take three times as long.
+    red, green, blue = cv2.split(densities(small, glass_rgb))
+    stained = cv2.max(cv2.max(red, green), blue) > STAINED
     if np.count_nonzero(stained) < _LEAST_PIXELS:
         return "no_nuclei"
-    total = density.sum(axis=2)
+    total = np.asarray(red + green + blue, np.float32)
     dark = total > _otsu(total[stained])
     inside, count = _compact(dark, um)
     rest = stained & (cv2.dilate(dark.view(np.uint8), _SQUARE) == 0)
     if min(np.count_nonzero(inside), np.count_nonzero(rest)) < _LEAST_PIXELS:
         return "no_nuclei"
-    nucleus, beside = np.median(density[inside], axis=0), np.median(density[rest], axis=0)
+    nucleus, beside = (np.array([np.median(plane[those]) for plane in (red, green, blue)]) for those in (inside, rest))
     if not _told_apart(nucleus, beside):
         return "no_nuclei"
     return Anchors(three(nucleus), three(beside), count)
