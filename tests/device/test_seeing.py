@@ -216,6 +216,17 @@ def test_what_is_as_small_and_as_pale_as_a_platelet_is_a_cell_only_if_the_networ
         assert found == [pytest.approx(place[:2], abs=1) for place in places if place in wanted]
 
 
+def test_a_nucleus_lies_where_the_network_is_sure_of_it_not_in_the_middle_of_all_that_is_dark():
+    image = field([(200, 200, 14)])
+    image[190:210, 200:240] = NUCLEUS  # a shadow beside it, as dark
+    (by_threshold,) = Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections
+    assert by_threshold.centre_rc[1] > 209
+    assert seen(image, "both", [(200.0, 200.0, 14.0)])[0][1] < 207
+    cooler = Seeing(UM, CentreModel(Lukewarm([(200.0, 200.0, 14.0)], 0.5), "both", 0.3, 0.1))
+    (kept,) = cooler.see(image, reduce(image, UM), IDENTITY).detections
+    assert kept.centre_rc == by_threshold.centre_rc
+
+
 def test_what_touches_a_nucleus_is_no_platelet():
     image = field([(200, 200, 14)])
     cv2.circle(image, (225, 200), 9, (100, 70, 140), -1, cv2.LINE_AA)
