@@ -17,8 +17,9 @@ _CORRECTIONS: Final = 2
 """Of the planning figure; one leaves an error of up to 1 % where few events are needed, two of 0.1 %."""
 
 _MOST_STEPS: Final = 200
-_SETTLED: Final = 1e-14
-"""A quantile is found when a step changes it by a smaller share of itself: the exactness is never limited by it."""
+_SETTLED: Final = 1e-10
+"""A quantile is found when a step changes it by a smaller share of itself. Newton's steps square the error: what is
+left is far less."""
 
 NORMAL_QUANTILE: Final = 1.959964
 """Of 1 - (1 - CONFIDENCE) / 2."""
@@ -143,7 +144,8 @@ def reference_to_go(events: int, reference: int, within: float = PLANNED_WITHIN)
     """
     if events < 1 or reference < 1:
         return None
-    if _half_width(events, reference) <= within:
+    now = per_hundred(events, reference)
+    if now.high - now.low <= 2 * within * now.value:
         return 0
     ratio = events / reference
     needed = (1 + 1 / ratio) * (NORMAL_QUANTILE / within) ** 2
