@@ -12,7 +12,7 @@ DATA   ?= $(addprefix ../shared/data/,pbc munich)
 ELSEWHERE ?= ../shared/data/atlas
 SEEN   ?= $(addprefix ../shared/data/,pbc munich smear_fields nuclei anaemia_fields)
 
-.PHONY: demo test check bench bundle bundle-cells bundle-centres words manual docs clean
+.PHONY: demo test check bench cost bundle bundle-cells bundle-centres words manual docs clean
 
 demo: $(VENV)/demo.stamp  ## a simulated microscope, a broker and the page; ARGS="--seconds 30" ends it by itself
 	$(BIN)/fnrbc demo $(ARGS)
@@ -28,6 +28,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/demo.stamp
 	$(BIN)/fnrbc bench $(ARGS)
+
+cost: $(VENV)/dev.stamp  ## fails where a frame costs a fifth more than the kept figure; ARGS=--renew keeps today's
+	$(BIN)/python tests/bench/regression.py $(ARGS)
 
 # Both networks beside each other, a core each. Where one fails, make lets the other end, fails, and exports nothing.
 bundle: $(VENV)/dev.stamp  ## trains and exports the default bundle again, from the real cells in DATA and SEEN, and painted ones
