@@ -1,5 +1,6 @@
 """``fnrbc check``: each fault is found, named and comes with its cure; none hides another."""
 
+import resource
 import socket
 from datetime import datetime, timezone
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 
 from answering import ACCEPTED, DAY, NOW, WRONG_VERSION, Authority, level, server, tls, welcome
 from fnrbc_device.commands.check import check
-from fnrbc_device.config import load_config
+from fnrbc_device.commands.check_laboratory import look_at_laboratory
+from fnrbc_device.config import Config, load_config
 from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.laboratory.settings import LaboratorySettings
 from fnrbc_device.mqtt.settings import MqttSettings
 
 
@@ -50,11 +53,12 @@ def test_everything_is_looked_at_and_what_is_well_is_said(findings, tmp_path):
         "certificate",
         "broker",
         "secret",
+        "laboratory",
         "page",
         "temperature",
     ]
     assert {found[name][0] for name in ("configuration", "disk", "bundle", "camera")} == {"ok"}
-    assert {found[name][0] for name in ("gpu", "panel", "broker", "secret")} == {"not used"}
+    assert {found[name][0] for name in ("gpu", "panel", "broker", "secret", "laboratory")} == {"not used"}
 
 
 def test_a_missing_state_folder_and_a_silent_broker_are_both_found(findings, free_port):
@@ -239,3 +243,50 @@ def test_pins_come_with_a_word_on_their_pinmux(findings):
     state, words = findings('[panel]\npins = "mock"\n[mqtt]\nenabled = false\n')["panel"]
 
     assert (state, "pinmux" in words) == ("warning", True)
+
+
+QUIET = "[mqtt]\nenabled = false\n"
+
+
+def laboratory_of(findings, folder):
+    return findings(f'{QUIET}[laboratory]\nfolder = "{folder}"\nforms = ["hl7", "fhir"]\n')["laboratory"]
+
+
+def test_a_laboratory_folder_that_takes_files_is_well_and_stays_as_it_was(findings, tmp_path):
+    folder = tmp_path / "lis"
+    folder.mkdir()
+    state, words = laboratory_of(findings, folder)
+
+    assert (state, words.startswith(f"signed results go to {folder} as HL7 and FHIR; ")) == ("ok", True)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_laboratory_folder_that_is_not_there_is_a_fault(findings, tmp_path):
+    state, words = laboratory_of(findings, tmp_path / "lis")
+    assert (state, words) == (
+        "fault", f"{tmp_path / 'lis'} does not exist; make or mount it, or mend laboratory.folder",
+    )  # fmt: skip
+    (tmp_path / "lis").write_text("a file", encoding="utf-8")
+    assert "lis is no folder; " in laboratory_of(findings, tmp_path / "lis")[1]
+
+
+def test_a_laboratory_folder_without_room_is_a_fault(findings):
+    state, words = laboratory_of(findings, "/proc")  # a mount of no size at all
+
+    assert (state, words.startswith("0 MB are free for /proc, and a result needs room")) == ("fault", True)
+
+
+def test_a_laboratory_folder_that_takes_no_file_is_a_fault_with_its_reason(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "lis").mkdir()
+    config = Config(state_dir=tmp_path / "state", laboratory=LaboratorySettings(folder=tmp_path / "lis"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        found = look_at_laboratory(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    cure = "let this device's user write there; until then signed results wait"
+    assert (found.state, found.words) == ("fault", f"{tmp_path / 'lis'} takes no file (File too large); {cure}")
+    assert list((tmp_path / "lis").iterdir()) == []

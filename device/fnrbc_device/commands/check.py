@@ -6,14 +6,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from fnrbc_device.camera.opening import open_camera
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.commands.check_broker import look_at_broker, look_at_certificates
-from fnrbc_device.commands.finding import Finding
+from fnrbc_device.commands.check_laboratory import look_at_laboratory
+from fnrbc_device.commands.finding import Finding, another_user
 from fnrbc_device.config import Config
 from fnrbc_device.daemon.active_bundle import bundle_for, engines_for
 from fnrbc_device.daemon.counting_session import PIXEL_SIZE_SETTING
@@ -56,6 +56,7 @@ def check(config: Config) -> Iterator[Finding]:
         ("certificate", look_at_certificates),
         ("broker", look_at_broker),
         ("secret", _secret),
+        ("laboratory", look_at_laboratory),
         ("page", _page),
         ("temperature", _temperature),
     )
@@ -73,7 +74,7 @@ def _disk(config: Config) -> Finding:
         return Finding("disk", "fault", f"{folder} does not exist; make it, and give it to the daemon's user")
     if not os.access(folder, os.W_OK):
         return Finding("disk", "fault", f"{folder} is read-only for this user; give it to the daemon's user")
-    if words := _another_user(folder):
+    if words := another_user(folder):
         return Finding("disk", "warning", words)
     free, least = room_bytes(folder) // MB, config.record.least_free_mb
     if free < least:
@@ -109,7 +110,7 @@ def _gpu(config: Config) -> Finding:
     if engines is None:
         return Finding("gpu", "not used", "inference.runtime is onnxruntime")
     machine = look_at_machine(*import_runtime())
-    if words := _another_user(config.state_dir):
+    if words := another_user(config.state_dir):
         return Finding("gpu", "warning", f"{machine}; its engine was not tried: {words}")
     bundle = load_bundle(chosen, config.bundle_key)
     opened = open_classifier(bundle, engines, lambda: True)
@@ -228,11 +229,3 @@ def _good_frame(source: FrameSource) -> Frame | BadFrame | None:
     if faults:
         raise faults[0]
     return next((one for one in reversed(found) if one is not None), None)
-
-
-def _another_user(folder: Path) -> str:
-    """Why what this user may do says nothing of the daemon; empty where the folder is this user's."""
-    owner = folder.stat().st_uid
-    if os.geteuid() == owner:
-        return ""
-    return f"{folder} belongs to another user than this one; run this as that user: sudo -u '#{owner}' fnrbc check"
