@@ -1,62 +1,42 @@
 // The review page: shows candidates one by one, sends what a person decides, and shows what others decide meanwhile.
 
 import { AllCells } from "./review_all.js";
-import { address, drawView, enlarge, showAlone } from "./review_around.js";
-import { drawPlace } from "./review_place.js";
+import { enlarge, showAlone } from "./review_around.js";
+import { Decisions } from "./review_decisions.js";
+import { drawDesk } from "./review_desk.js";
+import { Differing, SETTLED } from "./review_differing.js";
+import { Gallery } from "./review_gallery.js";
+import { Slide } from "./review_place.js";
 import { Sender } from "./review_sender.js";
-import { answer, at, classes, className, drawTally, glyph, me, notice, reader, say, session, threshold, words } from "./review_words.js";
-import { _, decimal, language } from "./words.js";
+import { dress, tile } from "./review_tiles.js";
+import { answer, at, classes, drawTally, me, notice, reader, say, session, words } from "./review_words.js";
+import { _ } from "./words.js";
 
 const POLL_MS = 500; // for what the machine counts; of what people decide the appliance tells at once
 const AWAY_MS = 1000;
 const HIDDEN_POLL_MS = 5000;
 const ALL_MS = 30000; // ten thousand cells are a megabyte
 
-const GROUPS = ["indeterminate", "target", "near"]; // in the order that they are gone through
-
-const SETTLED = "settled with the other reader"; // as the record names it
-
 const named = `session=${encodeURIComponent(session)}&reader=${reader}`;
 
 const cells = new Map(); // what the machine says of each candidate, by its number
-const decisions = new Map(); // by seq: all that was decided, also what was taken back
-const decided = new Map(); // the same, by cell and seq
-const nodes = new Map(); // of the gallery, by cell
 const mine = []; // requests of this browser's own decisions, the newest last
 let counted = []; // what stands in the count, as it is gone through
 let current = null;
 let moved = false; // whether a person went to this cell, rather than being led to it
 let seq = 0;
 let signed = null;
-let places = [];
-let mosaics = [];
 let tab = "candidates";
-let differing = []; // cells on which two readers decided otherwise, with what each said
-let view = 0; // which view of the current cell is large
 
 const sender = new Sender(`fnrbc-review-${session}-${reader}-${me}`, taken, refused, drawUnsent);
 
-// --- what stands ----------------------------------------------------------------------------------------------------
+const record = new Decisions(sender);
+const all = new AllCells(at("all-cells"), at("all-class"), made, () => { if (tab === "all" && !order().includes(current)) goToFirst(); });
+const gallery = new Gallery(go);
+const differing = new Differing(at("differing"), go);
+const slide = new Slide(named, drawCurrent);
 
-// All decisions on a cell in order, those that are still on their way at the end.
-function decisionsOn(cell) {
-  const found = [...(decided.get(cell)?.values() ?? [])].sort((one, other) => one.seq - other.seq);
-  const known = new Set(found.map((one) => one.request));
-  const unsent = sender.waiting.filter((one) => one.cell === cell && !known.has(one.request));
-  return [...found, ...unsent.map((one) => ({ ...one, class: one.class_name, seq: one.request, undoes: sender.undoes(one) }))];
-}
-
-function keep(one) {
-  decisions.set(one.seq, one);
-  if (!decided.has(one.cell)) decided.set(one.cell, new Map());
-  decided.get(one.cell).set(one.seq, one);
-}
-
-function standing(cell) {
-  const all = decisionsOn(cell);
-  const undone = new Set(all.map((one) => one.undoes).filter(Boolean));
-  return all.filter((one) => one.decision !== "undone" && !undone.has(one.seq)).at(-1) ?? null;
-}
+const standing = (cell) => record.standing(cell);
 
 // --- deciding -------------------------------------------------------------------------------------------------------
 
@@ -78,7 +58,7 @@ function undo() {
   if (signed) return undefined;
   const here = moved || !mine.length ? standing(current) : null;
   const key = here?.seq ?? newestOfMine();
-  const one = key && (here ?? sender.waiting.find((ask) => ask.request === key) ?? decisions.get(key));
+  const one = key && (here ?? sender.waiting.find((ask) => ask.request === key) ?? record.bySeq.get(key));
   if (!one) return notice(_("There is nothing to undo."));
   sender.takeBack({ session, cell: one.cell, decision: "undone", reader: Number(reader) }, key);
   at("spoken").textContent = _("Cell %(cell)s: %(words)s", { cell: one.cell, words: _("taken back") });
@@ -92,14 +72,14 @@ function newestOfMine() {
   while (mine.length) {
     const request = mine.pop();
     const key = sender.seqOf(request) ?? request;
-    const cell = decisions.get(key)?.cell ?? sender.waiting.find((ask) => ask.request === request)?.cell;
-    if (decisionsOn(cell).some((one) => one.seq === key) && standing(cell)?.seq === key) return key;
+    const cell = record.bySeq.get(key)?.cell ?? sender.waiting.find((ask) => ask.request === request)?.cell;
+    if (record.on(cell).some((one) => one.seq === key) && standing(cell)?.seq === key) return key;
   }
   return null;
 }
 
 function taken(ask, answer) {
-  keep({ ...ask, seq: answer.seq, class: ask.class_name ?? "", reviewer: answer.reviewer, at: new Date().toISOString() });
+  record.keep({ ...ask, seq: answer.seq, class: ask.class_name ?? "", reviewer: answer.reviewer, at: new Date().toISOString() });
   drawCell(ask.cell);
   poll(); // the counts are the record's: ask for them at once
 }
@@ -114,26 +94,18 @@ function refused(ask, sentence) {
 function go(cell, byHand = true) {
   const before = current;
   current = cell;
-  if (before !== cell) view = 0;
   if (all.cells.has(cell) && !cells.has(cell)) cells.set(cell, all.cells.get(cell));
   moved = byHand;
   for (const one of [before, cell]) if (one !== null) drawThumb(one);
-  drawDesk();
-  if (tab === "all") return all.reach(cell);
-  const node = nodes.get(cell);
-  if (!node || tab !== "candidates") return undefined;
-  if (at("gallery").contains(document.activeElement)) node.focus({ preventScroll: true });
-  const [box, frame] = [node.getBoundingClientRect(), at("gallery").getBoundingClientRect()];
-  // Only the gallery scrolls: on a phone the picture must stay where it is.
-  if (box.top < frame.top) at("gallery").scrollTop -= frame.top - box.top + 8;
-  if (box.bottom > frame.bottom) at("gallery").scrollTop += box.bottom - frame.bottom + 8;
-  return undefined;
+  drawCurrent();
+  if (tab === "all") all.reach(cell);
+  if (tab === "candidates") gallery.reach(cell);
 }
 
 // Numbers of the cells that are gone through; near misses are among them once somebody has opened their group.
 function order() {
   if (tab === "all") return all.shown;
-  if (tab === "differing") return differing.map((one) => one.cell);
+  if (tab === "differing") return differing.cells.map((one) => one.cell);
   return counted.filter((one) => one.candidate || at("near").open).map((one) => one.cell);
 }
 
@@ -144,7 +116,7 @@ function nextOpen() {
 }
 
 function isOpen(cell) {
-  return tab === "differing" ? !differing.find((one) => one.cell === cell)?.settled : !standing(cell);
+  return tab === "differing" ? differing.isOpen(cell) : !standing(cell);
 }
 
 function step(by) {
@@ -154,10 +126,7 @@ function step(by) {
 }
 
 function row() {
-  if (tab === "all") return all.across;
-  const list = nodes.get(current)?.closest("ul");
-  const tops = list ? [...list.children].map((item) => item.offsetTop) : [];
-  return Math.max(1, tops.filter((top) => top === tops[0]).length);
+  return tab === "all" ? all.across : gallery.across(current);
 }
 
 const KEYS = {
@@ -199,66 +168,20 @@ at("actions").addEventListener("click", (event) => {
 
 function drawCell(cell) {
   drawThumb(cell);
-  if (cell === current) drawDesk();
+  if (cell === current) drawCurrent();
   drawCounts();
 }
 
-function thumb(cell) {
-  const item = document.createElement("li");
-  nodes.set(cell, item.appendChild(buttonOf(cell)));
-  return nodes.get(cell);
-}
-
-function buttonOf(cell) {
-  const button = document.createElement("button");
-  const picture = image(crop(cell), 60, "");
-  const badge = document.createElement("span");
-  button.type = "button";
-  badge.className = "badge";
-  badge.setAttribute("aria-hidden", "true");
-  button.append(picture, badge);
-  button.addEventListener("click", () => go(cell));
-  return button;
-}
-
-function image(src, side, alt) {
-  return Object.assign(document.createElement("img"), { src, width: side, height: side, alt, loading: "lazy" });
-}
-
-function crop(cell, number = 0) {
-  return address("crop", cell, number, "png");
-}
-
 function drawThumb(cell) {
-  for (const button of [nodes.get(cell), all.drawn.get(cell)?.firstChild]) if (button) dress(button, cell);
+  for (const button of [gallery.nodes.get(cell), all.drawn.get(cell)?.firstChild]) if (button) clothe(button, cell);
 }
 
-function dress(button, cell) {
-  const stands = standing(cell);
-  button.dataset.decision = stands?.decision ?? "";
-  button.querySelector(".badge").textContent = stands ? glyph(stands) : "";
-  button.setAttribute("aria-current", String(cell === current));
-  button.tabIndex = cell === current ? 0 : -1;
-  const said = stands ? `${glyph(stands)} ${words(stands)}` : _("open");
-  button.setAttribute("aria-label", _("Cell %(cell)s, p %(p)s, %(said)s", { cell, p: decimal(cells.get(cell).p, 2), said }));
-}
-
-function group(cell) {
-  if (cell.beside) return "beside";
-  if (!cell.candidate) return "near";
-  return cell.indeterminate ? "indeterminate" : "target";
+function clothe(button, cell) {
+  dress(button, cells.get(cell), standing(cell), cell === current);
 }
 
 function drawGallery() {
-  counted = [...cells.values()].filter((one) => one.counted && !one.beside);
-  const nearest = (one) => Math.abs(one.p - threshold);
-  counted.sort((one, other) => GROUPS.indexOf(group(one)) - GROUPS.indexOf(group(other)) || nearest(one) - nearest(other) || one.cell - other.cell);
-  for (const id of GROUPS) {
-    const items = counted.filter((one) => group(one) === id).map((one) => (nodes.get(one.cell) ?? thumb(one.cell)).parentElement);
-    const list = at(`of-${id}`);
-    if (items.length !== list.children.length || items.some((item, i) => list.children[i] !== item)) list.replaceChildren(...items);
-    say(`n-${id}`, items.length ? `(${items.length})` : _("(none)"));
-  }
+  counted = gallery.draw([...cells.values()].filter((one) => one.counted && !one.beside));
   counted.forEach((one) => drawThumb(one.cell));
   if (!order().includes(current)) goToFirst();
 }
@@ -270,15 +193,11 @@ function goToFirst() {
 
 // --- all cells, and those on which the readers differ ----------------------------------------------------------------
 
-const all = new AllCells(at("all-cells"), at("all-class"), tile, () => { if (tab === "all" && !order().includes(current)) goToFirst(); });
-
-// A cell among all: its picture where one was kept, else its class in letters.
-function tile(one) {
-  const own = Object.assign(document.createElement("div"), { className: "tile" });
+// One among all, as it comes into sight.
+function made(one) {
   if (!cells.has(one.cell)) cells.set(one.cell, one);
-  own.append(buttonOf(one.cell));
-  if (!one.pictures) own.querySelector("img").replaceWith(Object.assign(document.createElement("span"), { className: "unseen-cell", textContent: className(one.class) }));
-  dress(own.firstChild, one.cell);
+  const own = tile(one, go);
+  clothe(own.firstChild, one.cell);
   return own;
 }
 
@@ -301,84 +220,19 @@ async function lookAtAll() {
 async function lookAtDiffering() {
   const found = reader === "1" ? await answer(`/review/differing?${named}`) : null;
   if (!found) return;
-  differing = found.cells;
-  const open = differing.filter((one) => !one.settled).length;
-  say("n-differing", differing.length ? `(${open})` : "");
+  differing.take(found);
   if (tab !== "differing") return;
-  if (differing.some((one) => !cells.has(one.cell)) && !all.cells.size) await lookAtAll();
-  for (const one of differing) if (!cells.has(one.cell) && all.cells.has(one.cell)) cells.set(one.cell, all.cells.get(one.cell));
-  at("differing").replaceChildren(...differing.map((one) => {
-    const item = document.createElement("li");
-    const button = Object.assign(document.createElement("button"), { type: "button" });
-    const stands = one.settled ? _("settled: %(words)s", { words: words(one.settled) }) : _("open");
-    button.textContent = _("Cell %(cell)s: %(one)s says %(first)s, %(other)s says %(second)s (%(stands)s)",
-      { cell: one.cell, one: one.first.reviewer, first: words(one.first), other: one.second.reviewer, second: words(one.second), stands });
-    button.setAttribute("aria-current", String(one.cell === current));
-    button.dataset.cell = one.cell;
-    button.addEventListener("click", () => go(one.cell));
-    item.append(button);
-    return item;
-  }));
+  if (differing.cells.some((one) => !cells.has(one.cell)) && !all.cells.size) await lookAtAll();
+  for (const one of differing.cells) if (!cells.has(one.cell) && all.cells.has(one.cell)) cells.set(one.cell, all.cells.get(one.cell));
+  differing.draw(current);
 }
 
 for (const button of document.querySelectorAll(".tabs button")) button.addEventListener("click", () => choose(button.dataset.tab));
 
-function drawDesk() {
-  const cell = cells.get(current);
-  at("shown").hidden = !cell;
-  at("none").hidden = Boolean(cell);
-  if (!cell) return say("none", _("No candidate yet. As soon as the session counts one, it is here."));
-  const stands = standing(current);
-  drawOthers(cell);
-  drawView(cell, view);
-  at("crop").alt = cell.pictures > 1
-    ? _("Cell %(cell)s, view %(view)s of %(views)s", { cell: current, view: view + 1, views: cell.pictures })
-    : _("Cell %(cell)s, its best view", { cell: current });
-  say("name", _("Cell %(cell)s", { cell: current }));
-  say("asked", {
-    indeterminate: _("The machine leaves it open. Is it an fNRBC?"),
-    target: _("The machine counts it as fNRBC. Is it one?"),
-    near: _("The machine counts it as %(name)s, but only just. Is it an fNRBC?", { name: className(cell.class) }),
-    beside: _("The machine counts it as %(name)s. Is that right?", { name: className(cell.class) }),
-  }[group(cell)]);
-  say("p", decimal(cell.p, 3));
-  at("mark").style.setProperty("left", `${100 * cell.p}%`);
-  at("bound").style.setProperty("left", `${100 * threshold}%`);
-  say("diameter", `${decimal(cell.diameter_um, 1)} \u00b5m`);
-  say("ratio", decimal(cell.nucleus_ratio, 2));
-  say("views", String(cell.views));
-  at("standing").hidden = !stands;
-  at("standing").dataset.decision = stands?.decision ?? "";
-  say("standing", stands ? `${glyph(stands)} ${words(stands)}` : "");
-  for (const button of at("differing")?.querySelectorAll("button") ?? []) button.setAttribute("aria-current", String(Number(button.dataset.cell) === current));
-  drawPlace(at("place"), places, cell, mosaics);
-  drawHistory();
-  return undefined;
-}
-
-// The other views of a cell: a touch on one makes it the large one.
-function drawOthers(cell) {
-  const wanted = `${cell.cell} ${view} ${cell.pictures}`;
-  if (at("others").dataset.shown === wanted) return;
-  at("others").dataset.shown = wanted;
-  const numbers = Array.from({ length: cell.pictures }, (_, i) => i).filter((one) => one !== view);
-  at("others").replaceChildren(...numbers.map((number) => {
-    const button = Object.assign(document.createElement("button"), { type: "button" });
-    button.append(image(crop(cell.cell, number), 120, ""));
-    button.setAttribute("aria-label", _("View %(view)s of %(views)s", { view: number + 1, views: cell.pictures }));
-    button.addEventListener("click", () => { view = number; drawDesk(); });
-    return button;
-  }));
-}
-
-function drawHistory() {
-  const lines = decisionsOn(current).map((one) => {
-    const line = document.createElement("li");
-    const when = one.at ? new Date(one.at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" }) : _("now");
-    line.textContent = `${when} ${one.reviewer ?? me}: ${words(one)}`;
-    return line;
-  });
-  at("history").replaceChildren(...lines.slice(-4));
+function drawCurrent() {
+  const [decisions, stands] = current === null ? [[], null] : [record.on(current), standing(current)];
+  drawDesk(cells.get(current), { decisions, stands, slide, redraw: drawCurrent });
+  differing.mark(current);
 }
 
 function drawCounts() {
@@ -403,9 +257,9 @@ function drawUnsent() {
 // --- what others do -------------------------------------------------------------------------------------------------
 
 function heard(one) {
-  if (decisions.has(one.seq)) return;
+  if (record.bySeq.has(one.seq)) return;
   const before = standing(one.cell);
-  keep(one);
+  record.keep(one);
   if (!seq || sender.isOurs(one.request) || !before || !sender.isOurs(before.request)) return;
   notice(_("Cell %(cell)s: %(name)s decided “%(now)s” after your “%(before)s”. The later one stands; both are on record.", { cell: one.cell, name: one.reviewer, now: words(one), before: words(before) }));
 }
@@ -434,34 +288,19 @@ function take(fields) {
     drawUnsent();
     drawTally(fields.tally, fields.machine, fields.agreement);
     drawGallery();
-    drawDesk();
+    drawCurrent();
     drawCounts();
     if (reader === "1" && fields.decisions.length) lookAtDiffering();
-    if (!seq || fields.cells.some((one) => one.counted)) lookAround();
+    if (!seq || fields.cells.some((one) => one.counted)) slide.look();
   }
   seq = fields.seq;
   return undefined;
-}
-
-let looking = false;
-async function lookAround() {
-  if (looking) return;
-  looking = true;
-  places = (await answer(`/review/places?${named}`))?.places ?? places; // a help, not the matter: the next look has it
-  drawDesk();
-  setTimeout(() => { looking = false; }, 10000);
 }
 
 at("crop").addEventListener("error", () => {
   at("crop").hidden = true;
   at("no-picture").hidden = !at("around").hidden;
 });
-// How the slide looked, once its session has ended.
-async function lookAtSlide() {
-  const found = (await answer(`/review/mosaics?${named}`))?.mosaics ?? [];
-  mosaics = found.map((one) => ({ ...one, picture: Object.assign(new Image(), { src: `/review/mosaic/${encodeURIComponent(session)}/${one.island}.jpg` }) }));
-  for (const one of mosaics) one.picture.addEventListener("load", drawDesk);
-}
 at("near").addEventListener("toggle", () => {
   drawGallery();
   drawCounts();
@@ -474,7 +313,7 @@ async function listen(known) {
   listen(told?.number ?? known);
 }
 
-addEventListener("resize", drawDesk);
+addEventListener("resize", drawCurrent);
 poll();
 listen(0);
-lookAtSlide();
+slide.lookAtMosaics();

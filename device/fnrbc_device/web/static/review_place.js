@@ -1,11 +1,43 @@
 // Where a candidate lies on the slide: all cells of its island as dots, and a ring round this one.
 
+import { answer, session } from "./review_words.js";
 import { _ } from "./words.js";
 
 const MAX_DOTS = 3000;
+const LOOK_MS = 10000; // so long a look at the places is good
 
-// mosaics: how islands looked, each with its picture; none where that was not kept
-export function drawPlace(canvas, places, cell, mosaics = []) {
+export class Slide {
+  // named: the session, as the appliance is asked for it; changed: told when there is more to be seen
+  constructor(named, changed) {
+    this.named = named;
+    this.changed = changed;
+    this.places = [];
+    this.mosaics = []; // how islands looked, each with its picture; none where that was not kept
+    this.looking = false;
+  }
+
+  // Where the cells lie. A help, not the matter: what fails now, the next look has.
+  async look() {
+    if (this.looking) return;
+    this.looking = true;
+    this.places = (await answer(`/review/places?${this.named}`))?.places ?? this.places;
+    this.changed();
+    setTimeout(() => { this.looking = false; }, LOOK_MS);
+  }
+
+  // How the slide looked, once its session has ended.
+  async lookAtMosaics() {
+    const found = (await answer(`/review/mosaics?${this.named}`))?.mosaics ?? [];
+    this.mosaics = found.map((one) => ({ ...one, picture: Object.assign(new Image(), { src: `/review/mosaic/${encodeURIComponent(session)}/${one.island}.jpg` }) }));
+    for (const one of this.mosaics) one.picture.addEventListener("load", this.changed);
+  }
+
+  draw(canvas, cell) {
+    drawPlace(canvas, this.places, cell, this.mosaics);
+  }
+}
+
+function drawPlace(canvas, places, cell, mosaics) {
   const ratio = window.devicePixelRatio || 1;
   const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
