@@ -20,6 +20,7 @@ from fnrbc_device.commands.examples import EXAMPLES
 from fnrbc_device.commands.follow import follow
 from fnrbc_device.commands.program import program, with_examples
 from fnrbc_device.commands.progress import progress
+from fnrbc_device.commands.report_language import ReportLanguage, report_language
 from fnrbc_device.commands.validate import validate
 from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
@@ -98,6 +99,7 @@ def count(
         bool, typer.Option("--record", help="Of a slide file: put it into the device's record, to review and sign it.")
     ] = False,
     specimen: Annotated[str, typer.Option("--specimen", help="As written on the slide; with --record.")] = "",
+    language: ReportLanguage = None,
     config: ConfigPath = None,
 ) -> None:
     """Count recorded frames of a panned slide, or a scanned slide, each cell once."""
@@ -106,6 +108,7 @@ def count(
     from fnrbc_device.commands.left_out import require_counted
 
     counting.require_writable(out)
+    spoken = report_language(language, config)
     device = _device(config) if record else None
     asked = Asked(
         source, out, bundle, pixel_size_um, compare, kind.value, allow_left_out, exchange_red_blue, seeing.value,
@@ -114,7 +117,7 @@ def count(
     with progress("frames") as begin:
         done = count_source(asked, begin, _told("note"), _told("warning"), device)
     counted = done.counted
-    counting.write(counted, out, done.name, done.bundle)
+    counting.write(counted, out, done.name, done.bundle, spoken)
     if doubt := counted.scale.doubt(done.pixel_um, "--pixel-size-um"):
         print(f"warning: {doubt}", file=sys.stderr)
     print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted, out))

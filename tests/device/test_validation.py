@@ -23,6 +23,7 @@ from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.manual_counts import read_manual_counts
 from fnrbc_device.sessions.validation import NO_CELL, UNSEEN, validate
 from laboratory import FNRBC, LEUKOCYTE, MONDAY, NEAR_MISS, OPEN, cells, write_session
+from screens import left_in_english, texts_of
 
 # Machine: 3 fNRBC, 1 left open, 1 near miss, 60 leukocytes.
 VERDICTS = [FNRBC, FNRBC, FNRBC, OPEN, NEAR_MISS, *[LEUKOCYTE] * 60]
@@ -122,7 +123,7 @@ class Outside(HTMLParser):
 def test_one_command_makes_the_page_and_the_figures_of_the_site(state, tmp_path):
     manual = tmp_path / "manual.csv"
     manual.write_text("\ufeffSession;per_100\ns1;4,9\nb0;0\nb1;0,2\nb2;0\n", encoding="utf-8")
-    done = run(state, "--out", tmp_path / "out", "--manual", manual, "--by", "Dr. Ada")
+    done = run(state, "--out", tmp_path / "out", "--manual", manual, "--by", "Dr. Ada", "--language", "de")
     assert done.returncode == 0, done.stderr
     assert "sensitivity 33.3 % (0.8 to 90.6), 1 of 3 fNRBC" in done.stdout
     assert "left out s2: 4 of its 4 candidates are not reviewed" in done.stdout
@@ -133,6 +134,7 @@ def test_one_command_makes_the_page_and_the_figures_of_the_site(state, tmp_path)
     assert outside.found == []
     assert "Passing-Bablok" in page
     assert "Dr. Ada" in page
+    assert list(left_in_english(texts_of(page), "de", (str(manual),))) == []
     figures = json.loads((tmp_path / "out" / "validation.json").read_text())
     assert figures["counts"] == {
         "targets_right": 1, "targets_wrong": 2, "leukocytes_right": 560, "leukocytes_wrong": 4,

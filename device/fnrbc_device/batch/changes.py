@@ -18,6 +18,7 @@ from fnrbc_device.batch.sources import Source
 from fnrbc_device.batch.table import Table
 from fnrbc_device.errors import UsageError
 from fnrbc_device.host.console import readable
+from fnrbc_device.language import speaking
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.reporting.comparison_report import ChangedCell, ComparedSlide, Comparison, comparison_html
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS
@@ -106,7 +107,8 @@ def _written(folder: BatchFolder, table: Table, what: Asked, bundle_before: str)
     write_json(folder.path / f"{COMPARISON}.json", summary)
     slides = [_slide(source, row) for source, row in table.lines.items()]
     page = Comparison(summary, slides, sorted(cells, key=_of_interest)[:MOST_ON_PAGE], len(cells))
-    write_text(folder.path / f"{COMPARISON}.html", comparison_html(page))
+    with speaking(what.language):
+        write_text(folder.path / f"{COMPARISON}.html", comparison_html(page))
     return summary
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from fnrbc_device.commands.report_language import ReportLanguage, report_language
 from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.host.signals import stopped_by_signal
@@ -80,6 +81,7 @@ def batch(
         int | None,
         typer.Option("--dashboard", min=1, max=65535, help="Port on loopback for Dask's page. [default: none]"),
     ] = None,
+    language: ReportLanguage = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Count many sources, one row each; the same command goes on where it was."""
@@ -87,6 +89,7 @@ def batch(
     from fnrbc_device.commands.count import require_writable
 
     require_writable(out)
+    spoken = report_language(language)
     # Workers of a cluster have another working folder.
     out = out.resolve()
     usual = Settings(
@@ -101,7 +104,7 @@ def batch(
     stop = threading.Event()
     with _held(out), stopped_by_signal(stop), ExitStack() as started:
         crew = _crew(scheduler, workers, dashboard, (tls_ca, tls_cert, tls_key), wait, stop, started)
-        done = _count(sources or [], usual, bundle, compare, out, crew, stop)
+        done = _count(sources or [], usual, bundle, compare, out, spoken, crew, stop)
     if stop.is_set():
         print("ended early; give the same command again to go on", file=sys.stderr)
         raise KeyboardInterrupt
@@ -121,6 +124,7 @@ def _count(
     bundle: Path | None,
     compare: Path | None,
     out: Path,
+    language: str,
     crew: "Crew",
     stop: threading.Event,
 ) -> _Done:
@@ -134,9 +138,10 @@ def _count(
     earlier = _earlier_batch(compare)
     sources = sources_in(earlier) if earlier and not given else sources_of(given, usual)
     require_outside(out, sources)
-    wanted = asked(sources, bundle, _proved(bundle))
+    wanted = asked(sources, bundle, _proved(bundle), language)
     if compare is not None and earlier is None:
-        before = asked(sources, compare if str(compare) != SHIPPED_NAME else None, _proved(compare))
+        other = compare if str(compare) != SHIPPED_NAME else None
+        before = asked(sources, other, _proved(compare), language)
         earlier = out / BEFORE
         count_all(before, BatchFolder(earlier), crew, stop)
     summary = count_all(wanted, BatchFolder(out), crew, stop)

@@ -19,6 +19,7 @@ from fnrbc_device.batch.sources import Source
 from fnrbc_device.errors import FnrbcError, LeftOutError, UsageError
 from fnrbc_device.host.console import readable
 from fnrbc_device.host.malloc import keep_large_buffers
+from fnrbc_device.language import ENGLISH
 
 if TYPE_CHECKING:
     from fnrbc_device.commands.count import Counted
@@ -53,6 +54,8 @@ class Order:
     """Where the worker makes a folder for what it writes."""
     part: Part | None = None
     """Of the slide that the source is; None for the whole source."""
+    language: str = ENGLISH
+    """Of the report."""
     counts: tuple[Path, Path] | None = None
     """Folders of two counts of the source, the earlier one first, where these are to be compared."""
 
@@ -207,7 +210,7 @@ def _count(order: Order, made: Path, warn: Callable[[str], None]) -> tuple[State
     if doubt := counted.scale.doubt(counted.analyser.pixel_size_um, "pixel_size_um"):
         warn(doubt)
     try:
-        counting.write(counted, made, str(order.source.path), bundle)
+        counting.write(counted, made, str(order.source.path), bundle, order.language)
     except UsageError as fault:
         why = fault.__cause__
         raise OutputError(_unwritable(made, getattr(why, "strerror", None) or str(fault))) from fault

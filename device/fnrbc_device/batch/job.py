@@ -20,6 +20,7 @@ from fnrbc_device.batch.sources import Source
 from fnrbc_device.batch.table import Table
 from fnrbc_device.batch.workers import require_same_everywhere
 from fnrbc_device.errors import UsageError
+from fnrbc_device.language import ENGLISH
 from fnrbc_device.model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -46,11 +47,14 @@ class Asked:
     bundle: Path | None
     """None for the one that is shipped."""
     basis: Basis
+    language: str = ENGLISH
+    """Of reports that are made from now on; no count rests on it."""
 
 
-def asked(sources: Sequence[Source], bundle: Path | None, opened: Bundle) -> Asked:
+def asked(sources: Sequence[Source], bundle: Path | None, opened: Bundle, language: str) -> Asked:
     """Sources to be counted with a bundle by this fnrbc."""
-    return Asked(sources, bundle.resolve() if bundle else None, Basis(opened.id, fnrbc_device.__version__))
+    basis = Basis(opened.id, fnrbc_device.__version__)
+    return Asked(sources, bundle.resolve() if bundle else None, basis, language)
 
 
 def count_all(what: Asked, folder: BatchFolder, crew: Crew, stop: threading.Event) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def count_all(what: Asked, folder: BatchFolder, crew: Crew, stop: threading.Even
         if row is not None:
             reasons.setdefault(reason, []).append(source)
             table.forget(source)
-        orders.append(Order(source, seen[source].digest, what.bundle, what.basis, folder.work))
+        orders.append(Order(source, seen[source].digest, what.bundle, what.basis, folder.work, language=what.language))
     sizes = {str(order.source.path): seen[order.source].size for order in orders}
     _say(reasons)
     do(Batch(folder, deque(orders), count_one, Progress(sizes), table, stop), what, crew)

@@ -30,11 +30,11 @@ from fnrbc_device.host.console import ESCAPE
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.inference.selftest import prove
-from fnrbc_device.language import _
+from fnrbc_device.language import ENGLISH, _, as_decimal, decimal, speaking
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.model.error_counts import shipped_errors
 from fnrbc_device.records import USUAL_SEEING, ErrorCounts, Pose, SeeingMethod, SessionKind, Step, Tally
-from fnrbc_device.reporting.counts import COUNT_COLUMNS, count_row, counts
+from fnrbc_device.reporting.counts import COUNT_COLUMNS, count_row, counts, retold
 from fnrbc_device.reporting.difference import DIFFERENCE_COLUMNS, Difference, Earlier, differ, require_same_frames
 from fnrbc_device.reporting.gallery import Gallery, change_table
 from fnrbc_device.reporting.geojson import GEOJSON_NAME, write_geojson
@@ -216,8 +216,17 @@ def compared(counted: Counted, earlier: Earlier) -> Counted:
     return replace(counted, summary=summary, difference=difference, bundle_before=earlier.bundle)
 
 
-def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None:
+def write(counted: Counted, out: Path, source_name: str, bundle: Bundle, language: str = ENGLISH) -> None:
     """Write the files of a count into a folder, replacing what an earlier count left there.
+
+    Parameters
+    ----------
+    counted, source_name, bundle
+        What was counted, its name, and by what.
+    out
+        The folder.
+    language
+        Of the report. What programs read is in English.
 
     Raises
     ------
@@ -236,7 +245,8 @@ def write(counted: Counted, out: Path, source_name: str, bundle: Bundle) -> None
         if counted.difference is not None:
             write_table(out / "difference.csv", DIFFERENCE_COLUMNS, counted.difference.rows())
         _replace(out / "summary.json", json.dumps(counted.summary, indent=2) + "\n")
-        write_report(out / "report.html", _report(counted, source_name, bundle))
+        with speaking(language):
+            write_report(out / "report.html", _report(counted, source_name, bundle))
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror}); choose a folder that can") from error
 
@@ -328,7 +338,7 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
     mosaics = [slide_map.mosaic(island) for island in slide_map.islands] if slide_map else []
     return Report(
         title=source_name,
-        summary=counted.summary,
+        summary=retold(counted.summary),
         cells=counted.rows,
         mosaics=[mosaic for mosaic in mosaics if mosaic is not None],
         gallery=counted.gallery.items(counted.cells, analyser.pixel_size_um),
@@ -337,20 +347,32 @@ def _report(counted: Counted, source_name: str, bundle: Bundle) -> Report:
         left_open=still_open(counted.summary),
         threshold=manifest.threshold,
         provenance={
-            "Kind": _kind(counted.summary["kind"]),
-            "Software": f"fnrbc {fnrbc_device.__version__}",
-            "Model bundle": bundle.id,
-            "Network": manifest.network,
-            "Preprocessing": manifest.preprocessing_id,
-            "Source": source_name,
-            "Pixel size": f"{analyser.pixel_size_um} um",
-            "Pixel size by the red cells": str(counted.scale.estimate or "unknown: too few that lie alone"),
-            "Cells found by": analyser.seeing.method,
-            "Stain": analyser.stain.in_words(),
-            "Counted as fNRBC from probability": manifest.threshold,
-            "Indeterminate from, up to": ", ".join(f"{bound:.4g}" for bound in manifest.indeterminate),
+            _("Kind"): _kind(counted.summary["kind"]),
+            _("Software"): f"fnrbc {fnrbc_device.__version__}",
+            _("Model bundle"): bundle.id,
+            _("Network"): manifest.network,
+            _("Preprocessing"): manifest.preprocessing_id,
+            _("Source"): source_name,
+            _("Pixel size"): f"{as_decimal(str(analyser.pixel_size_um))} um",
+            _("Pixel size by the red cells"): _by_the_red_cells(counted.scale.estimate),
+            _("Cells found by"): analyser.seeing.method,
+            _("Stain"): analyser.stain.in_words(),
+            _("Counted as fNRBC from probability"): manifest.threshold,
+            _("Indeterminate from, up to"): "; ".join(as_decimal(f"{bound:.4g}") for bound in manifest.indeterminate),
         },
         target=manifest.classes[manifest.target].name,
+    )
+
+
+def _by_the_red_cells(estimate: PixelSizeEstimate | None) -> str:
+    if estimate is None:
+        return _("unknown: too few that lie alone")
+    return _(
+        "%(value)s um (%(low)s to %(high)s, from %(cells)s cells)",
+        value=decimal(estimate.value_um, 3),
+        low=decimal(estimate.low_um, 3),
+        high=decimal(estimate.high_um, 3),
+        cells=estimate.cells,
     )
 
 

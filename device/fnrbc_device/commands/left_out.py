@@ -6,11 +6,12 @@ from typing import Any, Final, Protocol
 
 from fnrbc_device.camera.stated_pixel_size import StatedPixelSize
 from fnrbc_device.errors import LeftOutError
+from fnrbc_device.language import N_, _, as_decimal
 from fnrbc_device.records import LeftOut
 from fnrbc_device.texts import left_open, rejection
 
-LEFT_OUT: Final = "Given, and not in the count"
-NOTES: Final = "How the frames were read"
+LEFT_OUT: Final = N_("Given, and not in the count")
+NOTES: Final = N_("How the frames were read")
 """Headings in the report."""
 
 Summary = Mapping[str, Any]
@@ -51,15 +52,16 @@ def still_open(summary: Summary) -> list[str]:
     words = left_open(summary["frames_used"], summary["islands"], summary["cells_open"])
     share = summary["left_out_share"]
     if share["value"] > share["allowed"]:
-        words.append(f"{share['value']:.1%} of the pictures given are not in the count")
+        lacking = as_decimal(f"{share['value']:.1%}")
+        words.append(_("%(share)s of the pictures given are not in the count", share=lacking))
     return words
 
 
 def sections_of(summary: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
     """Tables of the report: heading, and rows of two."""
     tables = [
-        (LEFT_OUT, [(one["name"], one["detail"]) for one in summary["left_out"]]),
-        (NOTES, [(str(number), words) for number, words in enumerate(summary["notes"], 1)]),
+        (_(LEFT_OUT), [(one["name"], one["detail"]) for one in summary["left_out"]]),
+        (_(NOTES), [(str(number), words) for number, words in enumerate(summary["notes"], 1)]),
     ]
     return [(heading, rows) for heading, rows in tables if rows]
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fnrbc_device.commands.on_record import put_on_record, require_owner
+from fnrbc_device.commands.report_language import ReportLanguage, report_language
 from fnrbc_device.errors import ReviewError, UsageError
+from fnrbc_device.language import N_, _, speaking
 
 # What is imported inside functions is heavy: `fnrbc --help` stays quick.
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def validate(
         bool, typer.Option("--report-only", help="Leave the figures that counts go by as they are.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    language: ReportLanguage = None,
     config: Annotated[Path | None, typer.Option("--config", help="TOML file. [default: /etc/fnrbc/fnrbc.toml]")] = None,
 ) -> None:
     """Measure the bundle in use on reviewed sessions and blanks of this site; its figures become the site's."""
@@ -47,10 +50,11 @@ def validate(
     from fnrbc_device.journal.schema import JOURNAL_NAME
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.quality.blanks import limit_of_blank
+    from fnrbc_device.reporting.validation_report import validation_html
     from fnrbc_device.sessions import controls, validation
     from fnrbc_device.sessions.manual_counts import read_manual_counts
 
-    settings = load_config(config)
+    settings, spoken = load_config(config), report_language(language, config)
     if not report_only:
         require_owner(settings.state_dir, "fnrbc validate ...")
     counts = read_manual_counts(manual) if manual else []
@@ -63,7 +67,9 @@ def validate(
         raise ReviewError(f"no session measures the bundle {bundle.id[:16]} ({reasons}); review one first")
     compared = _compared(found, counts, manual)
     figures = _figures(found, limit, compared)
-    _write(out, found, limit, compared, figures, _about(bundle, by or getpass.getuser(), manual))
+    with speaking(spoken):
+        page = validation_html(found, limit, compared, _about(bundle, by or getpass.getuser(), manual))
+    _write(out, page, figures)
     kept = "the site's figures stay as they were" if report_only else _adopt(settings, bundle, found, limit, by)
     print(json.dumps(figures, indent=2) if as_json else _in_words(found, limit, compared, kept, out))
 
@@ -77,7 +83,7 @@ def _compared(found: "Validation", counts: "Sequence[ManualCount]", path: Path |
     pairs = [(_of(found.sessions, one, path), one.per_100) for one in counts]
     machine = [(manual, of.machine_per_100) for of, manual in pairs if of.machine_per_100 is not None]
     verified = [(manual, of.verified_per_100) for of, manual in pairs if of.verified_per_100 is not None]
-    return [compare("Counted by the machine", machine), compare("Verified by a person", verified)]
+    return [compare(N_("Counted by the machine"), machine), compare(N_("Verified by a person"), verified)]
 
 
 def _of(sessions: "Iterable[SessionFigures]", count: "ManualCount", path: Path | None) -> "SessionFigures":
@@ -119,20 +125,12 @@ def _adopt(settings: "Config", bundle: "Bundle", found: "Validation", limit: "Li
     return f"these figures are the site's from the next session on, sealed in {path}"
 
 
-def _write(
-    out: Path,
-    found: "Validation",
-    limit: "LimitOfBlank | None",
-    compared: "Sequence[Compared]",
-    figures: dict[str, Any],
-    about: dict[str, str],
-) -> None:
+def _write(out: Path, page: str, figures: dict[str, Any]) -> None:
     from fnrbc_device.host.atomic_file import write_whole
-    from fnrbc_device.reporting.validation_report import validation_html
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / REPORT, validation_html(found, limit, compared, about).encode())
+        write_whole(out / REPORT, page.encode())
         write_whole(out / FIGURES, (json.dumps(figures, indent=2) + "\n").encode())
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written ({error.strerror}); choose a folder that can") from error
@@ -143,12 +141,12 @@ def _about(bundle: "Bundle", by: str, manual: Path | None) -> dict[str, str]:
     from fnrbc_device.host.clock import SystemClock, iso_utc
 
     return {
-        "Software": f"fnrbc {fnrbc_device.__version__}",
-        "Model bundle": bundle.id,
-        "Network": bundle.manifest.network,
-        "Made": iso_utc(SystemClock().utc()),
-        "By": by,
-        "Manual counts": str(manual) if manual else "none",
+        _("Software"): f"fnrbc {fnrbc_device.__version__}",
+        _("Model bundle"): bundle.id,
+        _("Network"): bundle.manifest.network,
+        _("Made"): iso_utc(SystemClock().utc()),
+        _("By"): by,
+        _("Manual counts"): str(manual) if manual else _("none"),
     }
 
 

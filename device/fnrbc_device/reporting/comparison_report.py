@@ -9,8 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from fnrbc_device.language import _, decimal
 from fnrbc_device.reporting.rendering import render
-from fnrbc_device.texts import RESEARCH_USE_ONLY
+from fnrbc_device.texts import CLAIMS, RESEARCH_USE_ONLY, class_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,27 @@ def comparison_html(page: Comparison) -> str:
     """Build the page. Every text that comes from outside is escaped; nothing in it runs or loads."""
     style = (files("fnrbc_device.reporting") / "report.css").read_text("utf-8")
     return render(
-        "comparison.html", page=page, style=Markup(style), research=RESEARCH_USE_ONLY, rate=_rate, claim=_claim
+        "comparison.html",
+        page=page,
+        style=Markup(style),
+        research=_(RESEARCH_USE_ONLY),
+        rate=_rate,
+        claim=_claim,
+        called=_called,
     )
+
+
+def _called(name: str) -> str:
+    return class_words(name) if name else _("not found")
 
 
 def _rate(counts: Mapping[str, Any]) -> str:
     rate = counts["fnrbc_per_100_leukocytes"]
     if rate["value"] is None:
         return "\N{EN DASH}"
-    high = "\N{INFINITY}" if rate["high"] is None else f"{rate['high']:.1f}"
-    return f"{rate['value']:.1f} ({rate['low']:.1f}\N{EN DASH}{high})"
+    high = "\N{INFINITY}" if rate["high"] is None else decimal(rate["high"])
+    return f"{decimal(rate['value'])} ({decimal(rate['low'])}\N{EN DASH}{high})"
 
 
 def _claim(counts: Mapping[str, Any]) -> str:
-    return str(counts["claim"]["state"]).replace("_", " ") if counts["claim"] else "nothing"
+    return CLAIMS[counts["claim"]["state"]] if counts["claim"] else _("nothing")

@@ -62,6 +62,31 @@ def claim_fields(claim: Claim | None, reasons: Iterable[str] = ()) -> dict[str, 
     }
 
 
+def retold(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Say a summary's sentences in the language that is spoken now; its figures stay as they are."""
+    codes = [one["code"] for one in summary["provisional"]]
+    words = claim_words(_claim_of(summary["claim"]), codes) if summary["claim"] else ""
+    return {
+        **summary,
+        "claim": summary["claim"] and {**summary["claim"], "words": words},
+        "provisional": [{"code": code, "words": provisional_words([code])} for code in codes],
+    }
+
+
+def _claim_of(fields: Mapping[str, Any]) -> Claim:
+    """Read a claim of the machine's as ``claim_fields`` writes it."""
+    rate, known = fields["fnrbc_per_100_leukocytes"], fields["known_from"]
+    ends = [inf if end is None else end for end in (rate["value"], rate["low"], rate["high"])]
+    return Claim(
+        state=fields["state"],
+        corrected=None if rate["low"] is None else Interval(*ends),
+        limit_of_blank=fields["limit_of_blank"],
+        source=fields["source"],
+        targets=known["fnrbc"],
+        leukocytes=known["leukocytes"],
+    )
+
+
 def interval(rate: Interval | None) -> dict[str, float | None]:
     """A rate with its 95 % interval; null where there is nothing to say it by, or no upper end."""
     ends = asdict(rate) if rate else {"value": None, "low": None, "high": None}

@@ -5,7 +5,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fnrbc_device.language import as_decimal, decimal, gettext, local, ngettext, number, plural, spoken
+from fnrbc_device.language import as_decimal, decimal, gettext, local, ngettext, number, plural, resay, spoken
 from fnrbc_device.records import Image
 from fnrbc_device.reporting.report_picture import data_uri
 from fnrbc_device.texts import class_words
@@ -27,7 +27,7 @@ def environment(package: str) -> Environment:
     made.policies["ext.i18n.trimmed"] = True
     made.install_gettext_callables(gettext, plural, newstyle=True)  # type: ignore[attr-defined]
     made.globals.update(ngettext=ngettext, number=number, decimal=decimal, as_decimal=as_decimal)
-    made.globals.update(local=local, spoken=spoken, class_words=class_words)
+    made.globals.update(local=local, spoken=spoken, resay=resay, class_words=class_words)
     made.filters.update(decimal=decimal, as_decimal=as_decimal)
     return made
 

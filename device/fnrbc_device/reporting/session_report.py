@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.queries import JournalQueries
-from fnrbc_device.language import ENGLISH, N_, Said, _, as_decimal, decimal, local, number, speaking
+from fnrbc_device.language import ENGLISH, N_, Said, _, as_decimal, decimal, local, number, speaking, spoken
 from fnrbc_device.records import INDETERMINATE, is_near
 from fnrbc_device.reporting.counts import claim_fields, counts, interval
 from fnrbc_device.reporting.lead import lead_of
@@ -18,7 +18,7 @@ from fnrbc_device.reporting.report import GalleryItem, Report
 from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
 from fnrbc_device.sessions.recorded_stain import stain_happened, stain_of
 from fnrbc_device.sessions.verified_count import VerifiedTally
-from fnrbc_device.texts import KIND_WORDS, claim_words, class_words, provisional_words, undecided
+from fnrbc_device.texts import CONTROL_STATES, KIND_WORDS, claim_words, class_words, provisional_words, undecided
 
 MAX_GALLERY: Final = 400
 """Candidates and near misses in a report, those nearest to the threshold: 12 kB each."""
@@ -44,6 +44,10 @@ _WORDS: Final[Mapping[str, str]] = Said(
         "withdrawn": N_("sign-off withdrawn"),
         "described": N_("described anew"),
     }
+)
+
+_DETAILS: Final[Mapping[str, str]] = Said(
+    {"specimen": N_("specimen id"), "operator": N_("operator's name"), "note": N_("note")}
 )
 
 _VERBS: Final[Mapping[str, str]] = Said(
@@ -271,7 +275,7 @@ def told(one: Happening) -> str:
         because = _("reason: %(reason)s", reason=fields.get("reason", ""))
         return _("%(what)s by %(who)s, %(outcome)s", what=words, who=fields.get("withdrawn_by", ""), outcome=because)
     if one.kind == "described":
-        changed = ", ".join(_(name) for name in fields.get("changed", ()))
+        changed = ", ".join(_DETAILS[name] for name in fields.get("changed", ()))
         return _("%(what)s given by %(who)s", what=changed, who=fields.get("by", ""))
     if one.kind == "alarm":
         return f"{words} {fields.get('code', '')} {fields.get('event', '')}"
@@ -283,12 +287,15 @@ def signed_why(happened: Sequence[Happening]) -> tuple[str, str]:
     fields = next((one.fields for one in reversed(happened) if one.kind == "signed"), {})
     # Before there was a "why", a control that had not passed was the only one.
     why, reason = fields.get("why") or fields.get("control_words", ""), fields.get("reason", "")
-    if not fields.get("why"):
+    if spoken() == ENGLISH or not why:
         return why, reason
     left, candidates = fields["candidates"] - fields["reviewed"], fields["candidates"]
     with speaking(ENGLISH):
         recorded = undecided(left, candidates)
-    return why.replace(recorded, undecided(left, candidates)), reason
+    why = why.replace(recorded, undecided(left, candidates))
+    if fields.get("control_words"):  # recorded in English with all figures; in another language the state alone is told
+        why = why.replace(fields["control_words"], CONTROL_STATES[fields["control"]])
+    return why, reason
 
 
 def _because(fields: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from fnrbc_device.counting.recount import column
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.intervals import per_hundred, share
 from fnrbc_device.journal.details import said
+from fnrbc_device.language import N_, english
 from fnrbc_device.records import INDETERMINATE, Interval, Role, SessionKind
 from fnrbc_device.sessions.controls import machine_count
 from fnrbc_device.sessions.reviews import Group, basis, groups, reviews, shown, standing_reviews
@@ -19,10 +20,10 @@ from fnrbc_device.sessions.verified_count import verified_tally
 Outcome = Literal["called", "open", "otherwise"]
 """What the network made of a cell: it called it fNRBC, left it indeterminate, or called it otherwise."""
 
-NO_CELL: Final = "no cell"
+NO_CELL: Final = N_("no cell")
 """Stands for what a person rejected."""
 
-UNSEEN: Final = "leukocyte, nobody looked"
+UNSEEN: Final = N_("leukocyte, nobody looked")
 """Leukocytes by the machine alone: of those an fNRBC is one in thousands."""
 
 
@@ -156,17 +157,18 @@ def _why_not(
 ) -> str:
     """Why a session says nothing of the network; empty where it does."""
     if ended is None:
-        return "it has not ended"
+        return english("it has not ended")
     if about["bundle"] != bundle:
-        return f"it was counted with another bundle, {about['bundle'][:16]}"
+        return english("it was counted with another bundle, %(bundle)s", bundle=about["bundle"][:16])
     if about.get("kind") == "blank":
         return ""
     verified = verified_tally(connection, session)
     if verified.complete and (verified.candidates or verified.reviewed):
         return ""
     if not verified.candidates:
-        return "it has no candidate, and nobody decided on a cell"
-    return f"{verified.candidates - verified.reviewed} of its {verified.candidates} candidates are not reviewed"
+        return english("it has no candidate, and nobody decided on a cell")
+    left = verified.candidates - verified.reviewed
+    return english("%(left)s of its %(all)s candidates are not reviewed", left=left, all=verified.candidates)
 
 
 def _figures(connection: sqlite3.Connection, session: str, kind: SessionKind, specimen: str) -> SessionFigures:
@@ -204,10 +206,10 @@ def _truth(group: Group, roles: Mapping[str, Role], kind: SessionKind) -> tuple[
     if group.class_name and not (kind == "blank" and roles[group.class_name] == "target"):
         return group.class_name, roles[group.class_name]
     if kind == "blank" and group.verdict.is_candidate:
-        return "on a blank", "ignored"
+        return N_("on a blank"), "ignored"
     if group.decision is not None:
         return NO_CELL, "ignored"
-    return (UNSEEN, "denominator") if column(group.verdict) == "leukocytes" else ("other, nobody looked", "ignored")
+    return (UNSEEN, "denominator") if column(group.verdict) == "leukocytes" else (N_("other, nobody looked"), "ignored")
 
 
 def _summed(parts: Iterable[Mapping[str, Truth]]) -> dict[str, Truth]:
