@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from fnrbc_device.health import REASONS
-from fnrbc_device.texts import REJECTIONS
+from fnrbc_device.texts import GLANCES, REJECTIONS
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "technician.md"
 
@@ -35,13 +35,15 @@ LAMP: Final = {None: "", "too_fast": "too fast", "lost": "lost", "fault": "fault
 
 def page() -> str:
     """The whole page."""
-    cues = [f"| {_code(code)} | {reason.cure} | {LAMP[reason.lamp]} |" for code, reason in REASONS.items()]
+    cues = [
+        f"| {_glance(code)} | {reason.cure} | {LAMP[reason.lamp]} | `{code}` |" for code, reason in REASONS.items()
+    ]
     frames = [f"| {advice.words} | {advice.cure} |" for advice in REJECTIONS.values()]
     return "\n".join(
         [
             HEAD,
-            "| cue | what it says: the cause and its cure | lamp |",
-            "|---|---|---|",
+            "| in large figures | what the page says: the cause and its cure | lamp | in messages |",
+            "|---|---|---|---|",
             *cues,
             "",
             "Messages that an *engineer* or whoever keeps the broker is to hear of do not stop the count.",
@@ -58,8 +60,9 @@ def page() -> str:
     )
 
 
-def _code(code: str) -> str:
-    return f"`{code}`"
+def _glance(code: str) -> str:
+    """What is read from two metres; of the light there are two sides."""
+    return GLANCES[code] if code in GLANCES else f"{GLANCES['too_dark']}, {GLANCES['too_bright']}"
 
 
 if __name__ == "__main__":
