@@ -37,7 +37,7 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "**/static/**.js": {"parse_template_string": True, "encoding": "utf-8"},
     "**.py": {"encoding": "utf-8"},
 }
-KEYWORDS: Final = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2), "plural": (1, 2)}
+KEYWORDS: Final = {"_": None, "N_": None, "english": None, "gettext": None, "ngettext": (1, 2), "plural": (1, 2)}
 
 HEAD: Final = """msgid ""
 msgstr ""

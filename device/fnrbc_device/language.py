@@ -7,7 +7,7 @@ are: nothing is compiled, and another language is another file.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
@@ -75,6 +75,39 @@ def plural(one: str, several: str, count: int) -> str:
 def N_(message: str) -> str:
     """Mark a message that is said later."""
     return message
+
+
+class English(str):
+    """A sentence in English that can be said again in a reader's language.
+
+    Where the record is written English is spoken, and so are errors; their reader is told of them afterwards.
+    """
+
+    message: str
+    values: Mapping[str, object]
+
+
+def english(message: str, **values: object) -> English:
+    """Say a message in English, whatever language is spoken; ``resay`` says it to a reader."""
+    made = English(message % values)
+    made.message, made.values = message, values
+    return made
+
+
+def joined(sentences: Iterable[str]) -> str:
+    """Write sentences in a row; those that can be said again stay so."""
+    found = list(sentences)
+    row = "; ".join(f"%({place})s" for place in range(len(found)))
+    return english(row, **{str(place): one for place, one in enumerate(found)})
+
+
+def resay(said: str | Exception) -> str:
+    """Say in the language that is spoken what was said in English: a sentence, or an error's."""
+    words = said.args[0] if isinstance(said, Exception) and said.args else said
+    if not isinstance(words, English):
+        return gettext(str(words))
+    values = {name: resay(one) if isinstance(one, English) else one for name, one in words.values.items()}
+    return _(words.message, **values)
 
 
 class Said(Mapping[_Key, str]):

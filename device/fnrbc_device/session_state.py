@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fnrbc_device.errors import CommandError
-from fnrbc_device.language import _
+from fnrbc_device.language import N_, Said, _
 from fnrbc_device.records import SessionKind, SessionState
 
 _AFTER: Final[dict[str, dict[SessionState, SessionState]]] = {
@@ -17,6 +17,23 @@ _AFTER: Final[dict[str, dict[SessionState, SessionState]]] = {
     "mark": {"running": "running", "paused": "paused"},
 }
 """What a command makes of a state. What is not here is refused."""
+
+_WORDS: Final = Said(
+    {
+        "start": N_("start"),
+        "pause": N_("pause"),
+        "resume": N_("resume"),
+        "stop": N_("stop"),
+        "mark": N_("mark"),
+        "idle": N_("idle"),
+        "starting": N_("starting"),
+        "running": N_("running"),
+        "paused": N_("paused"),
+        "stopping": N_("stopping"),
+        "finished": N_("finished"),
+    }
+)
+"""Of commands and states, to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +117,7 @@ class SessionControl:
         with self._changed:
             after = _AFTER[verb].get(self._state)
             if after is None:
-                fit = " or ".join(_AFTER[verb])
-                raise CommandError(
-                    "wrong_state",
-                    _(
-                        "%(verb)s is for a session that is %(fit)s, this one is %(state)s; wait for that",
-                        verb=verb,
-                        fit=fit,
-                        state=self._state,
-                    ),
-                )
+                raise CommandError("wrong_state", _unfit(verb, self._state))
             if verb == "start" and self._hindered:
                 raise CommandError("wrong_state", self._hindered)
             record()
@@ -122,3 +130,13 @@ class SessionControl:
         """Wait until the session is in a state; False where it has not come to it in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self._state == state, timeout_s)
+
+
+def _unfit(verb: str, state: SessionState) -> str:
+    """Say for which states a command is."""
+    return _(
+        "%(verb)s is for a session that is %(fit)s, this one is %(state)s; wait for that",
+        verb=_WORDS[verb],
+        fit=_(" or ").join(_WORDS[one] for one in _AFTER[verb]),
+        state=_WORDS[state],
+    )

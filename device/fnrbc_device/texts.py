@@ -207,7 +207,7 @@ CONTROL_STATES: Final[Mapping[str, str]] = Said(
 """How the laboratory's control stands, in a word or two."""
 
 _CLASSES: Final[Mapping[str, str]] = Said(
-    {"leukocyte": N_("leukocyte"), "other": N_("other"), "indeterminate": N_("indeterminate")}
+    {"fnrbc": "fNRBC", "leukocyte": N_("leukocyte"), "other": N_("other"), "indeterminate": N_("indeterminate")}
 )
 
 
@@ -393,9 +393,12 @@ WAITS: Final[Mapping[str, str]] = Said(
 """What a session may wait for, as what somebody has to do."""
 
 
+UNDECIDED: Final = N_("%(left)s of %(all)s candidates are not decided on")
+
+
 def undecided(left: int, all_of_them: int) -> str:
     """Say that candidates are not decided on."""
-    return _("%(left)s of %(all)s candidates are not decided on", left=number(left), all=number(all_of_them))
+    return _(UNDECIDED, left=number(left), all=number(all_of_them))
 
 
 def sentence(words: str) -> str:

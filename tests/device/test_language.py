@@ -7,30 +7,39 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from babel.numbers import parse_decimal
 
 from fnrbc_device.config import WebSettings
+from fnrbc_device.errors import CommandError
 from fnrbc_device.health import REASONS
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.language import (
     ENGLISH,
     _,
     decimal,
+    english,
     languages,
     local,
     ngettext,
     number,
     preferred,
+    resay,
     script_words,
     speaking,
     spoken,
 )
+from fnrbc_device.records import SessionMeta
 from fnrbc_device.reporting.spreadsheet import BOM, for_spreadsheet
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
+from screens import left_in_english
+from visiting import Visit
 
 OTHERS = ("de", "zh")
 
@@ -51,6 +60,17 @@ def client() -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url) as client:
         yield client
     server.stop()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, make_step: Any) -> Path:
+    """A session that has ended, with a candidate that nobody decided on."""
+    path, begun = tmp_path / "journal.sqlite", datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    with Journal.open(path) as writing:
+        writing.begin("s1", begun, SessionMeta("0.1.0", "b", "simulation", 0.125))
+        writing.record(make_step(0, [3, 4, 5]))
+        writing.end(begun, writing.tally("s1"), complete=True)
+    return path
 
 
 def language_of(page: httpx.Response) -> str:
@@ -198,3 +218,52 @@ def test_what_a_file_lacks_or_breaks_is_said_in_english():
             "A sentence that no catalogue has, with words."
         )
         assert _("") == ""
+
+
+def refusals(visit: Visit) -> Iterator[str]:
+    """What people are told who order what cannot be."""
+    headers = {"x-fnrbc-token": visit.token}
+    orders = [("pause", {}), ("start", {"wanted_leukocytes": "x"}), ("start", {"objective": "9x"}), ("mark", {"a": []})]
+    for verb, fields in [*orders, ("start", {"specimen": "a\x07"}), ("start", {"note": "x" * 999}), ("none", {})]:
+        answer = visit.post(f"/api/session/{verb}", json=fields, headers=headers)
+        assert answer.status_code in (400, 404, 409)
+        yield answer.json()["error"] if answer.headers["content-type"] == "application/json" else answer.text
+    for reader in (1, 2):
+        told = {"session": "s1", "cell": 4, "decision": "confirmed", "request": f"r{reader}", "reader": reader}
+        answer = visit.post("/review/decisions", json=told, headers=headers)
+    yield answer.text  # who read first cannot be the second
+    for path in ("/sessions/s1/withdraw", "/sessions/none/sign", "/sessions/s1/sign"):
+        answer = visit.give(path)
+        assert answer.status_code in (404, 409)
+        yield re.findall(r'role="alert">([^<]*)<', answer.text)[0]
+    for path in ("/sessions/s1/export.exe", "/sessions/s1/export.hl7", "/review/crop/s1/4/9.png"):
+        yield visit.get(path).text
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_what_is_refused_is_told_in_the_readers_language(journal: Path, language: str):
+    live = LiveView()
+    server = WebServer(live, context=WebContext(live, journal_path=journal))
+    server.start()
+    try:
+        with Visit(server.url, headers={"accept-language": language}) as visit:
+            visit.read("/name")
+            visit.give("/name", name="Änne")
+            visit.read("/sessions")
+            told = list(refusals(visit))
+    finally:
+        server.stop()
+    assert len(told) == len(set(told)) == 14
+    assert list(left_in_english(told, language)) == []
+
+
+def test_a_sentence_said_in_english_is_said_again_with_all_that_it_holds():
+    said = english("the %(name)s has %(count)s characters, the limit is %(limit)s; shorten it",
+                   name=english("note"), count=9, limit=5)  # fmt: skip
+
+    assert said == "the note has 9 characters, the limit is 5; shorten it"
+    with speaking("de"):
+        assert resay(said) == resay(CommandError("malformed", said)) == (
+            "Notiz: 9 Zeichen, erlaubt sind 5; bitte kürzen"
+        )  # fmt: skip
+        assert resay("what no catalogue has") == "what no catalogue has"

@@ -113,7 +113,7 @@ def comparison_of(path: Path, spoiled: int, mended: int, source: str = "pnet-9")
 
 def test_the_newest_session_is_shown_where_none_is_named_with_its_drift_in_words_and_figures(ask: Any) -> None:
     text = ask().text
-    assert "s2: crops of fnrbc, leukocyte differ" in text
+    assert "s2: crops of fNRBC, leukocyte differ" in text
     assert "paler nuclei (median 1" in text
     assert "Nucleus in green" in text
     assert "100 %" in text
@@ -121,7 +121,7 @@ def test_the_newest_session_is_shown_where_none_is_named_with_its_drift_in_words
 
 def test_a_session_like_the_bundles_cells_is_said_to_be_so(ask: Any) -> None:
     text = ask("/learn?session=s1").text
-    assert "s1: crops of fnrbc, leukocyte look like those" in text
+    assert "s1: crops of fNRBC, leukocyte look like those" in text
     assert "&#8800;" not in text
 
 

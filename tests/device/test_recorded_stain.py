@@ -51,7 +51,7 @@ def test_the_last_word_on_the_stain_stands_and_changes_are_counted(path, make_st
     write(path, make_step, stain((1.02, 1.52, 0.39)), stain(he, "changed"), stain(he, "changed") | {"final": True})
     said = words(path)
     assert "nuclei absorb 1.30 1.70 0.90" in said
-    assert "changed 1 times within the session" in said
+    assert "changed 1 time within the session" in said
     prove(path)
 
 

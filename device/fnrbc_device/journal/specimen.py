@@ -8,6 +8,7 @@ from typing import Final
 
 from fnrbc_device.errors import CommandError
 from fnrbc_device.host.secret_key import secret_key
+from fnrbc_device.language import english
 
 MAX_SPECIMEN: Final = 80
 """Characters; the longest bar codes on slides have some 40."""
@@ -35,14 +36,24 @@ def written(name: str, text: str, limit: int) -> str:
         ``malformed``: it is too long, or holds what cannot be seen.
     """
     if len(text) > limit:
-        raise CommandError("malformed", f"the {name} has {len(text)} characters, the limit is {limit}; shorten it")
+        words = english(
+            "the %(name)s has %(count)s characters, the limit is %(limit)s; shorten it",
+            name=name,
+            count=len(text),
+            limit=limit,
+        )
+        raise CommandError("malformed", words)
     clean = unicodedata.normalize("NFC", text.strip(" "))
     for place, letter in enumerate(clean, 1):
         if unicodedata.category(letter) in _REFUSED:
             code = f"U+{ord(letter):04X}"
-            raise CommandError(
-                "malformed", f"the {name} holds a control character ({code}, number {place}); type it without"
+            words = english(
+                "the %(name)s holds a control character (%(code)s, number %(place)s); type it without",
+                name=name,
+                code=code,
+                place=place,
             )
+            raise CommandError("malformed", words)
     return clean
 
 

@@ -9,6 +9,7 @@ from fnrbc_device.laboratory.fhir import document
 from fnrbc_device.laboratory.hl7 import message
 from fnrbc_device.laboratory.letter import Letter
 from fnrbc_device.laboratory.settings import LaboratorySettings, LetterForm
+from fnrbc_device.language import N_, english
 from fnrbc_device.sessions.results import result_of, specimen_then
 
 
@@ -33,9 +34,13 @@ def letter_of_session(
     """
     record = result_of(connection, path, session)
     if record is None:
-        raise ReviewError(f"session {session} is not signed off and has no result yet; sign it off first")
+        raise ReviewError(
+            english("session %(session)s is not signed off and has no result yet; sign it off first", session=session)
+        )
     if record.kind != "sample":
-        raise ReviewError(f"session {session} is a {record.kind}, whose count is no result; take its report along")
+        kind = english("blank") if record.kind == "blank" else english("control")
+        words = N_("session %(session)s is a %(kind)s, whose count is no result; take its report along")
+        raise ReviewError(english(words, session=session, kind=kind))
     return letter_of(connection, record, site, settings, named)
 
 

@@ -30,9 +30,8 @@ WAIT_S: Final = 5.0
 class DriftReport:
     """How a session's crops look beside the bundle's, in words and figures."""
 
+    session: str
     bundle: str
-    words: tuple[str, ...]
-    """The first says it all; then a line a difference, and the cure."""
     found: tuple[Drift, ...]
     crops: int
     """Looked at."""
@@ -40,8 +39,18 @@ class DriftReport:
     """That the record has."""
     reviewed: int
     """Cells among those kept that somebody reviewed."""
-    stain: str
-    """What the record says of the session's stain; empty where it says nothing."""
+    recorded: RecordedStain | None
+    """What the record says of the session's stain; None where it says nothing."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """In the language that is spoken now: the first says it all; then a line a difference, and the cure."""
+        return tuple(in_words(self.found, self.session).splitlines())
+
+    @property
+    def stain(self) -> str:
+        """What the record says of the stain, in the language that is spoken now; empty where it says nothing."""
+        return "" if self.recorded is None else self.recorded.in_words()
 
     @property
     def is_told(self) -> bool:
@@ -109,10 +118,8 @@ def _report(
 ) -> DriftReport:
     chosen = _spread(cells)
     found = drifts(chosen, bundle)
-    words = tuple(in_words(found, session).splitlines())
     reviewed = sum(one.label is not None for one in cells)
-    said = "" if stain is None else stain.in_words()
-    return DriftReport(bundle.id, words, tuple(found), len(chosen), len(cells), reviewed, said)
+    return DriftReport(session, bundle.id, tuple(found), len(chosen), len(cells), reviewed, stain)
 
 
 def _spread(cells: Sequence[KeptCell]) -> Sequence[KeptCell]:

@@ -7,6 +7,7 @@ from fnrbc_device.contract.payloads import CellRecord, Judgement
 from fnrbc_device.contract.topics import LOG_CELL
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
+from fnrbc_device.language import N_, english
 from fnrbc_device.sessions.reviews import (
     Basis,
     Candidate,
@@ -136,8 +137,9 @@ class Decisions(SideWriter):
             (session, reviewer, reader - 1),
         ).fetchone()
         if row and reviewer != SHARED_NAME:
-            other = "first" if reader == 2 else "second"
-            raise ReviewError(f"{reviewer} is the {other} reader of session {session}; the other must be somebody else")
+            first = N_("%(name)s is the first reader of session %(session)s; the second must be somebody else")
+            second = N_("%(name)s is the second reader of session %(session)s; the first must be somebody else")
+            raise ReviewError(english(first if reader == 2 else second, name=reviewer, session=session))
 
     def _enter(self, row: tuple[Any, ...], at_utc: str, note: str, request: str) -> None:
         self._connection.execute(
@@ -194,7 +196,13 @@ def _open_decision(decided: list[Review], session: str, seq: int) -> Review:
     for one in decided:
         if one.seq == seq and one.decision != "undone" and seq not in undone:
             return one
-    raise ReviewError(f"decision {seq} of session {session} does not stand; it was taken back already, or never was")
+    raise ReviewError(
+        english(
+            "decision %(seq)s of session %(session)s does not stand; it was taken back already, or never was",
+            seq=seq,
+            session=session,
+        )
+    )
 
 
 def _standing(before: Review | None, found: Candidate) -> Standing:

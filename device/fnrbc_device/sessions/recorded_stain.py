@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fnrbc_device.language import _, decimal, ngettext
 from fnrbc_device.vision.stain import REFERENCE_NUCLEUS, degrees
 
 
@@ -25,15 +26,23 @@ class RecordedStain:
     def in_words(self) -> str:
         """Such as ``nuclei 1.30 1.71 0.92 (...)``."""
         if self.nucleus is None:
-            return "never settled, too few fields showed nuclei and glass: pictures were looked at as they are"
+            return _("never settled, too few fields showed nuclei and glass: pictures were looked at as they are")
         turned = degrees(self.nucleus, REFERENCE_NUCLEUS)
         share = float(np.linalg.norm(self.nucleus) / np.linalg.norm(REFERENCE_NUCLEUS))
-        colour = " ".join(f"{part:.2f}" for part in self.nucleus)
-        changed = f"; changed {self.changes} times within the session" if self.changes else ""
-        return (
-            f"nuclei absorb {colour} (optical density in red, green, blue), {turned:.0f} degrees from the reference in "
-            f"colour and {share:.0%} of its strength; pictures were brought to the reference{changed}"
+        as_percent = f"{share:.0%}"
+        words = _(
+            "nuclei absorb %(colour)s (optical density in red, green, blue), %(turned)s degrees from the reference in "
+            "colour and %(share)s of its strength; pictures were brought to the reference",
+            colour=_colour(self.nucleus),
+            turned=round(turned),
+            share=as_percent,
         )
+        if not self.changes:
+            return words
+        changed = ngettext(
+            "changed %(count)s time within the session", "changed %(count)s times within the session", self.changes
+        )
+        return f"{words}; {changed}"
 
 
 def recorded_stain(connection: sqlite3.Connection, session: str) -> RecordedStain | None:
@@ -56,11 +65,17 @@ def stain_of(notes: Sequence[Mapping[str, Any]]) -> RecordedStain | None:
 def stain_happened(fields: Mapping[str, Any]) -> str:
     """What a note of the stain says happened, in words."""
     if fields["state"] == "unsettled":
-        return "stain never settled"
-    colour = " ".join(f"{part:.2f}" for part in fields["nucleus_od"])
+        return _("stain never settled")
+    colour = _colour(fields["nucleus_od"])
     if fields.get("final"):
-        return f"stain of the whole session: nuclei {colour}"
-    return f"stain {fields['state']}: nuclei {colour}"
+        return _("stain of the whole session: nuclei %(colour)s", colour=colour)
+    if fields["state"] == "changed":
+        return _("stain changed: nuclei %(colour)s", colour=colour)
+    return _("stain settled: nuclei %(colour)s", colour=colour)
+
+
+def _colour(nucleus: Sequence[float]) -> str:
+    return " ".join(decimal(part, 2) for part in nucleus)
 
 
 def _changes(notes: Sequence[Mapping[str, Any]]) -> int:

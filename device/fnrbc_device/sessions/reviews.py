@@ -10,6 +10,7 @@ from fnrbc_device.contract.payloads import Judgement
 from fnrbc_device.counting.recount import ENTERING, Column, column
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.journal.audit import provisional
+from fnrbc_device.language import english
 from fnrbc_device.records import ErrorCounts, Join, Pose, ProvisionalReason, Role, SessionMeta, Verdict, final_pose
 
 Reader = Literal[1, 2]
@@ -114,9 +115,13 @@ def require_open(connection: sqlite3.Connection, session: str) -> None:
     ReviewError
         The session is no more to be changed.
     """
-    signed_utc = signed(connection, session)
-    if signed_utc is not None:
-        raise ReviewError(f"session {session} was signed off at {signed_utc} and stays as it is; review another one")
+    if signed(connection, session) is not None:
+        raise ReviewError(
+            english(
+                "session %(session)s was signed off and stays as it is; withdraw the sign-off to change it",
+                session=session,
+            )
+        )
 
 
 def signed(connection: sqlite3.Connection, session: str) -> str | None:
@@ -143,7 +148,13 @@ def candidate(connection: sqlite3.Connection, session: str, cell: int) -> Candid
     """
     found = [one for one in _cells(connection, session, {cell}) if one.counted]
     if not found:
-        raise ReviewError(f"cell {cell} is not in the count of session {session}; decide on one that is shown")
+        raise ReviewError(
+            english(
+                "cell %(cell)s is not in the count of session %(session)s; decide on one that is shown",
+                cell=cell,
+                session=session,
+            )
+        )
     return found[0]
 
 
@@ -293,7 +304,7 @@ def has_table(connection: sqlite3.Connection, name: str) -> bool:
 
 
 def _unknown(session: str) -> ReviewError:
-    return ReviewError(f"session {session} is not in the record; choose one that is listed")
+    return ReviewError(english("session %(session)s is not in the record; choose one that is listed", session=session))
 
 
 def _touched(connection: sqlite3.Connection, session: str, since: int) -> set[int]:

@@ -11,7 +11,7 @@ from fnrbc_device.journal.audit import anchor
 from fnrbc_device.journal.results import enter_result, results_of
 from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter
 from fnrbc_device.journal.specimen import specimen_hash
-from fnrbc_device.language import ENGLISH, speaking
+from fnrbc_device.language import ENGLISH, N_, english, joined, speaking
 from fnrbc_device.quality.controls import NOTHING_ASKED, ControlRules, Standing
 from fnrbc_device.records import SessionKind
 from fnrbc_device.sessions.archive import read
@@ -19,7 +19,7 @@ from fnrbc_device.sessions.controls import session_standing
 from fnrbc_device.sessions.results import signed_record
 from fnrbc_device.sessions.reviews import require_open, signed
 from fnrbc_device.sessions.verified_count import VerifiedTally
-from fnrbc_device.texts import undecided
+from fnrbc_device.texts import UNDECIDED, undecided
 
 
 def asked_why(kind: SessionKind, verified: VerifiedTally, control: Standing) -> str:
@@ -27,9 +27,13 @@ def asked_why(kind: SessionKind, verified: VerifiedTally, control: Standing) -> 
 
     Of a blank and of a control nobody need decide on the candidates: their counts are no results.
     """
-    waiting = verified.candidates - verified.reviewed if kind == "sample" else 0
+    waiting = _waiting(kind, verified)
     words = [undecided(waiting, verified.candidates)] if waiting else []
     return "; ".join([*words, control.words] if control.needs_reason else words)
+
+
+def _waiting(kind: SessionKind, verified: VerifiedTally) -> int:
+    return verified.candidates - verified.reviewed if kind == "sample" else 0
 
 
 class SignOff(SideWriter):
@@ -68,7 +72,11 @@ class SignOff(SideWriter):
             with speaking(ENGLISH):  # the record and the laboratory are told in one language
                 why = asked_why(entry.meta.kind, verified, control)
             if why and not reason:
-                raise ReviewError(f"{why}; say why the count stands for all that, and sign off with it")
+                left = _waiting(entry.meta.kind, verified)
+                open_ = [english(UNDECIDED, left=left, all=verified.candidates)] if left else []
+                words = N_("%(why)s; say why the count stands for all that, and sign off with it")
+                both = [*open_, control.words] if control.needs_reason else open_
+                raise ReviewError(english(words, why=joined(both)))
             words = f"{verified.reviewed} of {verified.candidates} candidates reviewed"
             if why:
                 words = f"{words}; {why}, signed off for all that: {reason}"
@@ -107,9 +115,12 @@ class SignOff(SideWriter):
         """
         with self._transaction(session) as envelope:
             if signed(self._connection, session) is None:
-                raise ReviewError(f"session {session} is not signed off; there is nothing to withdraw")
+                raise ReviewError(
+                    english("session %(session)s is not signed off; there is nothing to withdraw", session=session)
+                )
             if not reason:
-                raise ReviewError("a sign-off is withdrawn with a reason, which the laboratory gets; write one")
+                words = english("a sign-off is withdrawn with a reason, which the laboratory gets; write one")
+                raise ReviewError(words)
             known = self._standing_result(session, envelope)
             self._connection.execute(
                 "UPDATE sessions SET signed_utc = NULL, signed_by = NULL WHERE session = ?", (session,)
@@ -132,7 +143,9 @@ class SignOff(SideWriter):
     def _require_ended(self, session: str) -> None:
         (ended,) = self._connection.execute("SELECT ended_utc FROM sessions WHERE session = ?", (session,)).fetchone()
         if ended is None:
-            raise ReviewError(f"session {session} is not ended; end it before it is signed off")
+            raise ReviewError(
+                english("session %(session)s is not ended; end it before it is signed off", session=session)
+            )
 
     def _audit(self, envelope: dict[str, Any], who: str, verb: str, words: str) -> AuditRecord:
         return AuditRecord(

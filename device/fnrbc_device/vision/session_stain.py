@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from fnrbc_device.language import N_, _, decimal
 from fnrbc_device.records import Image, Pose
 from fnrbc_device.vision.stain import IDENTITY, Anchors, StainDoubt, StainMap, anchors_of, degrees, map_of, three
 
@@ -103,10 +104,17 @@ class SessionStain:
     def in_words(self) -> str:
         """The stain for a person, and why it is not known where it is not."""
         if self.anchors is None:
-            return f"not settled{f' ({_WHY[self.doubt]})' if self.doubt else ''}: looked at as it is"
+            if self.doubt is None:
+                return _("not settled: looked at as it is")
+            return _("not settled (%(why)s): looked at as it is", why=_(_WHY[self.doubt]))
         both = (self.anchors.nucleus, self.anchors.rest)
-        nucleus, rest = (" ".join(f"{part:.2f}" for part in colour) for colour in both)
-        return f"{self.state}: nuclei {nucleus}, the rest {rest} (optical density in red, green, blue)"
+        nucleus, rest = (" ".join(decimal(part, 2) for part in colour) for colour in both)
+        return _(
+            "%(state)s: nuclei %(nucleus)s, the rest %(rest)s (optical density in red, green, blue)",
+            state=_("changed") if self.state == "changed" else _("settled"),
+            nucleus=nucleus,
+            rest=rest,
+        )
 
     def _hear(self, said: Anchors | StainDoubt) -> None:
         if not isinstance(said, Anchors):
@@ -179,8 +187,8 @@ def _fields(image: Image, pixel_um: float) -> Iterator[Image]:
 
 
 _WHY: Final[dict[StainDoubt, str]] = {
-    "no_nuclei": "the last picture showed too few nuclei",
-    "no_glass": "the last picture showed no empty glass",
-    "no_colours": "the camera shows no colours",
-    "clipped_glass": "empty glass is saturated",
+    "no_nuclei": N_("the last picture showed too few nuclei"),
+    "no_glass": N_("the last picture showed no empty glass"),
+    "no_colours": N_("the camera shows no colours"),
+    "clipped_glass": N_("empty glass is saturated"),
 }

@@ -13,6 +13,7 @@ from fnrbc_device.errors import ReviewError, UsageError
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.laboratory.letters import letter_of_session, written
 from fnrbc_device.laboratory.settings import LetterForm
+from fnrbc_device.language import _, resay
 from fnrbc_device.reporting.session_export import MEDIA_TYPES, SUFFIXES, FormatName, export, without_names
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
@@ -38,17 +39,17 @@ def _download(context: WebContext, named: bool) -> Callable[[Request], Response]
     def respond(request: Request) -> Response:
         user = require(request, "admin" if named else "viewer")
         if not named and "specimen" in request.query_params:
-            raise HTTPException(405, "a file with the specimen's id is put on record: take it by the session's page")
+            raise HTTPException(405, _("a file with the specimen's id is put on record: take it by the session's page"))
         form = str(request.path_params["form"])
         if form not in FILES:
-            raise HTTPException(404, f"there is no such format; there are {', '.join(FILES)}")
+            raise HTTPException(404, _("there is no such format; there are %(known)s", known=", ".join(FILES)))
         with opened(context, request.path_params["session"]) as record:
             try:
                 content = _written(form, record, named, context)
             except UsageError as error:
                 return PlainTextResponse(f"{error}\n", 501)
             except ReviewError as error:
-                raise HTTPException(409, str(error)) from error
+                raise HTTPException(409, resay(error)) from error
             session = record.entry.session
         if named:
             _note(context, user.name, f"{form} of {session} with the specimen's id")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fnrbc_device.language import speaking
+from fnrbc_device.language import _, speaking
 from fnrbc_device.web.access.authentication import Authentication
 from fnrbc_device.web.access.browser_cookie import BrowserCookie
 from fnrbc_device.web.access.cookies import browser_cookie, session_cookie
@@ -112,9 +112,9 @@ class AccessMiddleware:
         """Say why not, or None; the cheapest reasons first."""
         headers = dict(scope["headers"])
         if not self._is_ours(scope, headers.get(b"host", b"")):
-            return turn_away(421, "this page answers to its own names only; use its address, or add to web.names")
+            return turn_away(421, _("this page answers to its own names only; use its address, or add to web.names"))
         if not self._access.requests.allows(_address(scope)):
-            return turn_away(429, "too many requests from this address; wait a second")
+            return turn_away(429, _("too many requests from this address; wait a second"))
         if (refusal := too_long(headers)) is not None:
             return refusal
         changes = scope["method"] not in READS
@@ -180,7 +180,7 @@ def _without_token(scope: Scope, headers: dict[bytes, bytes]) -> Response | None
         sent = fields.get("token", "").encode("utf-8", "replace")
     if hmac.compare_digest(sent, scope["fnrbc.token"].encode()):
         return None
-    return _refuse(403, "this order does not carry the page's token; load the page again")
+    return _refuse(403, _("this order does not carry the page's token; load the page again"))
 
 
 def _refuse(status: int, words: str) -> Response:

@@ -7,6 +7,7 @@ from typing import Final, cast, get_args
 
 from fnrbc_device.errors import CommandError
 from fnrbc_device.journal.specimen import MAX_NOTE, MAX_SPECIMEN, written
+from fnrbc_device.language import english
 from fnrbc_device.records import SessionKind
 from fnrbc_device.session_state import SessionPlan
 
@@ -47,15 +48,18 @@ def read_plan(typed: Typed, operator: str, objectives: Mapping[str, float]) -> S
     """
     unknown = sorted(set(typed.fields) - set(FIELDS))
     if unknown:
-        raise CommandError("malformed", f"there is no field {unknown[0][:32]!a}; there are {', '.join(FIELDS)}")
+        known = ", ".join(FIELDS)
+        words = english("there is no field %(name)s; there are %(known)s", name=ascii(unknown[0][:32]), known=known)
+        raise CommandError("malformed", words)
     objective = typed["objective"]
     if objective and objective not in objectives:
-        known = ", ".join(objectives) or "none: see [[objectives]] in the configuration"
-        raise CommandError("malformed", f"there is no objective {objective[:40]!a}; there are {known}")
+        known = ", ".join(objectives) or english("none: see [[objectives]] in the configuration")
+        words = english("there is no objective %(name)s; there are %(known)s", name=ascii(objective[:40]), known=known)
+        raise CommandError("malformed", words)
     return SessionPlan(
         operator=operator,
-        specimen=written("specimen id", typed["specimen"], MAX_SPECIMEN),
-        note=written("note", typed["note"], MAX_NOTE),
+        specimen=written(english("specimen id"), typed["specimen"], MAX_SPECIMEN),
+        note=written(english("note"), typed["note"], MAX_NOTE),
         objective=objective,
         pixel_size_um=objectives.get(objective),
         wanted_leukocytes=_leukocytes(typed["wanted_leukocytes"].strip()),
@@ -70,16 +74,21 @@ def _kind(text: str) -> SessionKind | None:
     for kind in get_args(SessionKind):
         if kind == text:
             return cast(SessionKind, kind)
-    raise CommandError("malformed", f"there is no kind {text[:20]!a}; there are {', '.join(get_args(SessionKind))}")
+    known = ", ".join(get_args(SessionKind))
+    words = english("there is no kind %(name)s; there are %(known)s", name=ascii(text[:20]), known=known)
+    raise CommandError("malformed", words)
 
 
 def _leukocytes(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= MOST_LEUKOCYTES:
-        raise CommandError(
-            "malformed", f"{text[:20]!a} leukocytes are wanted; give a whole number from 1 to {MOST_LEUKOCYTES}"
+        words = english(
+            "%(count)s leukocytes are wanted; give a whole number from 1 to %(most)s",
+            count=ascii(text[:20]),
+            most=MOST_LEUKOCYTES,
         )
+        raise CommandError("malformed", words)
     return int(text)
 
 
@@ -91,7 +100,11 @@ def _area(text: str) -> float | None:
     except ValueError:
         area = math.nan
     if not LEAST_AREA_MM2 <= area <= MOST_AREA_MM2:
-        raise CommandError(
-            "malformed", f"an area of {text[:20]!a} mm2 is wanted; give {LEAST_AREA_MM2} to {MOST_AREA_MM2:.0f}"
+        words = english(
+            "an area of %(area)s mm2 is wanted; give %(least)s to %(most)s",
+            area=ascii(text[:20]),
+            least=LEAST_AREA_MM2,
+            most=round(MOST_AREA_MM2),
         )
+        raise CommandError("malformed", words)
     return area

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 
 from fnrbc_device.errors import JournalError, ReviewError
+from fnrbc_device.language import _, resay
 from fnrbc_device.web.context import WebContext
 
 BEYOND: Final = 2**53
@@ -17,7 +18,7 @@ BEYOND: Final = 2**53
 def journal_of(context: WebContext) -> Path:
     """The record; it is not made by who looks for it."""
     if context.journal_path is None or not context.journal_path.is_file():
-        raise HTTPException(404, "nothing was counted here yet; start a session first")
+        raise HTTPException(404, _("nothing was counted here yet; start a session first"))
     return context.journal_path
 
 
@@ -27,6 +28,6 @@ def refusals(status: int) -> Iterator[None]:
     try:
         yield
     except ReviewError as error:
-        raise HTTPException(status, str(error)) from error
+        raise HTTPException(status, resay(error)) from error
     except JournalError as error:
         raise HTTPException(503, str(error)) from error

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from fnrbc_device.contract.payloads import Judgement
 from fnrbc_device.counting.recount import column
 from fnrbc_device.journal.read_only import reading
+from fnrbc_device.language import _
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.sessions import reviews
 from fnrbc_device.sessions.decisions import Decisions
@@ -134,7 +135,7 @@ def _crop(context: WebContext) -> Callable[[Request], Response]:
             cell, view = (min(request.path_params[name], BEYOND) for name in ("cell", "view"))
             png = reviews.crop(connection, request.path_params["session"], cell, view)
         if png is None:
-            raise HTTPException(404, "no such picture of this cell was kept")
+            raise HTTPException(404, _("no such picture of this cell was kept"))
         return Response(png, media_type="image/png")
 
     return respond
@@ -183,7 +184,7 @@ async def _asked(request: Request) -> Asked:
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY:
-            raise HTTPException(413, f"a decision has at most {MAX_BODY} bytes; send one at a time")
+            raise HTTPException(413, _("a decision has at most %(most)s bytes; send one at a time", most=MAX_BODY))
     try:
         return Asked.model_validate_json(body)
     except ValidationError as error:

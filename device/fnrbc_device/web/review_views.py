@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fnrbc_device.journal.read_only import reading
+from fnrbc_device.language import _
 from fnrbc_device.sessions import reviews
 from fnrbc_device.sessions.disagreements import disagreements
 from fnrbc_device.sessions.reviews import Candidate, Review
@@ -47,7 +48,7 @@ def _around(context: WebContext) -> Callable[[Request], Response]:
         cell, view = (min(request.path_params[name], BEYOND) for name in ("cell", "view"))
         with refusals(404), reading(journal_of(context)) as connection:
             jpeg = reviews.around(connection, request.path_params["session"], cell, view)
-        return _picture(jpeg, "what lies round this view was not kept")
+        return _picture(jpeg, _("what lies round this view was not kept"))
 
     return respond
 
@@ -58,7 +59,7 @@ def _differing(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
         require(request, "reviewer")
         if request.query_params.get("reader") == "2":
-            raise HTTPException(403, "the second reader reads blind; look at this as the first")
+            raise HTTPException(403, _("the second reader reads blind; look at this as the first"))
         with refusals(404), reading(journal_of(context)) as connection:
             found = disagreements(connection, request.query_params.get("session", ""))
         return JSONResponse(
@@ -90,7 +91,7 @@ def _mosaic(context: WebContext) -> Callable[[Request], Response]:
         island = min(request.path_params["island"], BEYOND)
         with refusals(404), reading(journal_of(context)) as connection:
             jpeg = reviews.mosaic(connection, request.path_params["session"], island)
-        return _picture(jpeg, "how this island looked was not kept")
+        return _picture(jpeg, _("how this island looked was not kept"))
 
     return respond
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from fnrbc_device.errors import CommandError, ReviewError
 from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.specimen import MAX_NOTE, MAX_OPERATOR, MAX_SPECIMEN, written
-from fnrbc_device.language import ENGLISH, gettext, speaking
+from fnrbc_device.language import ENGLISH, _, english, resay, speaking
 from fnrbc_device.session_state import SessionPlan
 from fnrbc_device.sessions.details import Describing
 from fnrbc_device.sessions.sign_off import SignOff
@@ -35,9 +35,9 @@ MAX_BODY: Final = 32 * 1024
 """Bytes of what is posted: all fields of the form at their limits, percent-encoded, have some 7,000."""
 
 DETAILS: Final = {
-    "specimen": ("specimen id", MAX_SPECIMEN),
-    "operator": ("operator's name", MAX_OPERATOR),
-    "note": ("note", MAX_NOTE),
+    "specimen": (english("specimen id"), MAX_SPECIMEN),
+    "operator": (english("operator's name"), MAX_OPERATOR),
+    "note": (english("note"), MAX_NOTE),
 }
 """What may be said of a session until its sign-off: by its name in words, and its most characters."""
 
@@ -69,7 +69,7 @@ def _posted(work: Work) -> Callable[[Request], Awaitable[Response]]:
         async for piece in request.stream():
             body += piece
             if len(body) > MAX_BODY:
-                raise HTTPException(413, f"what was posted is longer than {MAX_BODY} bytes; shorten it")
+                raise HTTPException(413, _("what was posted is longer than %(most)s bytes; shorten it", most=MAX_BODY))
         return await run_in_threadpool(work, request, body)
 
     return respond
@@ -120,14 +120,14 @@ def _command(context: WebContext) -> Work:
         operator = require(request, "operator").name
         verb = str(request.path_params["verb"])
         if verb not in VERBS:
-            raise HTTPException(404, f"there is no order of that name; there are {', '.join(VERBS)}")
+            raise HTTPException(404, _("there is no order of that name; there are %(known)s", known=", ".join(VERBS)))
         try:
             fields = _json_fields(body)
             if verb == "start":
                 plan = read_plan(Typed(fields), operator, context.objectives)
                 _start(context, operator, plan)
             else:
-                note = written("note", fields.get("note", ""), MAX_MARK) if verb == "mark" else ""
+                note = written(english("note"), fields.get("note", ""), MAX_MARK) if verb == "mark" else ""
                 _ask(context, operator, verb, detail=note)
         except CommandError as error:
             return JSONResponse({"error": _sentence(error)}, STATUS_BY_CODE[error.code])
@@ -138,7 +138,7 @@ def _command(context: WebContext) -> Work:
 
 def _sign(context: WebContext) -> Work:
     def order(session: str, signer: str, fields: dict[str, str]) -> None:
-        reason = written("reason", fields.get("reason", ""), MAX_NOTE)
+        reason = written(english("reason"), fields.get("reason", ""), MAX_NOTE)
         with closing(SignOff(_journal(context), context.device, context.clock)) as signing:
             signing.sign(session, signer, context.controls, reason)
 
@@ -147,7 +147,7 @@ def _sign(context: WebContext) -> Work:
 
 def _withdraw(context: WebContext) -> Work:
     def order(session: str, who: str, fields: dict[str, str]) -> None:
-        reason = written("reason", fields.get("reason", ""), MAX_NOTE)
+        reason = written(english("reason"), fields.get("reason", ""), MAX_NOTE)
         with closing(SignOff(_journal(context), context.device, context.clock)) as signing:
             signing.withdraw(session, who, reason)
 
@@ -180,7 +180,7 @@ def _on_record(role: RoleName, order: Callable[[str, str, dict[str, str]], None]
 
 def _journal(context: WebContext) -> Path:
     if context.journal_path is None or not context.journal_path.is_file():
-        raise HTTPException(404, "this device has no record")
+        raise HTTPException(404, _("this device has no record"))
     return context.journal_path
 
 
@@ -189,7 +189,7 @@ def _ask(
 ) -> None:
     """Follow an order if the state allows it, once it is on record."""
     if context.journal_path is None:
-        raise HTTPException(503, "this page shows a count that nobody records; nothing can be ordered here")
+        raise HTTPException(503, _("this page shows a count that nobody records; nothing can be ordered here"))
     with closing(CommandLog(context.journal_path, context.device, context.clock)) as command_log:
         context.control.ask(verb, lambda: _record(command_log, who, verb, detail), plan)
 
@@ -211,7 +211,7 @@ def _form_fields(body: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
     except ValueError as error:  # of it is a character that is none
-        raise CommandError("malformed", "the form came damaged; fill it in again") from error
+        raise CommandError("malformed", english("the form came damaged; fill it in again")) from error
     return {name: value for name, value in pairs if name != "token"}
 
 
@@ -220,9 +220,11 @@ def _json_fields(body: bytes) -> dict[str, str]:
     try:
         found: Any = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise CommandError("malformed", "the order is no JSON; send one object") from error
+        raise CommandError("malformed", english("the order is no JSON; send one object")) from error
     if not isinstance(found, dict) or not all(_is_field(one) for one in found.values()):
-        raise CommandError("malformed", f"the order is no object of texts and numbers; there are {', '.join(FIELDS)}")
+        known = ", ".join(FIELDS)
+        words = english("the order is no object of texts and numbers; there are %(known)s", known=known)
+        raise CommandError("malformed", words)
     return {str(name): "" if value is None else str(value) for name, value in found.items()}
 
 
@@ -231,5 +233,5 @@ def _is_field(value: object) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    words = gettext(str(error)).removesuffix(".")
+    words = resay(error).removesuffix(".")
     return f"{words[:1].upper()}{words[1:]}."

@@ -16,7 +16,7 @@ export function followState(frame) {
   const held = byState.find((node) => node === document.activeElement);
   for (const node of byState) node.hidden = !node.dataset.states.split(" ").includes(frame.state);
   if (held?.hidden) byState.find((node) => !node.hidden && node.matches("button"))?.focus();
-  at("review").href = `/review?session=${encodeURIComponent(frame.session)}`;
+  if (at("review")) at("review").href = `/review?session=${encodeURIComponent(frame.session)}`;
 }
 
 async function ask(verb) {
