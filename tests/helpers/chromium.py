@@ -33,6 +33,23 @@ CONTRASTS = """(() => {
     });
 })()"""
 
+PLACE = """(() => {
+    const node = document.querySelector(%s);
+    if (!node?.checkVisibility()) return {hit: false, why: 'it is not there'};
+    if (document.readyState !== 'complete') return {hit: false, why: 'the page is not there yet'};
+    const look = () => {
+        const box = node.getClientRects()[0] ?? node.getBoundingClientRect();
+        const [x, y] = [box.x + box.width * %s, box.y + box.height / 2];
+        const top = document.elementFromPoint(x, y);
+        return {x, y, hit: Boolean(top) && node.contains(top), why: top ? top.outerHTML.slice(0, 80) : 'out of sight'};
+    };
+    const found = look();
+    if (found.hit) return found;
+    node.scrollIntoView({block: 'center', behavior: 'instant'});
+    return look();
+})()"""
+"""Where a finger would touch an element, brought into sight where it is not; whether nothing lies over it."""
+
 
 class Chromium:
     """A headless browser on its debugging pipe: JSON messages that end with a zero byte."""
@@ -123,6 +140,21 @@ class Chromium:
         text = "\r" if key == "Enter" else key if len(key) == 1 else ""
         self.on_page("Input.dispatchKeyEvent", type="keyDown", key=key, **({"text": text} if text else {}))
         self.on_page("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    def by_touch(self, on: bool = True) -> None:
+        """Whether the page hears of a touch screen, and gets fingers for a mouse."""
+        self.on_page("Emulation.setTouchEmulationEnabled", enabled=on)
+        self.on_page("Emulation.setEmitTouchEventsForMouse", enabled=False)
+
+    def tap(self, selector: str, across: float = 0.5) -> None:
+        """Touch an element with a finger, as far across it as said; nothing may lie over that place."""
+        deadline, before = time.monotonic() + ANSWER_S, None
+        while not (found := self.evaluate(PLACE % (json.dumps(selector), across)))["hit"] or found != before:
+            assert time.monotonic() < deadline, f"{selector} cannot be touched: {found}"
+            before = found
+        place = {"x": found["x"], "y": found["y"]}
+        self.on_page("Input.dispatchTouchEvent", type="touchStart", touchPoints=[place])
+        self.on_page("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def text(self, selector: str) -> str:
         return str(self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))

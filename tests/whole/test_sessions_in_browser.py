@@ -5,8 +5,6 @@ import io
 import json
 import socket
 import sqlite3
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timezone
@@ -15,19 +13,14 @@ from typing import Any
 
 import pytest
 
+from appliance import SOON_S, Device, handed_over, of_fhir, of_hl7, taken
 from chromium import CONTRASTS, Chromium, open_chromium
-from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
-from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.daemon.daemon import Daemon, Setup
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.proof import prove
 from fnrbc_device.journal.read_only import reading
 from fnrbc_device.journal.specimen import specimen_hash
-from fnrbc_device.laboratory.settings import LaboratorySettings
-from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import SessionMeta, Tally
-from fnrbc_device.session_state import SessionControl
 from fnrbc_device.sessions.verified_count import verified_tally
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
@@ -38,61 +31,9 @@ from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 from visiting import PASSWORD, Visit, cheaply_hashed
 
-SOON_S = 40.0
 NASTY = '"><script>document.title="owned"</script>\' & Ü'
 TAB = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
 ENTER = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
-
-
-class Device:
-    """A daemon in a thread over a simulated slide, with its pages."""
-
-    def __init__(
-        self, folder: Path, mqtt: MqttSettings, access: Authentication | None = None, laboratory: Path | None = None
-    ) -> None:
-        slide = SimulatedSlide.make(8, "giemsa", 60)
-        self.path = folder / "journal.sqlite"
-        self.control = SessionControl()
-        self.control.enter("starting")  # as the service does: nobody is to ask before the daemon waits
-        self.stop = threading.Event()
-        live, ready = LiveView(), threading.Event()
-        objectives = {"40x": slide.pixel_size_um}
-        context = WebContext(live, self.control, self.path, "lab", "bench", slide.pixel_size_um, objectives)
-        self.web = WebServer(live, context=context, access=access)
-        self.web.start()
-        setup = Setup(
-            source=SimulatedMicroscope(slide, seed=8, fps=30),
-            bundle=load_bundle(None),
-            pixel_size_um=slide.pixel_size_um,
-            journal_path=self.path,
-            mqtt=mqtt,
-            live=live,
-            start="by_hand",
-            control=self.control,
-            laboratory=LaboratorySettings(folder=laboratory, forms=("hl7", "fhir")),
-        )
-        self._thread = threading.Thread(target=lambda: Daemon(setup).run(self.stop, ready.set), name="counting")
-        self._thread.start()
-        assert ready.wait(SOON_S)
-
-    def sessions(self) -> list[str]:
-        with closing(sqlite3.connect(self.path)) as database:
-            return [name for (name,) in database.execute("SELECT session FROM sessions ORDER BY started_utc")]
-
-    def tally(self, session: str) -> Tally:
-        with Journal.open(self.path) as journal:
-            return journal.tally(session)
-
-    def wait_for_candidates(self, least: int) -> None:
-        deadline = time.monotonic() + SOON_S
-        while not (names := self.sessions()) or self.tally(names[-1]).fnrbc < least:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-    def end(self) -> None:
-        self.stop.set()
-        self._thread.join(SOON_S)
-        self.web.stop()
 
 
 @pytest.fixture
@@ -146,15 +87,6 @@ def require_well_shown(browser: Chromium) -> None:
     contrasts = [one for one in browser.evaluate(CONTRASTS) if isinstance(one[1], str)]
     assert [one for one in contrasts if one[0] < 4.5] == []
     assert browser.complaints() == []
-
-
-def taken(folder: Path, name: str) -> bytes:
-    """What the browser has put into the folder of downloads."""
-    deadline = time.monotonic() + SOON_S
-    while not (folder / name).exists():
-        assert time.monotonic() < deadline, f"{name} was not downloaded"
-        time.sleep(0.05)
-    return (folder / name).read_bytes()
 
 
 def test_a_session_from_its_form_to_its_files_by_keyboard_alone(
@@ -230,25 +162,6 @@ def test_a_session_from_its_form_to_its_files_by_keyboard_alone(
     assert browser.evaluate(boxes) == ["0", str(counted.fnrbc)]
 
 
-def handed_over(folder: Path, ending: str) -> str:
-    """What lies in the folder that the laboratory's engine watches."""
-    deadline = time.monotonic() + SOON_S
-    while not (found := list(folder.glob(f"*{ending}"))):
-        assert time.monotonic() < deadline, f"no {ending} was handed over"
-        time.sleep(0.05)
-    return found[0].read_bytes().decode()
-
-
-def of_fhir(text: str) -> dict[str, float]:
-    parts = json.loads(text)["entry"][0]["resource"]["component"]
-    return {one["code"]["coding"][0]["code"]: one.get("valueQuantity", {}).get("value") for one in parts}
-
-
-def of_hl7(text: str) -> dict[str, float]:
-    lines = [line.split("|") for line in text.split("\r") if line.startswith("OBX")]
-    return {line[3].partition("^")[0]: float(line[5]) for line in lines if line[2] == "NM" and line[5]}
-
-
 def require_one_result(browser: Chromium, device: Device, lab: Any, folder: Path, session: str) -> None:
     """The page, the message, FHIR, HL7 and the record say the same; so do the files in the laboratory's folder."""
     lab.wait_for(lambda heard: any(one.topic.endswith("bench/result") for one in heard))
@@ -290,17 +203,6 @@ def pages(record: Path) -> Iterator[WebServer]:
     server.start()
     yield server
     server.stop()
-
-
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 600), (390, 844)])
-def test_every_page_of_the_record_fits_and_can_be_read(
-    browser: Chromium, pages: WebServer, width: int, height: int
-) -> None:
-    compare = "sessions/compare?s=s1&s=s2"
-    for page in ("sessions", "sessions/new", "sessions/s1", compare, "sessions/s1/proof", "learn?session=s1"):
-        browser.open(pages.url + page, width, height)
-        require_well_shown(browser)
-        assert RESEARCH_USE_ONLY in browser.text("footer")
 
 
 def test_ticked_sessions_stand_side_by_side_and_what_differs_is_told(browser: Chromium, pages: WebServer) -> None:
