@@ -2,8 +2,9 @@
 
 import gc
 import resource
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from fnrbc_device.records import CountEvent, Detection, Frame, Pose, Verdict
 
 PIXEL_UM: Final = 0.125
 SHAPE: Final = (960, 1280)
+CELLS: Final = 200
+"""On the slide that is panned, for frames of that shape; more for larger ones."""
 PITCH_PX: Final = 230.0
 """Between cells entered to fill a ledger: 20 a field, as many as on the slide that is panned."""
 FAR_PX: Final = 1e6
@@ -29,46 +32,63 @@ FAR_PX: Final = 1e6
 WARM_UP: Final = 10
 
 
-def judged(sizes: list[int], frames: int, seed: int) -> list[dict[str, Any]]:
-    """Count the same frames with each number of cells in the ledger."""
-    slide = SimulatedSlide.make(seed, "giemsa", 200)
-    microscope = SimulatedMicroscope(slide, seed=seed)
+def judged(sizes: list[int], frames: int, seed: int, shape: tuple[int, int] = SHAPE) -> list[dict[str, Any]]:
+    """Count the same frames with each number of cells in the ledger, by turns, in processor time."""
+    slide = SimulatedSlide.make(seed, "giemsa", round(CELLS * shape[0] * shape[1] / (SHAPE[0] * SHAPE[1])))
+    microscope = SimulatedMicroscope(slide, seed=seed, frame_shape=shape)
     shown = [frame for _ in range(frames) if (frame := microscope.read()) is not None]
-    with _one_thread():
-        rows = [_measured(shown, size) for size in sizes]
-    for row in rows:
-        row["against_first"] = round(row["sum_ms"] / rows[0]["sum_ms"], 3)
-        row["ledger_against_first"] = round(row["ledger_ms"] / rows[0]["ledger_ms"], 3)
-    return rows
+    with _one_thread(), ExitStack() as ended:
+        runs = [_Run(size, shown[0], ended) for size in sizes]
+        for frame in shown[1:]:
+            for run in runs:
+                run.take(frame)
+    return [run.figures(runs[0]) for run in runs]
 
 
-def _measured(frames: list[Frame], cells: int) -> dict[str, Any]:
-    bundle = load_bundle(None)
-    with closing(OnnxClassifier(bundle, 1)) as classifier:
-        analyser = Analyser(PIXEL_UM, classifier, bundle.manifest)
-        analyser.analyse(frames[0])
+class _Run:
+    """A count with so many cells in its ledger."""
+
+    def __init__(self, cells: int, first: Frame, ended: ExitStack) -> None:
+        bundle = load_bundle(None)
+        classifier = ended.enter_context(closing(OnnxClassifier(bundle, 1)))
+        self.cells = cells
+        self.analyser = Analyser(PIXEL_UM, classifier, bundle.manifest, clock=time.thread_time)
+        self.analyser.analyse(first)
         gc.collect()
         before = _resident_bytes()
-        fill(analyser.ledger, cells)
+        fill(self.analyser.ledger, cells)
         gc.collect()
-        grown = _resident_bytes() - before
-        stages, floors = [], []
-        for frame in frames[1:]:
-            floors.append(floor_ms(frame.image))
-            spent = analyser.analyse(frame).stages_ms
-            stages.append([spent[name] for name in STAGES])
-    medians = np.median(np.array(stages[WARM_UP:]), axis=0)
-    without_network = np.array(stages[WARM_UP:])[:, :-1].sum(axis=1)
-    floor = float(np.median(floors[WARM_UP:]))
-    return {
-        "name": f"{cells} cells",
-        **{f"{name}_ms": round(float(ms), 3) for name, ms in zip(STAGES, medians, strict=True)},
-        "sum_ms": round(float(np.median(without_network)), 3),
-        "sum_p99_ms": round(float(np.percentile(without_network, 99)), 3),
-        "floor_ms": round(floor, 3),
-        "ratio": round(float(np.median(without_network)) / floor, 2),
-        "bytes_per_cell": round(grown / cells),
-    }
+        self.grown = _resident_bytes() - before
+        gc.freeze()
+        self.stages: list[list[float]] = []
+        self.wholes: list[float] = []
+        self.floors: list[float] = []
+
+    def take(self, frame: Frame) -> None:
+        self.floors.append(floor_ms(frame.image, time.thread_time))
+        began = time.thread_time()
+        spent = self.analyser.analyse(frame).stages_ms
+        self.wholes.append(1e3 * (time.thread_time() - began) - spent["classify"])
+        self.stages.append([spent.get(name, 0.0) for name in STAGES])
+
+    def figures(self, first: "_Run") -> dict[str, Any]:
+        stages, wholes, floors = (np.array(one)[WARM_UP:] for one in (self.stages, self.wholes, self.floors))
+        medians, floor = np.median(stages, axis=0), float(np.median(floors))
+        ledger = STAGES.index("ledger")
+        return {
+            "name": f"{self.cells} cells",
+            **{f"{name}_ms": round(float(ms), 3) for name, ms in zip(STAGES, medians, strict=True)},
+            "step_ms": round(float(np.median(wholes)), 3),
+            "step_p99_ms": round(float(np.percentile(wholes, 99)), 3),
+            "floor_ms": round(floor, 3),
+            "median_in_floors": round(float(np.median(wholes)) / floor, 2),
+            "mean_in_floors": round(float(wholes.mean()) / floor, 2),
+            "bytes_per_cell": round(self.grown / self.cells),
+            "against_first": round(float(np.median(wholes / np.array(first.wholes)[WARM_UP:])), 3),
+            "ledger_against_first": round(
+                float(np.median(stages[:, ledger] / np.array(first.stages)[WARM_UP:, ledger])), 3
+            ),
+        }
 
 
 def fill(ledger: Ledger, cells: int) -> None:

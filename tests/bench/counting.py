@@ -74,7 +74,7 @@ def rates(options: argparse.Namespace) -> Rows:
 
 def cost(options: argparse.Namespace) -> Rows:
     """Cost of a frame with few and with very many cells in the ledger."""
-    return costs.judged(options.ledger, options.frames, options.seed)
+    return costs.judged(options.ledger, options.frames, options.seed, (options.frame_px[1], options.frame_px[0]))
 
 
 def main() -> int:
@@ -158,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     at = _add(benches, "cost", cost)
     at.add_argument("--ledger", nargs="+", type=int, default=[1_000, 1_000_000], help="cells in the ledger")
     at.add_argument("--frames", type=int, default=60)
+    at.add_argument("--frame-px", nargs=2, type=int, default=[1280, 960], metavar=("WIDTH", "HEIGHT"))
     return parser
 
 
