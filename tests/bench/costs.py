@@ -1,6 +1,7 @@
 """What a frame costs against its floor, with few and with very many cells in the ledger, on one thread."""
 
 import gc
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -43,6 +44,43 @@ def judged(sizes: list[int], frames: int, seed: int, shape: tuple[int, int] = SH
             for run in runs:
                 run.take(frame)
     return [run.figures(runs[0]) for run in runs]
+
+
+def threads(frames: int, seed: int) -> list[dict[str, Any]]:
+    """Count the same frames with OpenCV on one thread and with its pool, by turns: processor time of the whole process.
+
+    Run under ``taskset -c 0`` it says the same of a machine with one core.
+    """
+    slide = SimulatedSlide.make(seed, "giemsa", CELLS)
+    microscope = SimulatedMicroscope(slide, seed=seed)
+    shown = [frame for _ in range(frames) if (frame := microscope.read()) is not None]
+    ways = {"one thread": 1, "the pool": os.cpu_count() or 1}
+    spent: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    with _one_thread(), ExitStack() as ended:
+        bundle = load_bundle(None)
+        classifier = ended.enter_context(closing(OnnxClassifier(bundle, 1)))
+        analysers = {way: Analyser(PIXEL_UM, classifier, bundle.manifest) for way in ways}
+        for frame in shown:
+            for way, number in ways.items():
+                cv2.setNumThreads(number)
+                processor, wall = time.process_time(), time.perf_counter()
+                analysers[way].analyse(frame)
+                spent[way].append((time.process_time() - processor, time.perf_counter() - wall))
+    rows = []
+    for way, took in spent.items():
+        ratios = np.array(took)[WARM_UP:] / np.array(spent["one thread"])[WARM_UP:]
+        processor_ms, wall_ms = 1e3 * np.array(took)[WARM_UP:].mean(axis=0)
+        against, against_wall = np.median(ratios, axis=0)
+        rows.append(
+            {
+                "name": way,
+                "processor_ms_mean": round(float(processor_ms), 2),
+                "wall_ms_mean": round(float(wall_ms), 2),
+                "processor_against_one": round(float(against), 3),
+                "wall_against_one": round(float(against_wall), 3),
+            }
+        )
+    return rows
 
 
 class _Run:

@@ -77,6 +77,11 @@ def cost(options: argparse.Namespace) -> Rows:
     return costs.judged(options.ledger, options.frames, options.seed, (options.frame_px[1], options.frame_px[0]))
 
 
+def threads(options: argparse.Namespace) -> Rows:
+    """OpenCV on one thread and with its pool."""
+    return costs.threads(options.frames, options.seed)
+
+
 def main() -> int:
     """Run one bench; 0 done, 2 wrong usage."""
     options = _parser().parse_args()
@@ -159,6 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     at.add_argument("--ledger", nargs="+", type=int, default=[1_000, 1_000_000], help="cells in the ledger")
     at.add_argument("--frames", type=int, default=60)
     at.add_argument("--frame-px", nargs=2, type=int, default=[1280, 960], metavar=("WIDTH", "HEIGHT"))
+    at = _add(benches, "threads", threads)
+    at.add_argument("--frames", type=int, default=80)
     return parser
 
 
