@@ -8,7 +8,7 @@ from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import Ledger
-from fnrbc_device.counting.lookout import DOUBTFUL, EVERY, FIRST_LOOKS, SHARPER, SPAN_UM, STEP_SHARE, STEP_UM, Lookout
+from fnrbc_device.counting.lookout import DOUBTFUL, EVERY, FIRST_LOOKS, SHARPER, SPAN_UM, STEP_SHARE, Lookout
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import load_bundle
@@ -17,6 +17,7 @@ from fnrbc_device.records import Detection, Frame, Pose
 UM = 0.125
 FRAME = (960, 1280)
 """120 x 160 um."""
+STEP_UM = STEP_SHARE * 120
 SLIDE_UM = 0.2
 SHAPE = (480, 640)
 NOWHERE = np.zeros((0, 2))
@@ -36,7 +37,7 @@ def looked(
 ) -> bool:
     pose = Pose(island, 0.0, col_um / UM)
     chosen = lookout.chooses(
-        pose, frame, open_rc, sharpness=sharpness, correlation=correlation, anew=anew, disputed=disputed
+        pose, frame, open_rc, sharpness=sharpness, correlation=correlation, anew=anew, disputed=lambda: disputed
     )
     if chosen:
         lookout.note(pose, sharpness)

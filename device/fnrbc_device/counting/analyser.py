@@ -278,7 +278,7 @@ class Analyser:
             sharpness=look.sharpness,
             correlation=look.correlation,
             anew=self._known != before,
-            disputed=self.ledger.is_in_dispute(pose),
+            disputed=lambda: self.ledger.is_in_dispute(pose),
         )
 
     def _see(self, frame: Frame, look: _Look) -> Field:

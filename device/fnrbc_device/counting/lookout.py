@@ -5,6 +5,7 @@ faster, every frame is. Nothing here grows with the session.
 """
 
 import random
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -12,12 +13,9 @@ from numpy.typing import NDArray
 
 from fnrbc_device.records import Pose
 
-STEP_UM: Final = 8.0
-"""Way from one look to the next; see decision 31."""
-
 STEP_SHARE: Final = 1 / 12
-"""Of the field's shorter side; the way from one look to the next in a field so small that this is less. A cell that
-crosses the field is looked at ten times, more often than ``pan_speed`` asks of a hand that is not too fast."""
+"""Of the field's shorter side: the way from one look to the next. Whatever the field, a cell that crosses it is looked
+at ten times, more often than ``pan_speed`` asks of a hand that is not too fast; see decision 31."""
 
 SPAN_UM: Final = 2.0
 """Least way between two looks but those that the clock or a doubt asks for: so far a cell must wander through the field
@@ -78,7 +76,7 @@ class Lookout:
         sharpness: float,
         correlation: float,
         anew: bool,
-        disputed: bool,
+        disputed: Callable[[], bool],
     ) -> bool:
         """Whether the next used frame is looked at.
 
@@ -97,7 +95,7 @@ class Lookout:
         anew
             What is looked for has changed: the threshold or the stain.
         disputed
-            The frame shows what may be no cell, or not two: that the most frames decide.
+            Whether the frame shows what may be no cell, or not two: that the most frames decide.
         """
         self._due -= 1
         self.frames_since_look += 1
@@ -106,11 +104,13 @@ class Lookout:
             return True
         way_px = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px])
         before_um, self._away_um = self._away_um, float(np.hypot(*way_px)) * self._um
-        if self._everything or anew or disputed or self._due <= 0 or correlation < DOUBTFUL:
+        if self._everything or anew or self._due <= 0 or correlation < DOUBTFUL:
             return True
         if self._away_um >= self._step_um(frame_shape):
             return True
         if len(open_rc) and sharpness >= self._sharpness + SHARPER:
+            return True
+        if disputed():
             return True
         if self._away_um < SPAN_UM:
             return False
@@ -129,7 +129,7 @@ class Lookout:
         self._due = often if self._first >= FIRST_LOOKS else 1
 
     def _step_um(self, frame_shape: tuple[int, int]) -> float:
-        return min(STEP_UM, STEP_SHARE * min(frame_shape) * self._um)
+        return STEP_SHARE * min(frame_shape) * self._um
 
     def _leaves(
         self, open_rc: NDArray[np.float64], way_px: NDArray[np.float64], frame_shape: tuple[int, int]
