@@ -7,7 +7,7 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.ledger import Ledger
+from fnrbc_device.counting.ledger import SURE_LOOKS, Ledger
 from fnrbc_device.counting.lookout import DOUBTFUL, EVERY, FIRST_LOOKS, SHARPER, SPAN_UM, STEP_SHARE, Lookout
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
@@ -149,6 +149,15 @@ def test_cells_that_may_be_lobes_of_one_nucleus_are_in_dispute(second_um: float,
 
     assert ledger.is_in_dispute(here) == disputed
     assert not ledger.is_in_dispute(Pose(0, 0.0, 1000.0))
+
+
+def test_two_that_were_never_seen_as_one_are_two_in_the_end() -> None:
+    ledger, here = Ledger(UM, SHAPE), Pose(0, 0.0, 0.0)
+    for index in range(SURE_LOOKS):
+        assert ledger.is_in_dispute(here) == (index > 0)
+        ledger.enter([nucleus(200.0), nucleus(200.0 + 4.5 / UM)], here, index)
+
+    assert not ledger.is_in_dispute(here)
 
 
 def test_a_cell_that_is_often_missed_is_in_dispute() -> None:
