@@ -92,6 +92,19 @@ def test_where_the_hand_halts_or_turns_it_is_looked_at(beyond_um: float) -> None
     assert looked(lookout, farthest + beyond_um)
 
 
+def test_where_the_hand_turns_a_corner_it_is_looked_at() -> None:
+    lookout = settled()
+    corner = (STEP_UM - 4) / UM
+
+    def chosen(row_px: float, col_px: float) -> bool:
+        return lookout.chooses(
+            Pose(0, row_px, col_px), FRAME, NOWHERE, sharpness=0.8, correlation=1.0, anew=False, disputed=lambda: False
+        )
+
+    assert not chosen(0.0, corner)
+    assert chosen(3.0 / UM, corner)
+
+
 @pytest.mark.parametrize("why", ["anew", "doubt", "island", "dispute", "sharper"])
 def test_a_frame_is_looked_at_where_something_is_not_sure(why: str) -> None:
     cell = np.array([[480.0, 640.0]])

@@ -57,8 +57,8 @@ class Lookout:
         """Where the last look was taken."""
         self._sharpness = 0.0
         """Of the last look."""
-        self._away_um = 0.0
-        """How far the frame before lay from there."""
+        self._way_um = (0.0, 0.0)
+        """From there to the frame before, down and right."""
         self._looks = 0
         self._first = 0
         """Looks since the island began, up to ``FIRST_LOOKS``."""
@@ -102,25 +102,27 @@ class Lookout:
         looked = self._looked
         if looked is None or looked.island != pose.island:
             return True
-        way_px = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px])
-        before_um, self._away_um = self._away_um, float(np.hypot(*way_px)) * self._um
+        way_um = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px]) * self._um
+        before_um, self._way_um = np.array(self._way_um), (float(way_um[0]), float(way_um[1]))
+        away_um = float(np.hypot(*way_um))
         if self._everything or anew or self._due <= 0 or correlation < DOUBTFUL:
             return True
-        if self._away_um >= self._step_um(frame_shape):
+        if away_um >= self._step_um(frame_shape):
             return True
         if len(open_rc) and sharpness >= self._sharpness + SHARPER:
             return True
         if disputed():
             return True
-        if self._away_um < SPAN_UM:
-            return False
-        # Where the hand halts or turns it has come as far as it goes: nothing shows more of the ground there.
-        return self._away_um <= before_um or self._leaves(open_rc, way_px, frame_shape)
+        # Where the hand halts or turns it has come as far as it goes that way: nothing shows more of the ground there.
+        halts = (np.abs(before_um) >= SPAN_UM) & (way_um * np.sign(before_um) <= np.abs(before_um))
+        if halts.any():
+            return True
+        return away_um >= SPAN_UM and self._leaves(open_rc, way_um / away_um, frame_shape)
 
     def note(self, pose: Pose, sharpness: float) -> None:
         """Take in that a frame was looked at, which lies there."""
         new = self._looked is None or self._looked.island != pose.island
-        self._looked, self._sharpness, self._away_um = pose, sharpness, 0.0
+        self._looked, self._sharpness, self._way_um = pose, sharpness, (0.0, 0.0)
         self._looks += 1
         self._first = 1 if new else min(self._first + 1, FIRST_LOOKS)
         self.frames_since_look = 0
@@ -132,9 +134,9 @@ class Lookout:
         return STEP_SHARE * min(frame_shape) * self._um
 
     def _leaves(
-        self, open_rc: NDArray[np.float64], way_px: NDArray[np.float64], frame_shape: tuple[int, int]
+        self, open_rc: NDArray[np.float64], way: NDArray[np.float64], frame_shape: tuple[int, int]
     ) -> bool:
-        """Whether a cell would be cut or gone at the next step, if the hand goes on as it came here."""
-        ahead = open_rc - way_px * self._step_um(frame_shape) / self._away_um
+        """Whether a cell would be cut or gone at the next step, if the hand goes on the way it came (of length 1)."""
+        ahead = open_rc - way * self._step_um(frame_shape) / self._um
         border = LEAVING_UM / self._um
         return bool(((ahead < border) | (ahead > np.array(frame_shape) - border)).any())

@@ -98,7 +98,7 @@ LOOKOUT: Final = Part(
     "_everything",
     _looked=Maybe(PLACE),
     _sharpness=NUMBER,
-    _away_um=NUMBER,
+    _way_um=Fixed((NUMBER, NUMBER)),
     _looks=COUNT,
     _first=COUNT,
     _due=Whole(-MOST),
