@@ -182,3 +182,13 @@ def test_only_reviewers_see_and_decide_and_the_record_says_who(counted: Path) ->
 
 def test_the_name_at_the_microscope_is_nobodys_in_particular() -> None:
     assert AT_THE_MICROSCOPE.name == reviewing.SHARED_NAME
+
+
+def test_who_has_read_already_is_told_so_before_deciding_as_the_other_reader(counted: Path) -> None:
+    rita, ben = Visit(counted, User("rita", "reviewer")), Visit(counted, User("ben", "reviewer"))
+    assert rita.post("/review/decisions", json=CONFIRM).status_code == 200
+
+    words = "rita is the first reader of session s1; the second must be somebody else."
+    assert words in rita.get("/review?session=s1&reader=2").text
+    for page in (rita.get("/review?session=s1"), ben.get("/review?session=s1&reader=2")):
+        assert "must be somebody else" not in page.text

@@ -64,7 +64,7 @@ def test_the_whole_way_by_touch_and_its_pages_on_every_screen_in_every_language(
     verified = verified_of(device, session)
     assert verified.reviewed == verified.candidates - 1
     require_same_figures(browser, device, lab, tmp_path, session, verified)
-    assert settled in verified_cells(tmp_path, session)
+    assert reviewed_in_excel(tmp_path, session)[settled] == ("reclassified", "other")
     assert prove(device.path).fault == ""
     assert browser.complaints() == []
     browser.by_touch(False)
@@ -239,11 +239,11 @@ def require_same_figures(
     assert (figures["verified"]["fnrbc"], figures["machine"]["fnrbc"]) == (verified.fnrbc, counted.fnrbc)
 
 
-def verified_cells(folder: Path, session: str) -> set[int]:
-    """Of the Excel table: the cells that were taken for another class."""
+def reviewed_in_excel(folder: Path, session: str) -> dict[int, tuple[str, str]]:
+    """What the Excel table says that people made of each cell."""
     text = (folder / "taken" / f"fnrbc-{session}-excel.csv").read_text(encoding="utf-8-sig")
-    rows = list(csv.DictReader(io.StringIO(text)))
-    return {int(row["cell"]) for row in rows}
+    rows = csv.DictReader(io.StringIO(text))
+    return {int(row["cell"]): (row["review"], row["reviewed_class"]) for row in rows}
 
 
 def pages_of(session: str) -> list[str]:
@@ -268,9 +268,11 @@ def faults_of_pages(browser: Chromium, device: Device, session: str, folder: Pat
             if not page:
                 browser.wait_for(f"document.getElementById('session').textContent === '{session}'")
             browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-            yield from (
-                (language, page, *fault) for fault in faults(browser, source, language, names)
-            )
+            yield from ((language, page, *fault) for fault in faults(browser, source, language, names))
+        report = folder / f"{language}.html"
+        report.write_text(browser.evaluate(f"fetch('/sessions/{session}/export.html').then(one => one.text())"))
+        browser.open(report.as_uri(), *SCREENS[0])
+        yield from ((language, "report", *fault) for fault in faults(browser, source, language, names))
     for one in browser.complaints():
         if "404" not in one:  # of the session that is none
             yield one

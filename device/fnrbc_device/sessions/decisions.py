@@ -1,5 +1,6 @@
 """Takes down what people decide: each decision, its message and its link of the audit are one transaction."""
 
+import sqlite3
 from types import TracebackType
 from typing import Any, Final, Literal
 
@@ -28,6 +29,24 @@ SHARED_NAME: Final = "microscope"
 
 Standing = tuple[Literal["unverified", Judgement], str]
 """How a cell stands, and of what class."""
+
+
+def require_blind(connection: sqlite3.Connection, session: str, reviewer: str, reader: Reader) -> None:
+    """Refuse who reads a session twice: two readers are two people.
+
+    Raises
+    ------
+    ReviewError
+        That name has decided as the other reader.
+    """
+    row = connection.execute(
+        "SELECT 1 FROM reviews WHERE session = ? AND reviewer = ? AND second <> ? LIMIT 1",
+        (session, reviewer, reader - 1),
+    ).fetchone()
+    if row and reviewer != SHARED_NAME:
+        first = N_("%(name)s is the first reader of session %(session)s; the second must be somebody else")
+        second = N_("%(name)s is the second reader of session %(session)s; the first must be somebody else")
+        raise ReviewError(english(first if reader == 2 else second, name=reviewer, session=session))
 
 
 class Decisions(SideWriter):
@@ -78,7 +97,7 @@ class Decisions(SideWriter):
             if known:
                 return known
             require_open(self._connection, session)
-            self._require_blind(session, reviewer, reader)
+            require_blind(self._connection, session, reviewer, reader)
             rests_on = basis(self._connection, session)
             found = candidate(self._connection, session, cell)
             decision, called = _settled(rests_on, decision, class_name)
@@ -130,16 +149,6 @@ class Decisions(SideWriter):
             "SELECT seq FROM reviews WHERE request = ?", (request[:MAX_REQUEST] or None,)
         ).fetchone()
         return int(row[0]) if row else 0
-
-    def _require_blind(self, session: str, reviewer: str, reader: Reader) -> None:
-        row = self._connection.execute(
-            "SELECT 1 FROM reviews WHERE session = ? AND reviewer = ? AND second <> ? LIMIT 1",
-            (session, reviewer, reader - 1),
-        ).fetchone()
-        if row and reviewer != SHARED_NAME:
-            first = N_("%(name)s is the first reader of session %(session)s; the second must be somebody else")
-            second = N_("%(name)s is the second reader of session %(session)s; the first must be somebody else")
-            raise ReviewError(english(first if reader == 2 else second, name=reviewer, session=session))
 
     def _enter(self, row: tuple[Any, ...], at_utc: str, note: str, request: str) -> None:
         self._connection.execute(

@@ -1,5 +1,6 @@
 """The review page: a gallery of candidates, and what people decide on them."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
@@ -13,11 +14,12 @@ from starlette.routing import Route
 
 from fnrbc_device.contract.payloads import Judgement
 from fnrbc_device.counting.recount import column
+from fnrbc_device.errors import ReviewError
 from fnrbc_device.journal.read_only import reading
-from fnrbc_device.language import _
+from fnrbc_device.language import _, resay
 from fnrbc_device.records import INDETERMINATE
 from fnrbc_device.sessions import reviews
-from fnrbc_device.sessions.decisions import Decisions
+from fnrbc_device.sessions.decisions import Decisions, require_blind
 from fnrbc_device.sessions.lookup import newest
 from fnrbc_device.sessions.reviews import Candidate, Group, Reader, Review
 from fnrbc_device.sessions.verified_count import agreement, tally_of
@@ -66,18 +68,20 @@ def routes(context: WebContext) -> list[Route]:
 
 def _page(context: WebContext) -> Callable[[Request], Response]:
     def respond(request: Request) -> Response:
-        require(request, "reviewer")
+        user, reader = require(request, "reviewer"), _reader(request)
         listed = _sessions(context)
         session = request.query_params.get("session") or (listed[0]["session"] if listed else "")
         if not session:
             return render(request, "review_empty.html")
         with refusals(404), reading(journal_of(context)) as connection:
             basis = reviews.basis(connection, session)
+            barred = _barred(connection, session, user.name, reader)
         return render(
             request,
             "review.html",
             session=session,
-            reader=_reader(request),
+            reader=reader,
+            barred=barred,
             classes=list(basis.classes),
             target=basis.target,
             threshold=basis.threshold,
@@ -85,6 +89,15 @@ def _page(context: WebContext) -> Callable[[Request], Response]:
         )
 
     return respond
+
+
+def _barred(connection: sqlite3.Connection, session: str, name: str, reader: Reader) -> str:
+    """Why this person's decisions as this reader would be refused; empty where they would not."""
+    try:
+        require_blind(connection, session, name, reader)
+    except ReviewError as error:
+        return resay(error)
+    return ""
 
 
 def _cells(context: WebContext) -> Callable[[Request], Response]:
