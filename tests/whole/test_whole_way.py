@@ -117,7 +117,7 @@ def count_lose_and_find(browser: Chromium, device: Device) -> str:
     browser.wait_for("document.getElementById('review').checkVisibility()")
     (session,) = device.sessions()
     assert device.tally(session).islands <= 2  # where the slide lay when it was found again was known already
-    assert device.tally(session).cells <= (hand.times_seen(hand.read_so_far) > 0).sum()  # nothing is counted twice
+    assert device.tally(session).cells <= (hand.times_seen(hand.read_so_far, 0.0) > 0).sum()  # nothing is counted twice
     return session
 
 
