@@ -5,9 +5,9 @@
 
 The cost is a ratio: processor time of the whole step without P-net over that of a yardstick, which does the same kinds
 of work on the same frames, in turns with it. The floor of `fnrbc bench` is OpenCV alone: beside other programs, which
-take the caches, the step over it varies by 40 %; this ratio by 5 % over seven runs beside a load of 13 to 22 on two
-cores. Of each frame the least of some turns counts, for what else a machine does only adds; and what lies beyond the
-limit is measured again before it is believed.
+take the caches, the step over it varies by 40 %; this ratio was 2.05 to 2.12 in six runs beside a load of 8 on two
+cores, and 2.18 to 2.29 in seven beside 13 to 22. Of each frame the least of some turns counts, for what else a machine
+does only adds; and what lies beyond the limit is measured again before it is believed.
 
 The figure carries over to a machine with the same processor. On another the ratio is another one, by an amount that was
 not measured: there only what cannot be the processor's doing fails.
