@@ -131,7 +131,8 @@ class Chromium:
 
     def wait_for(self, expression: str, timeout_s: float = 20.0) -> None:
         deadline = time.monotonic() + timeout_s
-        while not self.evaluate(expression):
+        # A page that is being replaced has no body for a moment: then it is not true yet.
+        while not self.evaluate(f"(() => {{ try {{ return ({expression}) }} catch {{ return false }} }})()"):
             assert time.monotonic() < deadline, f"never true: {expression}"
             time.sleep(0.05)
 

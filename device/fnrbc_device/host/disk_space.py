@@ -70,6 +70,10 @@ class Reserve:
         if _size(self._path) == self._bytes:
             return True
         try:
+            # Asking for more than there is would fill the disk for a moment, under everybody who writes to it.
+            if room_bytes(self._path.parent) < self._bytes:
+                self.give_up()
+                return False
             with self._path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, self._bytes)
         except OSError:
