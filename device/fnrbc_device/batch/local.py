@@ -6,7 +6,7 @@ who holds a key made for this run, and open no port for a dashboard unless it is
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from fnrbc_device.batch.workers import require_dask
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _LOOPBACK: Final = "127.0.0.1"
+_START_S: Final = 20.0
 
 _LOCAL_SETTINGS: Final[dict[str, Any]] = {
     # A source is counted where it was read, and its result is a line: nothing is to be spilled, moved or held back.
@@ -27,6 +28,8 @@ _LOCAL_SETTINGS: Final[dict[str, Any]] = {
     # Two workers may die of a source; then it is tried with nothing beside it, by two more.
     "distributed.scheduler.allowed-failures": 1,
     "distributed.admin.log-length": 100,
+    # A worker that is still starting when the batch ends would tell of it before it is told to be quiet.
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
 }
 
 
@@ -62,8 +65,17 @@ def workers_here(number: int, dashboard: int | None) -> Iterator["Client"]:
         try:
             with Client(cluster, security=security, set_as_default=False) as client:
                 yield client
+                _let_all_start(client, number)
         finally:
             cluster.close()
+
+
+def _let_all_start(client: "Client", number: int) -> None:
+    """Wait for those that were started again: ended in the middle of it, they die with a traceback."""
+    from distributed import TimeoutError as TookTooLong
+
+    with suppress(TookTooLong):
+        client.wait_for_workers(number, timeout=_START_S)
 
 
 def _key_of_this_run() -> Any:
