@@ -15,13 +15,9 @@ from fnrbc_device.cli import app
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.records import SessionMeta, Tally
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.authentication import Authentication
-from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.access.user import RoleName
-from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
-from fnrbc_device.web.snapshot import LiveView
-from visiting import PASSWORD, Visit, cheaply_hashed
+from visiting import PASSWORD, Visit, cheaply_hashed, guarded_pages
 
 BEGUN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 META = SessionMeta("0.2.0", "a" * 64, "camera 1", 0.125, threshold=0.5, config_hash="c" * 64)
@@ -50,12 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pages(folder: Path) -> Iterator[WebServer]:
     """Pages that want a login."""
-    live = LiveView()
-    access = Authentication(AccessSettings(folder, "always"), folder / "journal.sqlite")
-    server = WebServer(live, context=WebContext(live, journal_path=folder / "journal.sqlite"), access=access)
-    server.start()
-    yield server
-    server.stop()
+    with guarded_pages(folder) as server:
+        yield server
 
 
 @pytest.fixture

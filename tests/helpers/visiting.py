@@ -2,6 +2,8 @@
 
 import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,11 @@ import httpx
 import pytest
 
 from fnrbc_device.web.access import passwords
+from fnrbc_device.web.access.authentication import Authentication
+from fnrbc_device.web.access.settings import AccessSettings
+from fnrbc_device.web.context import WebContext
+from fnrbc_device.web.server import WebServer
+from fnrbc_device.web.snapshot import LiveView
 
 PASSWORD = "correct horse battery"
 
@@ -20,6 +27,17 @@ def cheaply_hashed(password: str = PASSWORD) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "COST", (4, 8, 1))
         return passwords.hash_password(password)
+
+
+@contextmanager
+def guarded_pages(folder: Path) -> Iterator[WebServer]:
+    """Pages of a state folder that want a login."""
+    live, journal = LiveView(), folder / "journal.sqlite"
+    access = Authentication(AccessSettings(folder, "always"), journal)
+    server = WebServer(live, context=WebContext(live, journal_path=journal), access=access)
+    server.start()
+    yield server
+    server.stop()
 
 
 class Visit(httpx.Client):

@@ -35,13 +35,11 @@ from fnrbc_device.session_state import SessionControl
 from fnrbc_device.sessions.archive import read
 from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.web.access.accounts import FILE_NAME, Account, AccountFile
-from fnrbc_device.web.access.authentication import Authentication
-from fnrbc_device.web.access.settings import AccessSettings
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import BrokerLine, LiveView, Snapshot
 from screens import CUT
-from visiting import cheaply_hashed
+from visiting import cheaply_hashed, guarded_pages
 
 UM = 0.125
 Look = Callable[[Chromium], list[tuple[int, object]]]
@@ -111,12 +109,8 @@ def web(folder: Path, live: LiveView) -> Iterator[WebServer]:
 @pytest.fixture
 def guarded(folder: Path) -> Iterator[WebServer]:
     """Pages that want a login."""
-    live = LiveView()
-    access = Authentication(AccessSettings(folder, "always"), folder / "journal.sqlite")
-    server = WebServer(live, context=WebContext(live, journal_path=folder / "journal.sqlite"), access=access)
-    server.start()
-    yield server
-    server.stop()
+    with guarded_pages(folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
