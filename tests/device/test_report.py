@@ -229,4 +229,4 @@ def test_the_report_says_how_many_more_leukocytes_to_count(leukocytes: int | Non
 
 
 def test_the_report_says_what_was_seen_before() -> None:
-    assert "25%" in words(report_html(report(summary=summary(revisit_share=0.25))))
+    assert "25 %" in words(report_html(report(summary=summary(revisit_share=0.25))))

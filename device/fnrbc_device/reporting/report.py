@@ -159,14 +159,15 @@ def _causes(report: Report) -> str:
 
 
 def _basis(summary: Row) -> dict[str, str]:
-    frames = int(summary["frames"])
+    frames, seen = int(summary["frames"]), summary["revisit_share"]
+    percent = None if seen is None else 100 * seen
     rejected = sorted(summary["frames_rejected"].items(), key=lambda item: -item[1])
     reasons = "; ".join(f"{number(n)} {rejection(reason).words}" for reason, n in rejected if n)
     return {
         _("Frames used"): _("%(part)s of %(whole)s", part=_count(summary, "frames_used"), whole=number(frames)),
         _("Frames not used"): reasons or _("none"),
         _("Area seen, each place once"): _or_unknown(summary["unique_area_mm2"], "{:.3f} mm\N{SUPERSCRIPT TWO}"),
-        _("Of what came into view, seen before"): _or_unknown(summary["revisit_share"], "{:.0%}"),
+        _("Of what came into view, seen before"): _or_unknown(percent, "{:.0f} %"),
         _("To plan with"): to_go(summary["leukocytes_to_go"]["value"]),
         _("Islands"): str(summary["islands"]),
     }
