@@ -282,18 +282,22 @@ def test_lobes_that_the_threshold_joined_stay_one_where_the_network_knows_two():
     assert found == [pytest.approx((200, 207), abs=2)]
 
 
-def test_pieces_that_the_threshold_parted_stay_two_where_the_network_knows_one():
-    image = field([(200, 185, 12), (200, 222, 12)])
-    found = seen(image, "both", [(200.0, 203.0, 22.0)])
-    assert sorted(found) == [pytest.approx((200, 185), abs=2), pytest.approx((200, 222), abs=2)]
-
-
 def test_in_a_crowd_the_network_is_believed_alone():
     places = [(row, col) for row in range(150, 300, 34) for col in range(150, 350, 34)]
     image = field([(row, col, 12) for row, col in places])
     known = [(float(row), float(col), 12.0) for row, col in places]
     assert len(seen(image, "both", known)) == len(places)
     assert len(seen(image, "both", known[:-1])) == len(places) - 1
+
+
+@pytest.mark.parametrize(("radius", "cells"), [(24.0, 1), (16.0, 2)])
+def test_pieces_of_one_wide_nucleus_are_one_cell_and_of_a_small_one_two(radius: float, cells: int) -> None:
+    image = field([(200, 186, 12), (200, 214, 12)])  # 6 um each, 1 um apart; the nucleus measures 12 or 8 um
+    assert len(seen(image, "threshold", [])) == 2
+    found = seen(image, "both", [(200.0, 200.0, radius)])
+    assert len(found) == cells
+    if cells == 1:
+        assert found[0] == pytest.approx((200, 200), abs=1)
 
 
 def test_both_find_a_pale_nucleus_that_only_the_network_sees():
