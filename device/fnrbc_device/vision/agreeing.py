@@ -130,7 +130,14 @@ def nuclear_density(candidate: Detection, nuclear: NDArray[np.uint8]) -> float:
     inside = np.zeros((height, width), np.uint8)
     cv2.fillPoly(inside, [candidate.contour_xy - np.array([left, top], np.int32)], 1)
     grey = nuclear[top : top + height, left : left + width][inside > 0]
-    return float(np.log(GLASS / max(float(np.median(grey)), 1.0)))
+    return float(np.log(GLASS / max(_median(grey), 1.0)))
+
+
+def _median(grey: NDArray[np.uint8]) -> float:
+    """As numpy gives it, at a fifth of its cost for so few."""
+    below, above = (len(grey) - 1) // 2, len(grey) // 2
+    ordered = np.partition(grey, (below, above))
+    return (int(ordered[below]) + int(ordered[above])) / 2
 
 
 def _may_be_a_platelet(candidate: Detection, density_of: Callable[[Detection], float]) -> bool:

@@ -63,6 +63,5 @@ def centre_picture(scaled: Image, glass_rgb: tuple[float, float, float], stain_m
         density = np.asarray(cv2.transform(density, stain_map.matrix), np.float32)
     height, width = (-(-side // DEEPEST) * DEEPEST for side in density.shape[:2])
     planes = np.zeros((1, 3, height, width), np.float32)
-    for plane, channel in zip(planes[0], cv2.split(density), strict=True):
-        plane[: channel.shape[0], : channel.shape[1]] = channel
+    cv2.split(density, [plane[: density.shape[0], : density.shape[1]] for plane in planes[0]])
     return np.asarray(np.clip(planes, -MOST_DENSITY, MOST_DENSITY, out=planes), np.float32)

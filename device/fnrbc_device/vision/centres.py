@@ -74,12 +74,8 @@ def centres_of(
     highest = np.asarray(cv2.dilate(heat, _SQUARE), np.float32)
     rows, cols = np.nonzero((heat >= least) & (heat >= highest))
     order = np.argsort(-heat[rows, cols], kind="stable")
-    kept: list[Centre] = []
-    for row, col in zip(rows[order].tolist(), cols[order].tolist(), strict=True):
-        one = _centre(maps[:, row, col], row, col, factor)
-        if not any(_is_one(one, other, pixel_um) for other in kept):
-            kept.append(one)
-    return kept
+    found = _read(maps, rows[order], cols[order], factor)
+    return [found[place] for place in _apart(found, pixel_um)]
 
 
 def outlines_of(centres: list[Centre], reduced: Reduced, wanted: Iterable[int] | None = None) -> list[Outline]:
@@ -100,16 +96,25 @@ def outlines_of(centres: list[Centre], reduced: Reduced, wanted: Iterable[int] |
     return [_outline(own, places, radii, reduced.nuclear) for own in wanted]
 
 
-def _centre(values: NDArray[np.float32], row: int, col: int, factor: float) -> Centre:
-    heat, down, right, size, _ = (float(value) for value in values)
-    radius = float(np.clip(np.exp(min(size, 5.0)), SMALLEST_RADIUS_PX, LARGEST_RADIUS_PX))
-    at = ((row + down + 0.5) * STRIDE * factor - 0.5, (col + right + 0.5) * STRIDE * factor - 0.5)
-    return Centre(at[0], at[1], radius * factor, 1 / (1 + float(np.exp(-heat))))
+def _read(maps: NDArray[np.float32], rows: NDArray[np.intp], cols: NDArray[np.intp], factor: float) -> list[Centre]:
+    """The centres that the maps tell at these pixels."""
+    heat, down, right, size, _ = maps[:, rows, cols].astype(np.float64)
+    radii = np.clip(np.exp(np.minimum(size, 5.0)), SMALLEST_RADIUS_PX, LARGEST_RADIUS_PX) * factor
+    at = ((pixels + beside + 0.5) * STRIDE * factor - 0.5 for pixels, beside in ((rows, down), (cols, right)))
+    told = (*at, radii, 1 / (1 + np.exp(-heat)))
+    return [Centre(*values) for values in zip(*(each.tolist() for each in told), strict=True)]
 
 
-def _is_one(one: Centre, other: Centre, pixel_um: float) -> bool:
-    apart = float(np.hypot(one.row - other.row, one.col - other.col))
-    return apart < max(APART_UM / pixel_um, APART_RADII * max(one.radius, other.radius))
+def _apart(centres: list[Centre], pixel_um: float) -> list[int]:
+    """Places of those that are no hotter one's, hottest first."""
+    row, col, radius = np.array([(one.row, one.col, one.radius) for one in centres]).reshape(-1, 3).T
+    apart = np.hypot(row[:, None] - row, col[:, None] - col)
+    is_one = apart < np.maximum(APART_UM / pixel_um, APART_RADII * np.maximum(radius[:, None], radius))
+    kept: list[int] = []
+    for place in range(len(centres)):
+        if not is_one[place, kept].any():
+            kept.append(place)
+    return kept
 
 
 def _working(frame: float, reduced: Reduced) -> float:

@@ -44,6 +44,9 @@ MARGIN_PX: Final = 2
 LIKE_WIDTH: Final = 2.0
 """The widest piece on a sheet over the narrowest: a sheet holds pieces, not emptiness."""
 
+STACKED_PX: Final = 1 << 18
+"""Pixels of the copies of a sheet that are looked at in one call, one copy a depth; as much as fits into the cache."""
+
 MOST_SHEETS: Final = .5
 """Room that all sheets get together, in pictures. Clumps of cells lie side by side and need less than one; boxes of
 what is no cell may lie in each other by the hundred, and the rest of them stay whole."""
@@ -186,6 +189,14 @@ class _Maxima:
         owners = np.asarray(np.searchsorted(sheet.starts, rows, side="right") - 1, np.intp)
         return _Maxima(rows, cols, depth.ravel()[places], owners)
 
+    def only(self, places: list[int], sheet: _Sheet) -> _Maxima:
+        """Those of some of the sheet's pieces, as they lie on a sheet of these pieces only."""
+        heights = np.diff(sheet.starts)[places]
+        up = sheet.starts[places] - np.cumsum(heights) + heights
+        kept = np.isin(self.owners, places)
+        owners = np.asarray(np.searchsorted(places, self.owners[kept]), np.intp)
+        return _Maxima(self.rows[kept] - up[owners], self.cols[kept], self.depths[kept], owners)
+
     def deepest(self, pieces: int) -> NDArray[np.intp]:
         """Which of them is the deepest of each piece; 0 for a piece that has none."""
         deepest = np.zeros(pieces, np.intp)
@@ -204,10 +215,12 @@ def _necks(sheet: _Sheet, least_px: float) -> dict[int, float]:
     suspects = np.unique(maxima.owners[_narrowest(sheet.depth, maxima, hubs) <= NECK * maxima.depths]).tolist()
     if not suspects:
         return {}
+    maxima = maxima.only(suspects, sheet)
     sheet = sheet.only(suspects)
-    maxima = _Maxima.of(sheet, least_px)
     necks = NECKS[:, None] * maxima.depths[maxima.deepest(len(suspects))]
-    cells = np.array([_cells(sheet, neck, maxima, least_px) for neck in necks])
+    steps = max(1, STACKED_PX // sheet.depth.size)
+    at_once = range(0, len(necks), steps)
+    cells = np.concatenate([_cells(sheet, necks[start : start + steps], maxima, least_px) for start in at_once])
     best = cells.argmax(axis=0).tolist()
     return {
         place: float(necks[step, own])
@@ -230,12 +243,16 @@ def _narrowest(depth: NDArray[np.float32], maxima: _Maxima, hubs: NDArray[np.int
 
 
 def _cells(sheet: _Sheet, necks: NDArray[np.float32], maxima: _Maxima, least_px: float) -> NDArray[np.intp]:
-    """How many cells each piece falls into where it is deeper than its neck."""
-    _, labels = cv2.connectedComponents((sheet.depth > sheet.each_row(necks)).view(np.uint8))
-    deep = maxima.depths >= np.maximum(least_px, necks / NECK)[maxima.owners]
-    parts = labels[maxima.rows[deep], maxima.cols[deep]].tolist()
-    owners = dict(zip(parts, maxima.owners[deep].tolist(), strict=True))
-    return np.bincount(np.array(list(owners.values()), np.intp), minlength=len(necks))
+    """How many cells each piece falls into where it is deeper than its neck; (steps, pieces) in and out."""
+    # A copy of the sheet for each step, under each other: a piece's margins keep it from all others.
+    deep = sheet.depth > np.repeat(necks, np.diff(sheet.starts), axis=1)[..., None]
+    _, stacked = cv2.connectedComponents(deep.reshape(-1, deep.shape[2]).view(np.uint8))
+    labels = stacked.reshape(deep.shape)
+    steps, places = np.nonzero(maxima.depths >= np.maximum(least_px, necks / NECK)[:, maxima.owners])
+    parts = labels[steps, maxima.rows[places], maxima.cols[places]]
+    _, first = np.unique(parts, return_index=True)
+    owners = steps[first] * necks.shape[1] + maxima.owners[places[first]]
+    return np.bincount(owners, minlength=necks.size).reshape(necks.shape)
 
 
 def _parts(

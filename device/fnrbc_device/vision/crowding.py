@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.vision.reduction import halved
+
 COARSE_UM: Final = 1.0
 """Pixel of the coarse picture: less than half of the smallest nucleus."""
 
@@ -40,17 +42,31 @@ def is_crowded(dark: NDArray[np.uint8], pixel_um: float) -> bool:
     shrink = max(1, int(COARSE_UM / pixel_um))
     height, width = (max(1, side // shrink) for side in dark.shape)
     whole = dark[: height * shrink, : width * shrink]
-    coarse = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    coarse = _shrunk(whole, (width, height))
     um = pixel_um * shrink
     reach = max(3, 2 * round(GAP_UM / 2 / um) + 1)
-    _, nuclei = cv2.threshold(coarse, 127, 1, cv2.THRESH_BINARY)
+    nuclei = np.asarray(cv2.threshold(coarse, 127, 1, cv2.THRESH_BINARY)[1], np.uint8)
     near = np.asarray(cv2.dilate(nuclei, np.ones((reach, reach), np.uint8)), np.uint8)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(near)
-    darkness = np.bincount(labels.ravel(), nuclei.ravel(), minlength=count)
-    _, _, _, centres = cv2.connectedComponentsWithStats(nuclei)
+    count, labels, boxes, _ = _measured(near)
+    darkness = np.bincount(labels[nuclei.view(np.bool_)], minlength=count)
+    _, _, _, centres = _measured(nuclei)
     cols, rows = np.rint(centres[1:]).astype(np.intp).T
     pieces = np.bincount(labels[rows, cols], minlength=count)
     sides = boxes[:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(axis=1) - (reach - 1)
     crowds = (sides * um >= CROWD_UM) & (pieces >= CROWD_PIECES)
     crowds[0] = False
     return bool(darkness[crowds].sum() > CROWDED_SHARE * darkness.sum())
+
+
+def _shrunk(dark: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Averages; by four, as cameras at hand ask for, in two halvings, which say the same of what is half dark."""
+    if dark.shape == (4 * size[1], 4 * size[0]):
+        return halved(halved(dark))  # a fifth of the cost
+    return np.asarray(cv2.resize(dark, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _measured(dark: NDArray[np.uint8]) -> tuple[int, NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+    """Pieces, their labels, boxes and centres; by an algorithm that measures them at half the usual one's cost."""
+    found = cv2.connectedComponentsWithStatsWithAlgorithm(dark, 8, cv2.CV_32S, cv2.CCL_GRANA)
+    count, labels, boxes, centres = found
+    return count, np.asarray(labels, np.int32), np.asarray(boxes, np.int32), np.asarray(centres, np.float64)

@@ -59,6 +59,9 @@ class Reduced:
     """Whether ``stain`` was brought from the session's stain to the reference."""
     light_power: float = 0.0
     """``stain`` goes with the light to this power; 0: it does not depend on it."""
+    colours: NDArray[np.uint8] | None = None
+    """(h, w, 3) uint8 RGB: the frame halved, not low-passed, where that is the working scale and ``stain`` was made.
+    The centre network, which looks at coarser pixels, goes on from it."""
 
     @property
     def nuclear(self) -> NDArray[np.uint8]:
@@ -147,13 +150,21 @@ def with_stain(reduced: Reduced, image: Image, stain_map: StainMap) -> Reduced:
     """
     if not _is_coloured(sampled(image)):
         return reduced
-    green, blue = (_channel(image, channel, reduced.factor) for channel in (1, 2))
+    if reduced.factor == 2:
+        reduced = replace(reduced, colours=halved(image))
+    red, green, blue = _channels(image, reduced)
     if stain_map.is_identity:
         stain = low_pass(green_over_blue(green, blue, reduced.glass_rgb), reduced.pixel_um)
         return replace(reduced, stain=stain)
-    red = _channel(image, 0, reduced.factor)
     stain = low_pass(in_reference((red, green, blue), reduced.glass_rgb, stain_map), reduced.pixel_um)
     return replace(reduced, stain=stain, in_reference=True, light_power=sum(stain_map.nuclear_weights))
+
+
+def _channels(image: Image, reduced: Reduced) -> list[NDArray[np.uint8]]:
+    """Red, green and blue at the working scale."""
+    if reduced.colours is None:
+        return [_channel(image, channel, reduced.factor) for channel in range(3)]
+    return [np.asarray(plane, np.uint8) for plane in cv2.split(reduced.colours)]
 
 
 def _channel(image: Image, channel: int, factor: float) -> NDArray[np.uint8]:
@@ -205,10 +216,15 @@ def in_reference(
         (h, w) uint8, as ``green_over_blue`` gives it.
     """
     levels = np.log(np.arange(256) + DARK_LEVELS)
-    total = np.zeros(channels[0].shape, np.float32)
-    for channel, glass, weight in zip(channels, glass_rgb, stain_map.nuclear_weights, strict=True):
-        table = weight * (levels - np.log(max(glass, 1.0) + DARK_LEVELS))
-        total += np.asarray(cv2.LUT(channel, table.astype(np.float32)), np.float32)
+    tables = (
+        weight * (levels - np.log(max(glass, 1.0) + DARK_LEVELS))
+        for glass, weight in zip(glass_rgb, stain_map.nuclear_weights, strict=True)
+    )
+    red, green, blue = (
+        np.asarray(cv2.LUT(channel, table.astype(np.float32)), np.float32)
+        for channel, table in zip(channels, tables, strict=True)
+    )
+    total = cv2.add(cv2.add(red, green, dst=red), blue, dst=red)
     return cv2.convertScaleAbs(cv2.exp(total), alpha=GLASS).astype(np.uint8, copy=False)
 
 

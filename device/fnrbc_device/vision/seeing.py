@@ -102,8 +102,9 @@ class Seeing:
 
     def _maps(self, image: Image, reduced: Reduced, stain_map: StainMap) -> tuple[NDArray[np.float32], float]:
         """What the network says of a frame, and frame pixels a pixel of its picture."""
-        scaled, factor = at_centre_scale(image, self._pixel_size_um)
-        return self._known.network.maps(centre_picture(scaled, reduced.glass_rgb, stain_map)), factor
+        shown, shrunk = (image, 1.0) if reduced.colours is None else (reduced.colours, reduced.factor)
+        scaled, factor = at_centre_scale(shown, self._pixel_size_um * shrunk)
+        return self._known.network.maps(centre_picture(scaled, reduced.glass_rgb, stain_map)), factor * shrunk
 
     def _centres(self, maps: NDArray[np.float32], factor: float, image: Image) -> list[Centre]:
         height, width = image.shape[:2]
