@@ -103,7 +103,8 @@ def agreed_on(
     seen = np.asarray(near.any(axis=1), np.bool_)
     sure = np.array([one.heat >= SURE_HEAT for one in centres], np.bool_)
     if sure.sum() >= FEWEST_SURE and (seen[sure].mean() < LEAST_SEEN or _are_crowded(centres, pixel_um)):
-        rest = [one for one in candidates if not _reaches(one, centres) and heat_at(one) >= CROWD_HEAT]
+        reached = _reached(candidates, centres)
+        rest = [one for one, known in zip(candidates, reached, strict=True) if not known and heat_at(one) >= CROWD_HEAT]
         return outlined(list(range(len(centres)))) + rest
     alone = near.sum(axis=1) == 1
     lobes = _lobes(near, centres, pixel_um)
@@ -165,11 +166,12 @@ def _are_crowded(centres: list[Centre], pixel_um: float) -> bool:
     return is_crowded(dark, COARSE_UM)
 
 
-def _reaches(candidate: Detection, centres: list[Centre]) -> bool:
-    """Whether any of them lies in or between what a candidate is made of."""
-    row, col = candidate.centre_rc
-    reach = candidate.reach_px
-    return any(np.hypot(one.row - row, one.col - col) <= max(reach, one.radius) for one in centres)
+def _reached(candidates: list[Detection], centres: list[Centre]) -> NDArray[np.bool_]:
+    """Which candidates a centre lies in, or between what they are made of."""
+    ours = np.array([(*one.centre_rc, one.reach_px) for one in candidates]).reshape(-1, 3)
+    theirs = np.array([(one.row, one.col, one.radius) for one in centres]).reshape(-1, 3)
+    apart = np.hypot(*(theirs[None, :, :2] - ours[:, None, :2]).transpose(2, 0, 1))
+    return np.asarray((apart <= np.maximum(ours[:, None, 2], theirs[None, :, 2])).any(axis=1), np.bool_)
 
 
 def _know_better(centres: list[Centre], candidate: Detection, pixel_um: float) -> bool:

@@ -90,10 +90,13 @@ def outlines_of(centres: list[Centre], reduced: Reduced, wanted: Iterable[int] |
     wanted
         Places in the list of those to outline; None for all.
     """
+    wanted = range(len(centres)) if wanted is None else list(wanted)
+    if not wanted:
+        return []
     places = np.array([(_working(one.row, reduced), _working(one.col, reduced)) for one in centres]).reshape(-1, 2)
     radii = np.array([one.radius / reduced.factor for one in centres])
-    wanted = range(len(centres)) if wanted is None else wanted
-    return [_outline(own, places, radii, reduced.nuclear) for own in wanted]
+    rivals = _rivals(places, radii)
+    return [_outline(own, np.flatnonzero(rivals[own]), places, radii, reduced.nuclear) for own in wanted]
 
 
 def _read(maps: NDArray[np.float32], rows: NDArray[np.intp], cols: NDArray[np.intp], factor: float) -> list[Centre]:
@@ -121,49 +124,61 @@ def _working(frame: float, reduced: Reduced) -> float:
     return (frame + 0.5) / reduced.factor - 0.5
 
 
-def _outline(own: int, places: NDArray[np.float64], radii: NDArray[np.float64], nuclear: NDArray[np.uint8]) -> Outline:
-    (row, col), radius = places[own], float(radii[own])
+def _outline(
+    own: int,
+    rivals: NDArray[np.intp],
+    places: NDArray[np.float64],
+    radii: NDArray[np.float64],
+    nuclear: NDArray[np.uint8],
+) -> Outline:
+    row, col = places[own].tolist()
+    radius = float(radii[own])
     reach = REACH_RADII * radius
     top, left = max(int(row - reach), 0), max(int(col - reach), 0)
     window = nuclear[top : int(row + reach) + 2, left : int(col + reach) + 2]
     if min(window.shape, default=0) >= 3:
-        dark = _dark(window)
-        rows, cols = np.ogrid[top : top + window.shape[0], left : left + window.shape[1]]
-        nearest = np.hypot(rows - row, cols - col) / radius
-        inside = nearest <= REACH_RADII
-        for other in _rivals(own, places, radii):
-            inside &= nearest <= np.hypot(rows - places[other][0], cols - places[other][1]) / radii[other]
-        points = _joined((inside & dark).astype(np.uint8), (row - top, col - left), radius)
+        origin = np.array([top, left])
+        near = _nearest(np.concatenate(([own], rivals)), places - origin, radii, window.shape)
+        points = _joined(near & _dark(window), (row - top, col - left), radius)
         if points is not None:
-            return Outline.of(points + np.array([left, top], np.int32))
+            return Outline.of(points + origin[::-1].astype(np.int32))
     return Outline.of(_circle(row, col, radius))
 
 
-def _dark(window: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """What is nucleus by Otsu's threshold; nothing where both sides hardly differ."""
-    threshold, _ = cv2.threshold(window, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    dark = window <= threshold
-    if dark.all() or not dark.any():
-        return np.zeros(window.shape, np.bool_)
-    contrast = float(window[~dark].mean() - window[dark].mean())
-    return np.asarray(dark if contrast >= LEAST_CONTRAST else np.zeros_like(dark), np.bool_)
+def _nearest(
+    those: NDArray[np.intp], places: NDArray[np.float64], radii: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """255 where the first of those centres is the nearest, in radii, and within reach; else 0."""
+    rows, cols = ((np.arange(side) - places[those, axis, None]) / radii[those, None] for axis, side in enumerate(shape))
+    apart = (rows * rows)[:, :, None] + (cols * cols)[:, None, :]  # squared
+    limit = apart[1:].min(axis=0, initial=REACH_RADII**2)
+    return np.asarray(cv2.compare(apart[0], limit, cv2.CMP_LE), np.uint8)
 
 
-def _rivals(own: int, places: NDArray[np.float64], radii: NDArray[np.float64]) -> list[int]:
-    """Centres near enough to claim some of the same pixels."""
-    apart = np.hypot(*(places - places[own]).T)
-    near = np.flatnonzero(apart < REACH_RADII * (radii + radii[own]))
-    return [int(other) for other in near if other != own]
+def _dark(window: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """255 on what is nucleus by Otsu's threshold; nothing where both sides hardly differ."""
+    dark = np.asarray(cv2.threshold(window, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)[1], np.uint8)
+    if not 0 < cv2.countNonZero(dark) < dark.size:
+        return np.zeros_like(dark)
+    contrast = cv2.mean(window, cv2.bitwise_not(dark))[0] - cv2.mean(window, dark)[0]
+    return dark if contrast >= LEAST_CONTRAST else np.zeros_like(dark)
+
+
+def _rivals(places: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n, n): which centres are near enough to claim some of the same pixels."""
+    row, col = places.T
+    near = np.hypot(row[:, None] - row, col[:, None] - col) < REACH_RADII * (radii[:, None] + radii)
+    np.fill_diagonal(near, False)
+    return np.asarray(near, np.bool_)
 
 
 def _joined(mask: NDArray[np.uint8], centre_rc: tuple[float, float], radius: float) -> NDArray[np.int32] | None:
     """Outlines of the pieces that reach into the nucleus' circle, end to end; None where there is none."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     middle = np.array(centre_rc[::-1])
-    pieces = [np.asarray(contour, np.int32)[:, 0] for contour in contours]
-    near = [points for points in pieces if np.hypot(*(points - middle).T).min(initial=np.inf) <= radius]
-    large = [points for points in near if len(points) >= radius]
-    return np.concatenate(large) if large else None
+    large = [np.asarray(contour, np.int32)[:, 0] for contour in contours if len(contour) >= radius]
+    near = [points for points in large if np.hypot(*(points - middle).T).min() <= radius]
+    return np.concatenate(near) if near else None
 
 
 def _circle(row: float, col: float, radius: float) -> NDArray[np.int32]:
