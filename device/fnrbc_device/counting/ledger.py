@@ -229,12 +229,15 @@ class Ledger:
         cells = self.in_view(pose)
         if any(cell.misses > OFTEN_MISSED * (cell.views + cell.misses) for cell in cells):
             return True
-        at = np.array([(cell.row_px, cell.col_px) for cell in cells]).reshape(-1, 2)
-        reach_px = np.array([cell.reach_px for cell in cells])
-        unsure = np.array([cell.views + cell.misses < SURE_LOOKS for cell in cells], np.bool_)
-        apart = np.hypot(*(at[:, None] - at[unsure][None]).transpose(2, 0, 1))
-        # Each is nearest to itself.
-        return bool(((apart < reach_px[:, None] + reach_px[unsure]).sum(axis=0) > 1).any())
+        unsure = [cell for cell in cells if cell.views + cell.misses < SURE_LOOKS]
+        if not unsure:
+            return False
+        row, col, reach = np.array([(cell.row_px, cell.col_px, cell.reach_px) for cell in cells]).T
+        return any(
+            # Each is nearest to itself.
+            np.count_nonzero(np.hypot(row - one.row_px, col - one.col_px) < reach + one.reach_px) > 1
+            for one in unsure
+        )
 
     def _near(self, pose: Pose) -> list[Cell]:
         """Cells whose place lies in the frame or a little beyond, in the order of their numbers."""

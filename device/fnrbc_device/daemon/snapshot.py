@@ -182,6 +182,7 @@ REGISTRATION: Final = Part(
     _islands=COUNT,
     _frames=COUNT,
     _factor=NUMBER,
+    _moved=Fixed((NUMBER, NUMBER)),
 )
 """Keyframe and last frame hang together, and are written beside it."""
 

@@ -27,9 +27,6 @@ FARTHEST_PX: Final = 2.0
 MARGIN: Final = 0.15
 """Share of each side left out of the last step: its middle half tells as much."""
 
-TAPS: Final = np.arange(-4, 5)
-"""Of the filter that shifts by up to ``FARTHEST_PX``, px."""
-
 SHARPNESS: Final = -0.75
 """Of the cubic that is interpolated by, its slope at 1; as OpenCV's."""
 
@@ -76,15 +73,27 @@ def refined(reference: Picture, moving: Picture, whole: tuple[int, int], steps: 
     return whole[0] + float(beyond[0]), whole[1] + float(beyond[1])
 
 
-def polished(reference: Picture, moving: Picture, shift: tuple[float, float]) -> tuple[float, float]:
-    """One step more, from a shift right to a small part of a pixel on."""
+def polished(
+    reference: Picture, moving: Picture, shift: tuple[float, float], *, without_outliers: bool = True
+) -> tuple[float, float] | None:
+    """One step more, from a shift right to a part of a pixel on; None where nothing tells a better one.
+
+    Parameters
+    ----------
+    reference, moving
+        (h, w) optical densities.
+    shift
+        By how much content moved (row, col).
+    without_outliers
+        False where what does not fit yet would be taken for an outlier.
+    """
     whole = round(shift[0]), round(shift[1])
     first, second = (_middle(part) for part in overlap(reference, moving, *whole))
     if min(second.shape) < LEAST_REFINED_PX:
-        return shift
-    found = _step(first, _shifted(second, np.subtract(shift, whole)), without_outliers=True)
+        return None
+    found = _step(first, _shifted(second, np.subtract(shift, whole)), without_outliers=without_outliers)
     if found is None or np.abs(found).max() > FARTHEST_PX:
-        return shift
+        return None
     return shift[0] + float(found[0]), shift[1] + float(found[1])
 
 
@@ -132,14 +141,16 @@ def _shifted(picture: Picture, by: NDArray[np.float64]) -> Picture:
 
 
 def _cubic(by: float) -> Picture:
-    """Weights of ``TAPS`` for what lies a part of a pixel further on.
+    """Weights, about the middle one, for what lies a part of a pixel further on.
 
     References
     ----------
     .. [1] R. G. Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. Acoust. Speech Signal
        Process. 29 (1981) 1153-1160, doi:10.1109/TASSP.1981.1163711.
     """
-    away = np.abs(TAPS - by)
+    # The cubic is 0 from two pixels on: the fewer taps, the less each pixel costs.
+    reach = int(np.ceil(2 + abs(by))) - 1
+    away = np.abs(np.arange(-reach, reach + 1) - by)
     near = ((SHARPNESS + 2) * away - (SHARPNESS + 3)) * away**2 + 1
     far = SHARPNESS * (((away - 5) * away + 8) * away - 4)
     return np.where(away <= 1, near, np.where(away < 2, far, 0)).astype(np.float32)

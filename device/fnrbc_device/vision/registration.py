@@ -20,7 +20,7 @@ from fnrbc_device.vision.keyframes import Keyframe, Keyframes
 from fnrbc_device.vision.objective import Objective
 from fnrbc_device.vision.reduction import Reduced
 from fnrbc_device.vision.relocation import Proposal, Relocation, Sight
-from fnrbc_device.vision.shift import ShiftPicture, find_shift
+from fnrbc_device.vision.shift import Shift, ShiftPicture, expected_shift, find_shift
 
 LONG_SIDE_PX: Final = 360
 """Longest side of the picture that is correlated."""
@@ -78,6 +78,8 @@ class Registration:
         self._islands = 0
         self._frames = 0
         self._factor = 1.0
+        self._moved = (0.0, 0.0)
+        """The last frame's way from the one before it, down and right, frame pixels."""
 
     def place(self, reduced: Reduced, *, sharp: bool = True) -> Placement:
         """Place the next frame.
@@ -113,6 +115,7 @@ class Registration:
             placement = self._new_island()
         elif sharp and self._far(placement.pose):
             placement = replace(placement, pose=self._rekeyed(picture, placement.pose))
+        self._moved = self._way_to(placement.pose)
         self._frames += 1
         self._last = Placed(picture, grey, placement.pose, self._frames, sharp)
         if sharp and self._keyframe is None:
@@ -184,7 +187,7 @@ class Registration:
         if not known or known[0][0] is not last.picture:
             known.append((last.picture, last.pose))
         for reference, pose in known:
-            found = find_shift(reference, picture)
+            found = self._expected(reference, pose, picture) or find_shift(reference, picture)
             if found is None:
                 continue
             there = self._behind(pose, found.row_px, found.col_px)
@@ -193,9 +196,25 @@ class Registration:
                 return Placement(there, found.correlation, float(np.hypot(down, right)), lost=False)
         return None
 
+    def _expected(self, reference: ShiftPicture, pose: Pose, picture: ShiftPicture) -> Shift | None:
+        """The shift against what lies at a pose, if the hand moves on as it did."""
+        last = self._last
+        if last is None or last.pose.island != pose.island:
+            return None
+        row_px = pose.row_px - last.pose.row_px - self._moved[0]
+        col_px = pose.col_px - last.pose.col_px - self._moved[1]
+        return expected_shift(reference, picture, (row_px / self._factor, col_px / self._factor))
+
     def _leapt(self, down_px: float, right_px: float, picture: ShiftPicture) -> bool:
         height, width = (side * self._factor for side in picture.density.shape)
         return bool(max(abs(down_px) / height, abs(right_px) / width) > LEAP)
+
+    def _way_to(self, pose: Pose) -> tuple[float, float]:
+        """From the last frame's place; none to another island."""
+        last = self._last
+        if last is None or last.pose.island != pose.island:
+            return 0.0, 0.0
+        return pose.row_px - last.pose.row_px, pose.col_px - last.pose.col_px
 
     def _new_island(self) -> Placement:
         """Begin an island; the ground up to where the hand let go is kept, for it may land there again."""

@@ -39,6 +39,10 @@ SURE: Final = 0.75
 """Correlation from which on a shift found at half the scale is believed. Below it the whole picture is searched: right
 shifts of composed pans reach 0.80 and more, the best wrong ones 0.43."""
 
+SETTLED_PX: Final = 0.2
+"""A second step no longer than this is the last. On a real hand's pan 0.05 leaves 0.23 frame pixels in the median and 0.60
+in the 99th percentile, 0.2 leaves 0.24 and 0.61 for a tenth less time."""
+
 LEAST_HALVED_PX: Final = 64
 """A picture narrower than this is searched as it is: at half the scale it would show too little."""
 
@@ -102,9 +106,41 @@ def find_shift(reference: ShiftPicture, moving: ShiftPicture) -> Shift | None:
         best = _best(reference.half, moving.half, 1)
         if best is not None and best.correlation >= SURE:
             coarse = refined(reference.half.density, moving.half.density, (best.row, best.col), COARSE_STEPS)
-            at = polished(reference.density, moving.density, (2 * coarse[0], 2 * coarse[1]))
-            return Shift(*at, best.correlation)
+            at = 2 * coarse[0], 2 * coarse[1]
+            return Shift(*(polished(reference.density, moving.density, at) or at), best.correlation)
     return search_shift(reference, moving)
+
+
+def expected_shift(reference: ShiftPicture, moving: ShiftPicture, expected: tuple[float, float]) -> Shift | None:
+    """Find a shift that lies about where it is expected; None where it does not, or not surely so.
+
+    A right shift needs no search: the overlap at half the scale proves it, and a step or two at the whole one make it
+    as exact as ``find_shift`` does.
+
+    Parameters
+    ----------
+    reference, moving
+        The earlier and the later picture.
+    expected
+        How far content moved (row, col), px.
+    """
+    height, width = moving.density.shape
+    row, col = (round(one / 2) for one in expected)
+    if min(height, width) < LEAST_HALVED_PX or _overlap_share((height, width), 2 * row, 2 * col) < MIN_OVERLAP:
+        return None
+    correlation = overlap_correlation(reference.half.density, moving.half.density, row, col)
+    overlap_um2 = _overlap_px2((height, width), 2 * row, 2 * col) * moving.pixel_um**2
+    if correlation < max(SURE, least_correlation(overlap_um2)):
+        return None
+    at = expected
+    for step in range(STEPS):
+        found = polished(reference.density, moving.density, at, without_outliers=step > 0)
+        if found is None:
+            return None
+        before, at = at, found
+        if step > 0 and max(abs(at[0] - before[0]), abs(at[1] - before[1])) <= SETTLED_PX:
+            return Shift(*at, correlation)
+    return None
 
 
 def search_shift(reference: ShiftPicture, moving: ShiftPicture, peaks: int = CANDIDATES) -> Shift | None:
@@ -201,6 +237,10 @@ def _overlap_px2(shape: tuple[int, ...], row: int, col: int) -> int:
     return (shape[0] - abs(row)) * (shape[1] - abs(col))
 
 
+def _overlap_share(shape: tuple[int, int], row: int, col: int) -> float:
+    return max(1 - abs(row) / shape[0], 0.0) * max(1 - abs(col) / shape[1], 0.0)
+
+
 def _candidates(reference: NDArray[np.float32], moving: NDArray[np.float32], peaks: int) -> list[tuple[int, int]]:
     """Shifts at the highest peaks of the phase correlation.
 
@@ -222,8 +262,7 @@ def _candidates(reference: NDArray[np.float32], moving: NDArray[np.float32], pea
         _, _, _, (col, row) = cv2.minMaxLoc(surface)
         surface[max(0, row - 4) : row + 5, max(0, col - 4) : col + 5] = -np.inf
         for shift in ((row, col), (row - height, col), (row, col - width), (row - height, col - width)):
-            overlap = (1 - abs(shift[0]) / height) * (1 - abs(shift[1]) / width)
-            if overlap >= MIN_OVERLAP:
+            if _overlap_share((height, width), *shift) >= MIN_OVERLAP:
                 found.append(shift)
     return found
 
