@@ -40,7 +40,7 @@ SURE: Final = 0.75
 shifts of composed pans reach 0.80 and more, the best wrong ones 0.43."""
 
 SETTLED_PX: Final = 0.2
-"""A second step no longer than this is the last. On a real hand's pan 0.05 leaves 0.23 frame pixels in the median and 0.60
+"""A second step no longer than this is the last. On a real hand's pan 0.05 leaves 0.23 frame pixels in the median, 0.60
 in the 99th percentile, 0.2 leaves 0.24 and 0.61 for a tenth less time."""
 
 LEAST_HALVED_PX: Final = 64
