@@ -111,6 +111,8 @@ def _room(piece: Outline) -> int:
 def _that_fit(pieces: list[Outline], room_px: float) -> list[Outline]:
     """As many as there is room for, narrow ones first."""
     narrow_first = sorted(pieces, key=lambda piece: piece.box[2])
+    if sum(map(_room, pieces)) <= room_px:
+        return narrow_first
     taken = np.cumsum([_room(piece) for piece in narrow_first])
     return narrow_first[: int(np.searchsorted(taken, room_px, side="right"))]
 
