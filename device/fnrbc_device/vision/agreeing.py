@@ -106,6 +106,15 @@ def agreed_on(
         reached = _reached(candidates, centres)
         rest = [one for one, known in zip(candidates, reached, strict=True) if not known and heat_at(one) >= CROWD_HEAT]
         return outlined(list(range(len(centres)))) + rest
+
+    def agrees(candidate: Detection, lone: bool) -> bool:
+        """Whether the network does not contradict where it knows no centre."""
+        heat = heat_at(candidate)
+        if (heat >= agreed_heat) == (heat >= least_heat):
+            return heat >= agreed_heat  # whatever it is, and that costs more to ask
+        doubtful = lone and _may_be_a_platelet(candidate, density_of)
+        return heat >= (least_heat if doubtful else agreed_heat)
+
     alone = near.sum(axis=1) == 1
     lobes = _lobes(near, centres, pixel_um)
     places = np.flatnonzero(sure & ~seen | lobes.any(axis=1)).tolist()
@@ -119,8 +128,7 @@ def agreed_on(
         if claimed and alone[claimed].all() and _know_better([centres[at] for at in claimed], candidate, pixel_um):
             places += claimed
             continue
-        doubtful = lone and _may_be_a_platelet(candidate, density_of)
-        if claimed or heat_at(candidate) >= (least_heat if doubtful else agreed_heat):
+        if claimed or agrees(candidate, lone):
             kept.append(candidate)
     return kept + outlined(places)
 

@@ -152,7 +152,9 @@ class _Sheet:
         return _Sheet(pieces, starts, mask, np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32))
 
     def only(self, places: list[int]) -> _Sheet:
-        """Some of the pieces, under each other."""
+        """Some of the pieces, in their order, under each other."""
+        if len(places) == len(self.pieces):
+            return self
         starts = np.concatenate(([0], np.cumsum(np.diff(self.starts)[places])))
         rows = np.concatenate([np.arange(self.starts[place], self.starts[place + 1]) for place in places])
         return _Sheet([self.pieces[place] for place in places], starts, self.mask[rows], self.depth[rows])
@@ -217,8 +219,8 @@ def _necks(sheet: _Sheet, least_px: float) -> dict[int, float]:
     suspects = np.unique(maxima.owners[_narrowest(sheet.depth, maxima, hubs) <= NECK * maxima.depths]).tolist()
     if not suspects:
         return {}
-    maxima = maxima.only(suspects, sheet)
-    sheet = sheet.only(suspects)
+    if len(suspects) < len(sheet.pieces):
+        maxima, sheet = maxima.only(suspects, sheet), sheet.only(suspects)
     necks = NECKS[:, None] * maxima.depths[maxima.deepest(len(suspects))]
     steps = max(1, STACKED_PX // sheet.depth.size)
     at_once = range(0, len(necks), steps)
