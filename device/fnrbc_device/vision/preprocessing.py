@@ -55,10 +55,13 @@ def crop(
     )
     patch = _resampled(image, to_crop, scale, (row, col))
     gain = GLASS / np.maximum(np.asarray(background_rgb, np.float32), 1.0)
-    normalised = np.clip(patch.astype(np.float32) * gain, 0, 255)
-    alpha = _mask(detection, to_crop)[..., None]
-    blended: Image = np.rint(normalised * alpha + GLASS * (1 - alpha)).astype(np.uint8)
-    return blended
+    levels = np.arange(256, dtype=np.float32)[:, None]
+    blended = np.asarray(cv2.LUT(patch, np.clip(levels * gain, 0, 255)[None]), np.float32)
+    alpha = _mask(detection, to_crop)
+    # Three planes of the mask, not one that numpy lays over each pixel's three numbers: a third of the cost.
+    blended *= cv2.merge([alpha] * 3)
+    blended += cv2.merge([GLASS * (1 - alpha)] * 3)
+    return np.asarray(np.rint(blended, out=blended), np.uint8)
 
 
 def _resampled(image: Image, to_crop: np.ndarray, scale: float, centre_rc: tuple[float, float]) -> Image:
