@@ -80,16 +80,15 @@ class Dust:
         return float(np.hypot(pose.row_px - before.row_px, pose.col_px - before.col_px)) > self._moved_px
 
     def _learn(self, detections: list[Detection]) -> None:
-        free = {index: detection.centre_rc for index, detection in enumerate(detections)}
-        for spot in self._spots:
+        free = dict(enumerate(detection.centre_rc for detection in detections))
+        places = np.array(list(free.values())).reshape(-1, 2)
+        spots = np.array([(spot.row_px, spot.col_px) for spot in self._spots]).reshape(-1, 2)
+        near = np.abs(spots[:, None] - places).max(axis=2, initial=0.0) <= self._same_px
+        for spot, shown in zip(self._spots, near, strict=True):
             spot.fields += 1
-            near = [
-                index
-                for index, (row, col) in free.items()
-                if abs(row - spot.row_px) <= self._same_px and abs(col - spot.col_px) <= self._same_px
-            ]
-            if near:
-                del free[near[0]]
+            found = next((index for index in np.flatnonzero(shown).tolist() if index in free), None)
+            if found is not None:
+                del free[found]
                 spot.seen += 1
         self._spots = [spot for spot in self._spots if spot.is_alive]
         self._spots += [Spot(row, col) for row, col in free.values()]

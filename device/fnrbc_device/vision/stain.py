@@ -14,6 +14,7 @@ References
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import cv2
@@ -131,6 +132,7 @@ def densities(image: Image, glass_rgb: tuple[float, float, float]) -> NDArray[np
     return np.asarray(cv2.LUT(image, table.astype(np.float32)[None]), np.float32)
 
 
+@lru_cache(maxsize=8)  # asked for twice a frame, and another after some forty um of the hand's way at most
 def map_of(anchors: Anchors) -> StainMap:
     """Build the matrix that takes a session's nuclei and rest to the reference's.
 
@@ -138,7 +140,9 @@ def map_of(anchors: Anchors) -> StainMap:
     """
     ours = _frame(anchors.nucleus, anchors.rest)
     reference = _frame(REFERENCE_NUCLEUS, REFERENCE_REST)
-    return StainMap(np.asarray(reference @ np.linalg.inv(ours), np.float32))
+    matrix = np.asarray(reference @ np.linalg.inv(ours), np.float32)
+    matrix.flags.writeable = False
+    return StainMap(matrix)
 
 
 def anchors_of(image: Image, pixel_um: float, glass_rgb: tuple[float, float, float]) -> Anchors | StainDoubt:

@@ -37,12 +37,18 @@ def surroundings(image: Image, centre_rc: tuple[float, float], pixel_size_um: fl
     half = max(round(SIDE_UM / 2 / pixel_size_um), 1)
     top, left = round(centre_rc[0]) - half, round(centre_rc[1]) - half
     seen = image[max(top, 0) : max(top + 2 * half, 0), max(left, 0) : max(left + 2 * half, 0)]
-    square: Image = np.empty((2 * half, 2 * half, 3), np.uint8)
-    if seen.shape != square.shape:
-        square[...] = OUTSIDE
-    at = (max(-top, 0), max(-left, 0))
+    if seen.shape[:2] != (2 * half, 2 * half):
+        seen = _filled_up(seen, (max(-top, 0), max(-left, 0)), 2 * half)
+    shown = _shrunk(seen)
+    return shown.copy() if np.may_share_memory(shown, image) else shown, 2 * half * pixel_size_um
+
+
+def _filled_up(seen: Image, at: tuple[int, int], side: int) -> Image:
+    """What was seen, at its place in the square."""
+    square: Image = np.empty((side, side, 3), np.uint8)
+    square[...] = OUTSIDE
     square[at[0] : at[0] + seen.shape[0], at[1] : at[1] + seen.shape[1]] = seen
-    return _shrunk(square), 2 * half * pixel_size_um
+    return square
 
 
 def _shrunk(square: Image) -> Image:
