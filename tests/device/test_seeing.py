@@ -14,6 +14,7 @@ from fnrbc_device.vision.stain import IDENTITY, Anchors, map_of
 UM = 0.25
 GLASS = (240.0, 228.0, 210.0)
 NUCLEUS, RED_CELL = (70, 40, 130), (225, 180, 190)
+PLATELET, PALE_NUCLEUS, CYTOPLASM = (119, 65, 155), (100, 70, 140), (170, 150, 190)
 
 
 def field(nuclei: list[tuple[int, int, int]], red_cells: list[tuple[int, int]] = ()) -> Image:
@@ -204,16 +205,34 @@ def test_a_candidate_at_the_frames_border_is_asked_about_like_any_other():
     assert len(agreed(image)) == 4
 
 
-def test_what_is_as_small_and_as_pale_as_a_platelet_is_a_cell_only_if_the_network_says_so():
-    image = field([(100, 120, 9)])
-    cv2.circle(image, (300, 250), 9, (100, 70, 140), -1, cv2.LINE_AA)
-    cv2.circle(image, (380, 100), 18, (100, 70, 140), -1, cv2.LINE_AA)
-    places = [(100.0, 120.0, 9.0), (100.0, 380.0, 18.0), (250.0, 300.0, 9.0)]
-    assert len(Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections) == 3
-    for heat, wanted in ((0.35, places[:2]), (0.45, places)):
-        seeing = Seeing(UM, CentreModel(Lukewarm(places, heat), "both", 0.4, 0.2))
-        found = sorted(one.centre_rc for one in seeing.see(image, reduce(image, UM), IDENTITY).detections)
-        assert found == [pytest.approx(place[:2], abs=1) for place in places if place in wanted]
+@pytest.mark.parametrize(
+    ("radius", "colour", "round_it", "is_cell"),
+    [
+        (9, PLATELET, None, False),
+        (9, PALE_NUCLEUS, None, True),
+        (9, PLATELET, CYTOPLASM, True),
+        (18, PLATELET, None, True),
+    ],
+    ids=["a platelet", "of a nucleus' hue", "in its cell", "larger"],
+)
+def test_what_looks_like_a_platelet_is_a_cell_only_if_the_network_says_so(radius, colour, round_it, is_cell):
+    image = field([])
+    if round_it is not None:
+        cv2.circle(image, (300, 250), 20, round_it, -1, cv2.LINE_AA)
+    cv2.circle(image, (300, 250), radius, colour, -1, cv2.LINE_AA)
+    place = (250.0, 300.0, float(radius))
+    assert len(Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections) == 1
+    for heat, wanted in ((0.35, is_cell), (0.45, True)):
+        seeing = Seeing(UM, CentreModel(Lukewarm([place], heat), "both", 0.4, 0.2))
+        assert len(seeing.see(image, reduce(image, UM), IDENTITY).detections) == wanted
+
+
+@pytest.mark.parametrize("place", [(0, 0), (399, 479), (3, 477), (396, 240)])
+def test_what_lies_at_the_frames_corner_is_asked_about_without_a_word(place):
+    image = field([])
+    cv2.circle(image, place[::-1], 10, PLATELET, -1, cv2.LINE_AA)
+    seeing = Seeing(UM, CentreModel(Lukewarm([(*map(float, place), 10.0)], 0.35), "both", 0.4, 0.2))
+    assert len(seeing.see(image, reduce(image, UM), IDENTITY).detections) <= 1
 
 
 def test_a_nucleus_lies_where_the_network_is_sure_of_it_not_in_the_middle_of_all_that_is_dark():
@@ -229,7 +248,7 @@ def test_a_nucleus_lies_where_the_network_is_sure_of_it_not_in_the_middle_of_all
 
 def test_what_touches_a_nucleus_is_no_platelet():
     image = field([(200, 200, 14)])
-    cv2.circle(image, (225, 200), 9, (100, 70, 140), -1, cv2.LINE_AA)
+    cv2.circle(image, (225, 200), 9, PLATELET, -1, cv2.LINE_AA)
     image[:, 215] = np.rint(GLASS)  # a gap of one pixel
     places = [(200.0, 200.0, 14.0), (200.0, 225.0, 9.0)]
     assert len(Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections) == 2

@@ -4,10 +4,10 @@ The threshold's outlines stay: they follow the picture pixel by pixel. Where the
 outline's middle, that holds something else as well, and the nucleus is outlined round the place. Where the network
 knows several cells in one outline, nuclei that touch, they are parted as it says; where it knows one wide nucleus in
 several outlines, and no other cell in any of them, they are its lobes, and it is outlined once. What only one of them
-sees is a cell if the network is sure, or does not contradict; what may be a
-platelet, being as small and as pale, is one only if the network itself calls it a cell. In crowds, in tissue and in
-clots, and wherever the threshold misses much of what the network is sure of, one threshold suits no two nuclei: there
-the network's centres are the cells, and of the rest what it nearly calls one.
+sees is a cell if the network is sure, or does not contradict; what looks like a platelet is one only if the network
+itself calls it a cell. In crowds, in tissue and in clots, and wherever the threshold misses much of what the network is
+sure of, one threshold suits no two nuclei: there the network's centres are the cells, and of the rest what it nearly
+calls one.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from fnrbc_device.records import Detection
 from fnrbc_device.vision.centres import Centre
 from fnrbc_device.vision.crowding import COARSE_UM, CROWD_PIECES, is_crowded
-from fnrbc_device.vision.reduction import GLASS
 
 AGREED_UM: Final = 3.0
 """A candidate and a centre this near are one, or within either's radius: a lobed nucleus' middle lies off its lobes."""
@@ -54,13 +53,6 @@ CROWD_HEAT: Final = 0.35
 """0..1, of what no centre lies in, in such frames. Of the nuclei of ``he_fields`` .945 are found without these, .968
 with them; at .3 sixty more come along, of which fifteen were marked."""
 
-PLATELET_UM: Final = 7.5
-PLATELET_DENSITY: Final = 0.9
-"""Of platelets (``pbc``, 194) 97 in 100 have a smaller diameter, and 72 in 100 a lower median density on the nuclei's
-axis, green over blue in the reference stain. Nuclei as small, of red cells' precursors, have 1.19 to 1.29 (5th and 95th
-percentile), and painted ones at 0.2 um a pixel, where blur takes most of their depth, 0.95 at least. At 1.1 six more of
-a hundred platelets are refused, and of ninety such painted cells two are lost or found by how their slide is cut."""
-
 ALONE_UM: Final = 1.0
 """A platelet lies this far from any nucleus, edge to edge, or is taken for one: of painted pairs, before their stain is
 known, 3 in 100 are of a nucleus as small and as pale, and lie nearer."""
@@ -73,7 +65,7 @@ def agreed_on(
     centres: list[Centre],
     pixel_um: float,
     heat_at: Callable[[Detection], float],
-    density_of: Callable[[Detection], float],
+    like_a_platelet: Callable[[Detection], bool],
     agreed_heat: float,
     least_heat: float,
     outlined: Outlined,
@@ -90,8 +82,8 @@ def agreed_on(
         Size of a frame pixel, um.
     heat_at
         0..1, what the network makes of a candidate that none of its centres lies in.
-    density_of
-        Of a candidate's nucleus, on the nuclei's axis; see ``nuclear_density``.
+    like_a_platelet
+        Whether a candidate may be one by its size, colour and surroundings; see ``may_be_a_platelet``.
     agreed_heat
         0..1, from which on it does not contradict.
     least_heat
@@ -110,10 +102,8 @@ def agreed_on(
     def agrees(candidate: Detection, lone: bool) -> bool:
         """Whether the network does not contradict where it knows no centre."""
         heat = heat_at(candidate)
-        if (heat >= agreed_heat) == (heat >= least_heat):
-            return heat >= agreed_heat  # whatever it is, and that costs more to ask
-        doubtful = lone and _may_be_a_platelet(candidate, density_of)
-        return heat >= (least_heat if doubtful else agreed_heat)
+        doubtful = agreed_heat <= heat < least_heat and lone and like_a_platelet(candidate)
+        return heat >= agreed_heat and not doubtful
 
     alone = near.sum(axis=1) == 1
     lobes = _lobes(near, centres, pixel_um)
@@ -131,26 +121,6 @@ def agreed_on(
         if claimed or agrees(candidate, lone):
             kept.append(candidate)
     return kept + outlined(places)
-
-
-def nuclear_density(candidate: Detection, nuclear: NDArray[np.uint8]) -> float:
-    """Median density of a nucleus on the nuclei's axis, natural logarithm; ``nuclear`` is the working picture."""
-    left, top, width, height = cv2.boundingRect(candidate.contour_xy)
-    inside = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(inside, [candidate.contour_xy - np.array([left, top], np.int32)], 1)
-    grey = nuclear[top : top + height, left : left + width][inside > 0]
-    return float(np.log(GLASS / max(_median(grey), 1.0)))
-
-
-def _median(grey: NDArray[np.uint8]) -> float:
-    """As numpy gives it, at a fifth of its cost for so few."""
-    below, above = (len(grey) - 1) // 2, len(grey) // 2
-    ordered = np.partition(grey, (below, above))
-    return (int(ordered[below]) + int(ordered[above])) / 2
-
-
-def _may_be_a_platelet(candidate: Detection, density_of: Callable[[Detection], float]) -> bool:
-    return candidate.nucleus_diameter_um < PLATELET_UM and density_of(candidate) < PLATELET_DENSITY
 
 
 def _lone(candidates: list[Detection], pixel_um: float) -> NDArray[np.bool_]:

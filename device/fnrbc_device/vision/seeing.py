@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Detection, Field, Image, SeeingMethod
-from fnrbc_device.vision.agreeing import AGREED_UM, agreed_on, nuclear_density
+from fnrbc_device.vision.agreeing import AGREED_UM, agreed_on
 from fnrbc_device.vision.centre_picture import STRIDE, at_centre_scale, centre_picture
 from fnrbc_device.vision.centres import Centre, centres_of, outlines_of
+from fnrbc_device.vision.platelets import may_be_a_platelet
 from fnrbc_device.vision.reduction import Reduced
 from fnrbc_device.vision.segmentation import Level, Segmenter, detection_of
 from fnrbc_device.vision.stain import StainMap
@@ -82,7 +83,8 @@ class Seeing:
         """
         if self.method == "threshold":
             return self._segmenter.segment_reduced(reduced, frames)
-        maps, factor = self._maps(image, reduced, stain_map)
+        picture, factor = self._picture(image, reduced, stain_map)
+        maps = self._known.network.maps(picture)
         centres = self._centres(maps, factor, image)
         if self.method == "network":
             cells = self._outlined(centres, reduced, range(len(centres)))
@@ -93,18 +95,18 @@ class Seeing:
             centres,
             self._pixel_size_um,
             heat_at=lambda one: self._hottest(maps[0], factor, one),
-            density_of=lambda one: nuclear_density(one, reduced.nuclear),
+            like_a_platelet=lambda one: may_be_a_platelet(one, picture, factor),
             agreed_heat=self._known.agreed_heat,
             least_heat=self._known.least_heat,
             outlined=lambda places: self._outlined(centres, reduced, places),
         )
         return replace(found, detections=cells)
 
-    def _maps(self, image: Image, reduced: Reduced, stain_map: StainMap) -> tuple[NDArray[np.float32], float]:
-        """What the network says of a frame, and frame pixels a pixel of its picture."""
+    def _picture(self, image: Image, reduced: Reduced, stain_map: StainMap) -> tuple[NDArray[np.float32], float]:
+        """What the network looks at, and frame pixels a pixel of it."""
         shown, shrunk = (image, 1.0) if reduced.colours is None else (reduced.colours, reduced.factor)
         scaled, factor = at_centre_scale(shown, self._pixel_size_um * shrunk)
-        return self._known.network.maps(centre_picture(scaled, reduced.glass_rgb, stain_map)), factor * shrunk
+        return centre_picture(scaled, reduced.glass_rgb, stain_map), factor * shrunk
 
     def _centres(self, maps: NDArray[np.float32], factor: float, image: Image) -> list[Centre]:
         height, width = image.shape[:2]
