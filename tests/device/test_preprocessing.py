@@ -131,3 +131,14 @@ def test_a_field_without_light_gives_a_crop_all_the_same() -> None:
     image, cell = field(CELL, 0.125)
 
     assert crop(np.zeros_like(image), cell, 0.125, (0.0, 0.0, 0.0)).shape == (120, 120, 3)
+
+
+@pytest.mark.parametrize("pixel_size_um", [0.086, 0.2, 0.3])
+def test_a_crop_is_the_light_over_that_of_glass_inside_the_mask_and_glass_outside(pixel_size_um):
+    image, found = field(CELL, pixel_size_um, np.array([200.0, 190.0, 180.0]))
+    bright = crop(image, found, pixel_size_um, (200.0, 190.0, 180.0)).astype(int)
+    plain = crop(image, found, pixel_size_um, (GLASS, GLASS, GLASS)).astype(float)
+    inside = far_from_nucleus(-1.0) == 0
+    wanted = np.minimum(plain * GLASS / np.array([200.0, 190.0, 180.0]), 255)
+    assert np.abs(bright[inside] - wanted[inside]).max() <= 1.2
+    assert (bright[far_from_nucleus(MARGIN_UM + 1.0)] == GLASS).all()

@@ -7,7 +7,7 @@ import pytest
 from fnrbc_device.records import Image
 from fnrbc_device.vision.centre_picture import CENTRE_UM, DEEPEST, MAPS, STRIDE, at_centre_scale, centre_picture
 from fnrbc_device.vision.centres import Centre, centres_of, outlines_of
-from fnrbc_device.vision.reduction import reduce
+from fnrbc_device.vision.reduction import halved, reduce
 from fnrbc_device.vision.seeing import CentreModel, Seeing
 from fnrbc_device.vision.stain import IDENTITY, Anchors, map_of
 
@@ -349,3 +349,30 @@ def test_a_cell_beyond_the_frame_is_none():
 def test_an_empty_frame_holds_nothing_whoever_looks():
     for method in ("network", "both"):
         assert seen(field([]), method, []) == []
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (61, 91), (64, 80)])
+def test_the_networks_picture_is_the_same_from_the_frame_and_from_its_half(shape):
+    image = np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    whole, factor = at_centre_scale(image, 0.105)
+    reduced = reduce(image, 0.105)
+    assert reduced.colours is not None
+    half, rest = at_centre_scale(reduced.colours, 0.105 * reduced.factor)
+    assert np.array_equal(whole, half)
+    assert factor == rest * reduced.factor
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_what_is_half_dark_is_the_same_in_two_halvings(share):
+    dark = np.where(np.random.default_rng(6).random((400, 640)) < share, 255, 0).astype(np.uint8)
+    averaged = cv2.resize(dark, (160, 100), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(halved(halved(dark)) > 127, averaged > 127)
+
+
+def test_a_pixel_between_nuclei_goes_to_the_one_that_is_nearest_in_radii():
+    image = field([(200, 200, 16), (200, 228, 10)])
+    reduced = reduce(image, UM)
+    outlines = outlines_of([Centre(200, 200, 16, 0.9), Centre(200, 228, 10, 0.9)], reduced)
+    border = 200 + 28 * 16 / 26
+    assert outlines[0].points_xy[:, 0].max() == pytest.approx(border, abs=1.5)
+    assert outlines[1].points_xy[:, 0].min() == pytest.approx(border, abs=1.5)

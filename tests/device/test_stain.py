@@ -17,6 +17,7 @@ from fnrbc_device.vision.stain import (
     anchors_of,
     densities,
     map_of,
+    medians,
 )
 
 PIXEL_UM = 0.25
@@ -216,3 +217,12 @@ def test_a_simulated_slide_of_the_papers_stain_is_learned_within_a_few_fields():
         row, col = microscope.path[step]
         stain.learn(frame.image, slide.pixel_size_um, reduced.glass_rgb, Pose(0, float(row), float(col)))
     assert stain.state == "settled"
+
+
+def test_a_pictures_medians_are_those_of_its_pixels():
+    image = field(GIEMSA, 8, 30, seed=3)
+    those = np.random.default_rng(7).random(image.shape[:2]) < 0.1
+    for count in (1, 2, 3, 100, 1001):
+        few = np.zeros_like(those)
+        few.ravel()[np.flatnonzero(those)[:count]] = True
+        assert medians(image, few, GLASS).tolist() == np.median(densities(image, GLASS)[few], axis=0).tolist()

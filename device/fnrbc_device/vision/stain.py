@@ -185,25 +185,32 @@ def anchors_of(image: Image, pixel_um: float, glass_rgb: tuple[float, float, flo
     rest = stained & (cv2.dilate(dark.view(np.uint8), _SQUARE) == 0)
     if min(np.count_nonzero(inside), np.count_nonzero(rest)) < _LEAST_PIXELS:
         return "no_nuclei"
-    nucleus, beside = (_medians(small, those, glass_rgb) for those in (inside, rest))
+    nucleus, beside = (medians(small, those, glass_rgb) for those in (inside, rest))
     if not _told_apart(nucleus, beside):
         return "no_nuclei"
     return Anchors(three(nucleus), three(beside), count)
 
 
-def _medians(
+def medians(
     image: Image, those: NDArray[np.bool_], glass_rgb: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """Median density of some pixels in each channel: by counting grey levels, at a tenth of what sorting costs."""
-    mask, levels = those.view(np.uint8), np.arange(256, dtype=np.uint8)
-    table = densities(np.repeat(levels, 3).reshape(1, 256, 3), glass_rgb)[0]
-    count = cv2.countNonZero(mask)
-    middles = []
-    for channel in range(3):
-        below = np.cumsum(cv2.calcHist([image], [channel], mask, [256], [0, 256]))
-        middles.append(np.searchsorted(below, ((count + 1) // 2, count // 2 + 1)))
-    lower, upper = (table[[pair[which] for pair in middles], range(3)] for which in (0, 1))
-    return np.asarray((lower + upper) / 2, np.float32)
+    """Median density of some pixels in each channel: by counting grey levels, a tenth of what sorting costs.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    those
+        (H, W), which pixels; one at least.
+    glass_rgb
+        Colour of empty glass, 0..255.
+    """
+    mask = those.view(np.uint8)
+    levels = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
+    count, table = cv2.countNonZero(mask), densities(levels, glass_rgb)[0]
+    below = (np.cumsum(cv2.calcHist([image], [channel], mask, [256], [0, 256])) for channel in range(3))
+    middle = np.array([np.searchsorted(each, ((count + 1) // 2, count // 2 + 1)) for each in below])
+    return np.asarray(table[middle, [[0], [1], [2]]].mean(axis=1), np.float32)
 
 
 def three(values: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
