@@ -39,6 +39,19 @@ def field(stain: Anchors, nuclei: int, red_cells: int, seed: int, glass: tuple[f
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)
 
 
+def crowd(stain: Anchors, apart: int, seed: int) -> Image:
+    """Nothing but 49 nuclei of 6 um side by side in their cytoplasm, so many pixels of 0.25 um apart."""
+    rng = np.random.default_rng(seed)
+    density = np.zeros((480, 480, 3), np.float32)
+    grid = [(80 + apart * row, 80 + apart * col) for row in range(7) for col in range(7)]
+    places = [(int(row), int(col)) for row, col in np.array(grid) + rng.integers(-2, 3, (len(grid), 2))]
+    for radius, absorbed in ((16, stain.rest), (12, stain.nucleus)):
+        for row, col in places:
+            cv2.circle(density, (col, row), radius, [float(part) for part in absorbed], -1)
+    light = np.asarray(GLASS) * np.exp(-density) + rng.normal(0, 2, density.shape)
+    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+
+
 def learned(*fields: Image) -> SessionStain:
     stain = SessionStain()
     for picture in fields:
@@ -120,6 +133,24 @@ def test_a_session_that_begins_on_empty_glass_settles_when_cells_come():
     for picture in fields_of(H_AND_E, FEWEST_VOTES):
         stain.learn(picture, PIXEL_UM, GLASS)
     assert (stain.state, stain.doubt) == ("settled", None)
+
+
+@pytest.mark.parametrize("stain", [GIEMSA, H_AND_E], ids=["giemsa", "h and e"])
+def test_a_crowd_alone_settles_the_stain_by_the_nuclei_that_stand_out_of_it(stain):
+    session = learned(*(crowd(stain, 24, seed) for seed in range(FEWEST_VOTES)))
+    assert session.state == "settled"
+    assert session.anchors is not None
+    assert session.anchors.nucleus == pytest.approx(stain.nucleus, abs=0.12)
+    assert session.anchors.rest == pytest.approx(stain.rest, abs=0.05)
+
+
+@pytest.mark.parametrize("stain", [GIEMSA, H_AND_E], ids=["giemsa", "h and e"])
+def test_a_clot_in_which_no_nucleus_stands_out_settles_nothing_until_others_come(stain):
+    session = learned(*(crowd(stain, 18, seed) for seed in range(20)))
+    assert (session.state, session.doubt) == ("unsettled", "no_nuclei")
+    for picture in fields_of(stain, FEWEST_VOTES):
+        session.learn(picture, PIXEL_UM, GLASS)
+    assert (session.state, session.doubt) == ("settled", None)
 
 
 def test_a_session_that_rests_on_one_cell_learns_nothing_from_it_again():
