@@ -8,7 +8,7 @@ from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import SURE_LOOKS, Ledger
-from fnrbc_device.counting.lookout import DOUBTFUL, EVERY, FIRST_LOOKS, SHARPER, SPAN_UM, STEP_SHARE, Lookout
+from fnrbc_device.counting.lookout import DOUBTFUL, EVERY, FIRST_LOOKS, SHARPER, SLOWER, SPAN_UM, STEP_SHARE, Lookout
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import load_bundle
@@ -90,6 +90,14 @@ def test_where_the_hand_halts_or_turns_it_is_looked_at(beyond_um: float) -> None
 
     assert not looked(lookout, farthest)
     assert looked(lookout, farthest + beyond_um)
+
+
+@pytest.mark.parametrize(("kept", "chosen"), [(SLOWER - 0.1, True), (SLOWER + 0.1, False)])
+def test_where_the_hand_is_about_to_halt_it_is_looked_at(kept: float, chosen: bool) -> None:
+    lookout, moved_um = settled(), STEP_UM / 3
+
+    assert not looked(lookout, moved_um)
+    assert looked(lookout, (1 + kept) * moved_um) == chosen
 
 
 def test_where_the_hand_turns_a_corner_it_is_looked_at() -> None:

@@ -72,6 +72,15 @@ class _Look:
         return self.judged.sharpness
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Passed:
+    """A used frame that was not looked at."""
+
+    frame: Frame
+    look: _Look
+    pose: Pose
+
+
 class Analyser:
     """Counts the frames of one session, in their order.
 
@@ -125,6 +134,8 @@ class Analyser:
         self._known: tuple[StainState, bool] = self._looks_for()
         """What was looked for in the last used frame."""
         self._lookout = Lookout(pixel_size_um, everything=everything or still)
+        self._passed: _Passed | None = None
+        """The last used frame, where it was not looked at: it is, if nothing after it shows its ground."""
         self._dust = Dust(pixel_size_um)
         self.tally_keeper = TallyKeeper()
         self.frame_shape: tuple[int, int] | None = None
@@ -174,6 +185,8 @@ class Analyser:
         )
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
+        back = self._looked_back(watch) if self._has_left(look.pose) else []
+        pictures = self.counter.pictures if back else {}
         with watch.stage("segmentation"):
             found = self._see(frame, look) if self._is_looked_at(look, look.pose) else None
             if not self._still:
@@ -182,11 +195,11 @@ class Analyser:
         with watch.stage("ledger"):
             self.islands.add(look.pose.island)
             entry, pose = (NOTHING_SEEN, look.pose) if found is None else self._enter(found, look, look.pose, frame)
+            self._passed = _Passed(frame, look, pose) if found is None else None
             if self.slide_map is not None:
                 self.slide_map.paint(pose, frame.image)
-        with watch.stage("classify"):
-            seen = [sighting.cell for sighting in entry.sightings]
-            events = self.counter.follow(seen, entry.missed, pose)
+        events = back + self._followed(entry, pose, watch)
+        self.counter.pictures |= pictures
         with watch.stage("registration"):
             joins = self._join_islands()
         events += [event for join in joins for event in self._joined(join)]
@@ -197,8 +210,11 @@ class Analyser:
         return replace(step, **_light(look.judged))
 
     def finish(self) -> list[CountEvent]:
-        """End the session: settle the cells that are still open."""
-        events = self.counter.finish()
+        """End the session: look at the last frame, and settle the cells that are still open."""
+        events = self._looked_back(Stopwatch(self.clock))
+        before = self.counter.pictures
+        events += self.counter.finish()
+        self.counter.pictures |= before
         for event in events:
             self.tally_keeper.add_event(event)
         self.border.see_cells(events, self.counter.pictures)
@@ -286,6 +302,26 @@ class Analyser:
         even = self._light.flatten_stain(with_stain(look.even, frame.image, self.stain.map))
         return self.seeing.see(frame.image, even, self.stain.map, self._lookout.frames_since_look)
 
+    def _has_left(self, pose: Pose) -> bool:
+        """Whether the ground of the last used frame was left for another island."""
+        return self._passed is not None and self._passed.pose.island != pose.island
+
+    def _looked_back(self, watch: Stopwatch) -> list[CountEvent]:
+        """Look at the last used frame, where it was not looked at: it is the last that shows its ground."""
+        passed, self._passed = self._passed, None
+        if passed is None:
+            return []
+        with watch.stage("segmentation"):
+            found = self._see(passed.frame, passed.look)
+        with watch.stage("ledger"):
+            entry = self._entered(found, passed.look, passed.pose, passed.frame)
+        return self._followed(entry, passed.pose, watch)
+
+    def _followed(self, entry: Entry, pose: Pose, watch: Stopwatch) -> list[CountEvent]:
+        """What a frame's entry changed of the count."""
+        with watch.stage("classify"):
+            return self.counter.follow([sighting.cell for sighting in entry.sightings], entry.missed, pose)
+
     def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none. A known place needs no registration."""
         if frame.place is not None:
@@ -299,14 +335,18 @@ class Analyser:
 
     def _enter(self, found: Field, look: _Look, pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
         """Enter what was found; the place by what is known there."""
-        cells = found.detections if self._still else self._dust.without(found.detections, pose)
-        entry = self.ledger.enter(cells, pose, frame.index)
+        entry = self._entered(found, look, pose, frame)
         row, col = entry.correction_rc
         self.registration.correct(row, col)
         corrected = Pose(pose.island, pose.row_px + row, pose.col_px + col)
         self._lookout.note(corrected, look.sharpness)
-        self._keep_views(entry, found, frame, look.sharpness)
         return entry, corrected
+
+    def _entered(self, found: Field, look: _Look, pose: Pose, frame: Frame) -> Entry:
+        cells = found.detections if self._still else self._dust.without(found.detections, pose)
+        entry = self.ledger.enter(cells, pose, frame.index)
+        self._keep_views(entry, found, frame, look.sharpness)
+        return entry
 
     def _join_islands(self) -> tuple[Join, ...]:
         """Make a join that pictures prove and cells do not contradict."""
@@ -322,6 +362,8 @@ class Analyser:
     def _joined(self, join: Join) -> list[CountEvent]:
         """Bring the count in line with a join: what was counted twice is taken back."""
         self.islands.discard(join.island)
+        if self._passed is not None and self._passed.pose.island == join.island:
+            self._passed = replace(self._passed, pose=join.moved(self._passed.pose))
         if self.slide_map is not None:
             self.slide_map.join(join)
         return self.counter.merge(merge(self.ledger, join, self.pixel_size_um))

@@ -99,6 +99,7 @@ LOOKOUT: Final = Part(
     _looked=Maybe(PLACE),
     _sharpness=NUMBER,
     _way_um=Fixed((NUMBER, NUMBER)),
+    _moved_um=Fixed((NUMBER, NUMBER)),
     _looks=COUNT,
     _first=COUNT,
     _due=Whole(-MOST),
@@ -281,6 +282,7 @@ ANALYSER: Final = Part(
     "clock",
     "_still",
     "slide_map",  # the journal says which ground was seen
+    "_passed",  # a picture of the camera's; the frames that come next take its place
     frame_shape=SHAPE,
     _frame_quality=QUALITY,
     registration=OwnWay(_pack_registration, _fill_registration),
