@@ -79,15 +79,65 @@ def test_one_picture_under_two_labels_is_refused_with_both_names(make_folder):
         cut([folder], [], silent)
 
 
-def test_a_cell_off_the_centre_is_not_the_labelled_one(make_folder):
+def test_a_cell_far_off_the_middle_is_not_the_labelled_one(make_folder):
     folder = make_folder(each=3)
     path = folder / "red" / "red_0.png"
-    cv2.imwrite(str(path), np.roll(cv2.imread(str(path)), 70, axis=1))
+    cv2.imwrite(str(path), np.roll(cv2.imread(str(path)), 90, axis=1))
 
     found = cut([folder], [], silent)
 
     assert found.sources[0].missed == {"red": 1, "white": 0, "crumb": 0}
     assert len(found) == 8
+
+
+def nuclei_at(path, *places_um):
+    """A picture of 30 um with a nucleus at each (right, down) of the middle."""
+    picture = np.full((300, 300, 3), (220, 235, 250), np.uint8)
+    for right, down in places_um:
+        at = (round(150 + 10 * right), round(150 + 10 * down))
+        cv2.circle(picture, at, 30, (110, 20, 60), -1, cv2.LINE_AA)
+    cv2.imwrite(str(path), picture)
+
+
+@pytest.mark.parametrize(
+    ("places_um", "is_found"),
+    [
+        ([(5.5, 0)], True),
+        ([(5.5, 0), (0, -10)], True),
+        ([(6, 0), (-7.5, 0)], False),  # of two side by side nobody knows which
+        ([(2, 0), (-8, 0)], True),
+    ],
+)
+def test_off_the_middle_a_cell_is_the_labelled_one_where_no_other_may_be(make_folder, places_um, is_found):
+    folder = make_folder(each=3)
+    nuclei_at(folder / "red" / "red_0.png", *places_um)
+
+    found = cut([folder], [], silent)
+
+    assert (found.sources[0].missed["red"] == 0) == is_found
+    if is_found:  # and the crop's middle is in that nucleus, whole in it
+        crop = found.crops[found.names == "painted/red/red_0.png"][0].astype(int)
+        rows, cols = np.nonzero(crop.sum(axis=2) < 400)
+        assert rows.mean() == pytest.approx(59.5, abs=1.5)
+        assert cols.mean() == pytest.approx(59.5, abs=1.5)
+        assert len(rows) * 0.2**2 == pytest.approx(np.pi * 3**2, rel=0.15)
+
+
+def test_a_label_means_its_cell_where_a_neighbour_at_the_border_touches_it(make_folder):
+    folder = make_folder(each=3)
+    picture = np.full((240, 240, 3), 240, np.uint8)
+    picture[50:190, 60:] = (200, 150, 190)  # what lies between both looks like one body
+    for col in (120, 214):
+        cv2.circle(picture, (col, 120), 36, (130, 40, 70), -1, cv2.LINE_AA)
+    cv2.imwrite(str(folder / "white" / "white_0.png"), picture)
+
+    found = cut([folder], [], silent)
+
+    crop = found.crops[found.names == "painted/white/white_0.png"][0].astype(int)
+    nucleus = crop.sum(axis=2) < 330
+    assert nucleus[60, 60]
+    rows, cols = np.nonzero(nucleus[:, :85])  # 18 px, 3.6 um, is its radius
+    assert (rows.mean(), cols.mean()) == pytest.approx((59.5, 59.5), abs=1.5)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from fnrbc_device.errors import BundleError, UsageError
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.vision.centre_picture import CENTRE_UM
+from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_device.vision.stain import IDENTITY
 from fnrbc_training import see_checkpoint, see_pictures
@@ -22,6 +23,7 @@ from fnrbc_training.see_score import score
 from fnrbc_training.see_targets import SIDE, loss_of, targets_of
 from fnrbc_training.see_tiles import TILE, Tile, TileMaker
 from fnrbc_training.see_train import train
+from fnrbc_training.single_cells import seen_alone
 from painted import paint, write
 
 GLASS = (250.0, 235.0, 220.0)
@@ -94,7 +96,7 @@ def test_a_neighbour_at_the_pictures_border_is_no_lobe_of_the_labelled_cell():
     joined = Segmenter(0.1).segment(picture).detections
     assert [one.whole for one in joined] == [False]
     page = Page.of(picture, 0.1, IDENTITY, "cell", "")
-    see_pictures._enter_middle(page, see_pictures._single(picture, 0.1, IDENTITY), 0.1)
+    see_pictures._enter_middle(page, seen_alone(reduce(picture, 0.1), 0.1).detections, 0.1)
     (cell,) = page.shown().cells
     assert cell == pytest.approx((120 * 0.1 / CENTRE_UM, 120 * 0.1 / CENTRE_UM, 3.6 / CENTRE_UM), abs=2)
     assert page.shown().mask[34, 62] == UNKNOWN

@@ -29,10 +29,11 @@ from fnrbc_training.description import Description, describe
 from fnrbc_training.labelled import Labelled, in_class_folders
 from fnrbc_training.likeness import look_at
 from fnrbc_training.readers import in_manifest
+from fnrbc_training.single_cells import seen_alone, surely_labelled
 from fnrbc_training.splitting import keep_together
 
 CENTRE_UM: Final = 4.0
-"""A cell further from the labelled place is another one: half of a small leukocyte's diameter."""
+"""A cell of a field further from the labelled place is another one: half of a small leukocyte's diameter."""
 
 RING_SHARE: Final = 0.06
 """Width of the outer ring over the picture's side, for the background-only baseline."""
@@ -119,7 +120,7 @@ def require_most_found(crops: CropSet, most_dropped: float = MOST_DROPPED) -> No
 
 
 def central(detections: list[Detection], place_rc: tuple[float, float], pixel_size_um: float) -> Detection | None:
-    """Choose the detection at a place, None if there is none within ``CENTRE_UM``."""
+    """Choose the detection at a place of a field, None if there is none within ``CENTRE_UM``."""
 
     def off_um(detection: Detection) -> float:
         row, col = detection.centre_rc
@@ -195,17 +196,19 @@ def _seen(
         )
     reader, done = PictureReader(), 0
     stain = IDENTITY if about.crops else _stain_of([cell.path for cell in cells], about.pixel_size_um)
-    for picture, among in itertools.groupby(cells, key=lambda cell: cell.path):
+    for (picture, alone), among in itertools.groupby(cells, key=lambda cell: (cell.path, cell.place_rc is None)):
         image = _read(reader, picture)
-        field = None if about.crops else _field(image, about.pixel_size_um, stain)
+        field = None if about.crops else _field(image, about.pixel_size_um, stain, alone)
         for cell in among:
             done += 1
             progress(f"cutting {_title(path)}", done, len(cells))
             yield cell, image, field
 
 
-def _field(image: Image, pixel_size_um: float, stain: StainMap) -> Field:
-    return Segmenter(pixel_size_um).segment_reduced(reduce(image, pixel_size_um, stain))
+def _field(image: Image, pixel_size_um: float, stain: StainMap, alone: bool) -> Field:
+    """What is in a picture, of one cell alone or of many."""
+    reduced = reduce(image, pixel_size_um, stain)
+    return seen_alone(reduced, pixel_size_um) if alone else Segmenter(pixel_size_um).segment_reduced(reduced)
 
 
 def _stain_of(paths: list[Path], pixel_size_um: float) -> StainMap:
@@ -228,7 +231,8 @@ def _read(reader: PictureReader, path: Path) -> Image:
 
 def _row(cell: Labelled, image: Image, field: Field, digest: int, pixel_size_um: float) -> _Row | None:
     place = cell.place_rc or middle_of(image)
-    found = central(field.detections, place, pixel_size_um)
+    choose = surely_labelled if cell.place_rc is None else central
+    found = choose(field.detections, place, pixel_size_um)
     if found is None:
         return None
     patch = crop(image, found, pixel_size_um, field.background_rgb)

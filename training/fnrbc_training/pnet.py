@@ -32,9 +32,10 @@ GROUPS: Final = 4
 RELU_GAIN: Final = 1.7139
 """Brings what a ReLU leaves of a standard normal variable back to variance 1."""
 
-WIDTHS: Final = (16, 48, 96)
-"""Channels that the three blocks give. With (16, 32, 64), 1.5 times as fast, 821 real cells held back from the training
-part were told apart worse: the mean surprise was 0.032 instead of 0.027."""
+WIDTHS: Final = (16, 64, 128)
+"""Channels that the three blocks give. With (16, 48, 96), 1.2 times as fast, networks that learned from a third of the
+training part told the rest of it apart worse: the area was .992 and .994 by two seeds, with these .994 and .995, and of
+225 leukocytes of a second laboratory 138 and 124 of a thousand passed instead of 111 and 58."""
 
 LAST: Final = 160
 """Channels of the last convolution, whose mean and maximum over the picture the head sees. Where a feature stands is

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,16 +21,16 @@ from fnrbc_device.camera.pictures import PictureReader
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.errors import UsageError
 from fnrbc_device.records import Detection, Image
-from fnrbc_device.vision.outline import Outline, joined
 from fnrbc_device.vision.red_cells import red_cell_diameters_px
 from fnrbc_device.vision.reduction import glass_colour, reduce
-from fnrbc_device.vision.segmentation import SMALLEST_NUCLEUS_UM, Segmenter, detection_of
+from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_device.vision.session_stain import SessionStain
 from fnrbc_device.vision.stain import IDENTITY, Anchors, StainMap, anchors_of, map_of
 from fnrbc_training.dataset import ROLES
 from fnrbc_training.description import DESCRIPTION, describe
 from fnrbc_training.labelled import SUFFIXES, in_class_folders
-from fnrbc_training.see_page import OWN_REACH, Page, Shown, lobes_of
+from fnrbc_training.see_page import OWN_REACH, Page, Shown
+from fnrbc_training.single_cells import FAR_UM, labelled_one, seen_alone
 
 RED_CELL_UM: Final = 7.5
 NUCLEUS_UM: Final = 7.0
@@ -40,13 +39,6 @@ the pixel sizes of such pictures."""
 
 FALLBACK_UM: Final = 0.105
 """Pixel of a field without a lone red cell."""
-
-NEAR_UM: Final = 4.5
-"""A nucleus no further from the middle of a single-cell picture is the labelled cell's."""
-
-FAR_UM: Final = 7.0
-"""If none is as near, a single one within this is: a tenth of one laboratory's cells are not in the middle of their
-pictures."""
 
 HELD_OUT: Final = 3
 """Every third field is held out; of single cells the held-out blocks of P-net's split are."""
@@ -112,61 +104,30 @@ def _cells(folder: Path, held_out: bool) -> list[Shown]:
     for cell in labelled:
         kind = "bare" if ROLES[cell.label] == "ignored" else "cell"
         page = Page.of(_read(cell.path), about.pixel_size_um, stain_map, kind, folder.name)
-        _enter_middle(page, _single(page.image, about.pixel_size_um, stain_map), about.pixel_size_um)
+        nuclei = seen_alone(reduce(page.image, about.pixel_size_um, stain_map), about.pixel_size_um).detections
+        _enter_middle(page, nuclei, about.pixel_size_um)
         shown.append(page.shown())
     return shown
-
-
-def _single(image: Image, pixel_um: float, stain_map: StainMap) -> list[Detection]:
-    """The nuclei in a picture of one cell, none joined to what the picture's border cuts.
-
-    A fifth of one laboratory's cells (``munich``) had been joined to a neighbour at the border, as if it were a lobe
-    of theirs, and the network was taught that a cell lies between the two. What stays of such a nucleus counts as cut.
-    """
-    reduced = reduce(image, pixel_um, stain_map)
-    found = []
-    for one in Segmenter(pixel_um).segment_reduced(reduced).detections:
-        lobes = [Outline.of(points) for points in lobes_of(one)]
-        parts = [detection_of(lobe, reduced, reduced.green.shape) for lobe in lobes]
-        within = [lobe for lobe, part in zip(lobes, parts, strict=True) if part.whole]
-        if len(within) == len(lobes):
-            found.append(one)
-            continue
-        found += [part for part in parts if not part.whole]
-        if within:
-            found.append(replace(detection_of(joined(within), reduced, reduced.green.shape), whole=False))
-    return [one for one in found if one.nucleus_diameter_um >= SMALLEST_NUCLEUS_UM]
 
 
 def _enter_middle(page: Page, detections: list[Detection], pixel_um: float) -> None:
     """Note the one cell of a picture that is labelled; of all else that may be one nothing is known."""
     middle_row, middle_col = (side / 2 - 0.5 for side in page.image.shape[:2])
     apart = [float(np.hypot(one.centre_rc[0] - middle_row, one.centre_rc[1] - middle_col)) for one in detections]
-    own = _own([pixel_um * value for value in apart])
-    if own is not None and not detections[own].whole and detections[own].nucleus_diameter_um < NUCLEUS_UM:
-        own = None  # a lobe, it may be, of a nucleus of which the rest is another cell's, or cut
+    own = labelled_one(detections, (middle_row, middle_col), pixel_um)
     nowhere = own is None and any(pixel_um * value <= FAR_UM for value in apart)
-    for index, one in enumerate(detections):
-        if index != own:
+    for one in detections:
+        if one is not own:
             page.doubt(one)
     if page.kind == "bare":
         page.doubt_what_is_dark((middle_row, middle_col), FAR_UM / pixel_um)
     elif own is not None:
-        one = detections[own]
-        page.enter(one)
-        page.doubt_what_is_dark(one.centre_rc, OWN_REACH * one.nucleus_diameter_um / 2 / pixel_um)
+        page.enter(own)
+        page.doubt_what_is_dark(own.centre_rc, OWN_REACH * own.nucleus_diameter_um / 2 / pixel_um)
     else:
         page.doubt_what_is_dark((middle_row, middle_col), 0.0)
         if not nowhere:
             page.place((middle_row, middle_col), NUCLEUS_UM / 2 / pixel_um)
-
-
-def _own(apart_um: list[float]) -> int | None:
-    """Which of the nuclei, so far from the middle, is the labelled cell's; None where that is not clear."""
-    if apart_um and min(apart_um) <= NEAR_UM:
-        return apart_um.index(min(apart_um))
-    far = [index for index, value in enumerate(apart_um) if value <= FAR_UM]
-    return far[0] if len(far) == 1 else None
 
 
 def _boxed(folder: Path, held_out: bool) -> list[Shown]:
