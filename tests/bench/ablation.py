@@ -37,17 +37,28 @@ OUT = Path("out/bench/ablation")
 SEED = 7
 """Of what `--third` leaves out."""
 
-LEFT_OUT = {"no munich": {"munich"}, "no smears": {"bccd", "bccd-640", "raabin"}}
-AUGMENTATIONS = {"no styles": "wide", "narrow": "appearance", "symmetries": "symmetries"}
+LEFT_OUT = {
+    "no munich": {"munich"},
+    "no smears": {"bccd", "bccd-640", "raabin"},
+    "no munich and no styles": {"munich"},
+}
+AUGMENTATIONS = {
+    "no styles": "wide",
+    "no munich and no styles": "wide",
+    "narrow": "appearance",
+    "symmetries": "symmetries",
+}
 NORMALISATIONS = {"group": "group", "batch": "batch"}
 CHANGES = {
     "not turned": [(augmentation, "varied", lambda crop, rng: varied(crop, rng, NOT_TURNED))],
     "fewer styles": [(augmentation, "STYLED", 0.5), (augmentation, "PLAIN_AMONG_LABORATORIES", 0.35)],
     "fewest styles": [(augmentation, "STYLED", 0.5), (augmentation, "PLAIN_AMONG_LABORATORIES", 0.5)],
-    "wider": [(train, "build", lambda net, classes, normalisation: pnet.build(net, classes, WIDER, normalisation))],
+    "fewer filters": [
+        (train, "build", lambda net, classes, normalisation: pnet.build(net, classes, FEWER, normalisation))
+    ],
 }
 NOT_TURNED = dataclasses.replace(BEYOND, turned=False)
-WIDER = (16, 64, 128)
+FEWER = (16, 48, 96)
 VARIANTS = ["all", "all, second look", *LEFT_OUT, *AUGMENTATIONS, *NORMALISATIONS, *CHANGES]
 
 

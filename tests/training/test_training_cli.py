@@ -73,9 +73,10 @@ def test_evaluate_prints_one_object_with_all_that_was_promised(make_folder):
     for name in ("accuracy", "sensitivity", "specificity"):
         figure = found["metrics"][name]
         assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
-    assert found["metrics"]["n"] == 9
+    assert found["metrics"]["n"] == 6
     assert {"ece", "indeterminate"} <= set(found["metrics"])
-    assert set(found["confusion"]) == {"red", "white", "crumb"}
+    assert set(found["confusion"]) == {"red", "white"}
+    assert found["missed"] == {"red": 0, "white": 0, "crumb": 3}  # the device sees no cell in a crumb
     assert found["bundle"] == load_bundle(None).id
 
 

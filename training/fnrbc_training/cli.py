@@ -11,8 +11,10 @@ import typer
 from fnrbc_device.commands.exit_codes import run
 from fnrbc_device.commands.program import program, with_examples
 from fnrbc_device.errors import UsageError
+from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.records import Interval
+from fnrbc_device.records import USUAL_SEEING, Interval
+from fnrbc_device.vision.seeing import CentreModel
 from fnrbc_training import dataset
 from fnrbc_training.augmentation import Augmentation
 from fnrbc_training.bylaboratory import said_of_worst, table
@@ -154,8 +156,10 @@ def evaluate_command(
     bundle: Annotated[Path | None, typer.Option(help="A bundle; without, the shipped one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Measure a bundle on pictures that it was neither trained nor tuned on."""
-    found = evaluate(_crops(data), load_bundle(bundle))
+    """Measure a bundle on pictures that it was neither trained nor tuned on, cells found as the device finds them."""
+    measured = load_bundle(bundle)
+    with closing(open_centres(measured, USUAL_SEEING)) as centres:
+        found = evaluate(_crops(data, centres.model), measured)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
@@ -186,11 +190,11 @@ def progress(what: str, done: int, total: int) -> None:
         print(f"\r{what}: {done} of {total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def _crops(data: list[Path]) -> CropSet:
+def _crops(data: list[Path], model: CentreModel | None = None) -> CropSet:
     """Cut datasets, or read the one set that was cut before."""
     sets = [path for path in data if path.suffix == ".npz"]
     if not sets:
-        return cut(data, [], progress)
+        return cut(data, [], progress, model)
     if len(data) > 1:
         raise UsageError(f"{len(data)} --data with {sets[0]} among them; give one .npz alone, or folders only")
     return dataset.load(sets[0])

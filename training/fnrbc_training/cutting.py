@@ -21,7 +21,7 @@ from fnrbc_device.model.bundle import digest_of
 from fnrbc_device.records import Detection, Field, Image
 from fnrbc_device.vision.preprocessing import CROP_PIXEL_SIZE_UM, CROP_PX, PREPROCESSING_ID, crop
 from fnrbc_device.vision.reduction import glass_colour, reduce
-from fnrbc_device.vision.segmentation import Segmenter
+from fnrbc_device.vision.seeing import CentreModel, Seeing
 from fnrbc_device.vision.session_stain import SessionStain
 from fnrbc_device.vision.stain import IDENTITY, StainMap
 from fnrbc_training.dataset import CLASSES, COLUMNS, DENOMINATOR, TARGET, CropSet, Source
@@ -72,7 +72,7 @@ class _Row:
     looks: NDArray[np.uint8]
 
 
-def cut(datasets: list[Path], simulated: list[Path], progress: Progress) -> CropSet:
+def cut(datasets: list[Path], simulated: list[Path], progress: Progress, model: CentreModel | None = None) -> CropSet:
     """Cut datasets into one set of crops, near duplicates in one part.
 
     Parameters
@@ -83,6 +83,8 @@ def cut(datasets: list[Path], simulated: list[Path], progress: Progress) -> Crop
         Folders or manifests of painted cells: never held out for the figures.
     progress
         Told about every picture.
+    model
+        Finds cells together with the threshold, as on the device; without, the threshold does alone.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def cut(datasets: list[Path], simulated: list[Path], progress: Progress) -> Crop
         A file is no picture, or was cut off.
     """
     known: _Known = {}
-    parts = [_cut_one(path, path in simulated, known, progress) for path in (*datasets, *simulated)]
+    parts = [_cut_one(path, path in simulated, known, progress, model) for path in (*datasets, *simulated)]
     columns = {name: np.concatenate([getattr(p, name) for p, _ in parts]) for name in COLUMNS}
     whole = CropSet(**columns, sources=tuple(s for p, _ in parts for s in p.sources))
     return keep_together(whole, stated=np.concatenate([stated for _, stated in parts]))
@@ -135,13 +137,15 @@ def middle_of(image: Image) -> tuple[float, float]:
     return (image.shape[0] - 1) / 2, (image.shape[1] - 1) / 2
 
 
-def _cut_one(path: Path, simulated: bool, known: _Known, progress: Progress) -> tuple[CropSet, NDArray[np.bool_]]:
+def _cut_one(
+    path: Path, simulated: bool, known: _Known, progress: Progress, model: CentreModel | None
+) -> tuple[CropSet, NDArray[np.bool_]]:
     """One dataset's crops, and which of them have a part that the dataset states."""
     about, cells, kappas = _listed(path, simulated)
     rows: list[_Row] = []
     missed: dict[str, list[tuple[int, Labelled]]] = {name: [] for name in about.classes} if path.is_dir() else {}
     new = 0
-    for cell, image, field in _seen(path, cells, about, progress):
+    for cell, image, field in _seen(path, cells, about, progress, model):
         digest = digest_of(image)
         if not _is_new(cell, digest, known):
             continue
@@ -183,7 +187,7 @@ def _title(path: Path) -> str:
 
 
 def _seen(
-    path: Path, cells: list[Labelled], about: Description, progress: Progress
+    path: Path, cells: list[Labelled], about: Description, progress: Progress, model: CentreModel | None
 ) -> Iterator[tuple[Labelled, Image, Field | None]]:
     """Each cell with its picture and what was found there; consecutive cells of one picture share the work.
 
@@ -198,17 +202,19 @@ def _seen(
     stain = IDENTITY if about.crops else _stain_of([cell.path for cell in cells], about.pixel_size_um)
     for (picture, alone), among in itertools.groupby(cells, key=lambda cell: (cell.path, cell.place_rc is None)):
         image = _read(reader, picture)
-        field = None if about.crops else _field(image, about.pixel_size_um, stain, alone)
+        field = None if about.crops else _field(image, about.pixel_size_um, stain, alone, model)
         for cell in among:
             done += 1
             progress(f"cutting {_title(path)}", done, len(cells))
             yield cell, image, field
 
 
-def _field(image: Image, pixel_size_um: float, stain: StainMap, alone: bool) -> Field:
+def _field(image: Image, pixel_size_um: float, stain: StainMap, alone: bool, model: CentreModel | None) -> Field:
     """What is in a picture, of one cell alone or of many."""
     reduced = reduce(image, pixel_size_um, stain)
-    return seen_alone(reduced, pixel_size_um) if alone else Segmenter(pixel_size_um).segment_reduced(reduced)
+    if alone and model is None:
+        return seen_alone(reduced, pixel_size_um)
+    return Seeing(pixel_size_um, model).see(image, reduced, stain)
 
 
 def _stain_of(paths: list[Path], pixel_size_um: float) -> StainMap:

@@ -1,4 +1,4 @@
-"""Evaluates a bundle as the device uses it: with its segmentation, cropping, runtime and decision."""
+"""Evaluates a bundle as the device uses it: with its way of seeing, cropping, runtime and decision."""
 
 from dataclasses import dataclass
 from math import isnan
@@ -29,7 +29,7 @@ class Evaluation:
     left_out: int
     """Crops whose picture the network was trained or tuned on."""
     missed: dict[str, int]
-    """Pictures in whose centre segmentation found no cell, by original class."""
+    """Pictures in whose centre no cell was found, by original class."""
     laboratories: tuple[OfLaboratory, ...]
     """Every data set for itself, end to end."""
 
