@@ -54,7 +54,8 @@ def test_every_precision_is_proved_and_says_what_it_is(exported, precision):
 
 def test_lower_precision_is_smaller_and_further_off(exported):
     proofs = [exported[precision][2] for precision in PRECISIONS]
-    assert [p.model_bytes for p in proofs] == sorted((p.model_bytes for p in proofs), reverse=True)
+    # In int8 only the layers that bear it are: the file may be larger than with half floats throughout.
+    assert max(p.model_bytes for p in proofs[1:]) < 0.6 * proofs[0].model_bytes
     assert [p.largest_difference for p in proofs] == sorted(p.largest_difference for p in proofs)
 
 

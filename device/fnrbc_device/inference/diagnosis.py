@@ -15,7 +15,9 @@ _EXPLAINED: Final = 0.1
 """Share of the difference that a fault may leave if it is to be the explanation: another runtime's rounding."""
 
 _SURE: Final = 0.999
-"""Half of the golden crops are those that the checkpoint is least sure of; a network sure of all sees other numbers."""
+_LEAST_SURE: Final = 0.1
+"""Half of the golden crops are those that the checkpoint is least sure of; a network that is sure of all but a tenth
+sees other numbers."""
 
 
 def likely_fault(classify: Classify, crops: Image, wanted: NDArray[np.float32], temperature: float) -> str:
@@ -48,13 +50,17 @@ def likely_fault(classify: Classify, crops: Image, wanted: NDArray[np.float32], 
             return f"its classes are in another order ({', '.join(map(str, order))})"
     if _off(found, _uncalibrated(wanted, temperature)) <= enough:
         return "its calibration is left out"
-    if np.ptp(found, axis=0).max() < enough or found.max(axis=1).min() > _SURE > wanted.max(axis=1).min():
+    if np.ptp(found, axis=0).max() < enough or _least_sure(found) > _SURE > _least_sure(wanted):
         return "it does not tell crops apart as it should: its normalisation is left out or another"
     return "its weights were changed, or the probabilities are another model's"
 
 
 def _off(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
     return float(np.abs(found - wanted).max())
+
+
+def _least_sure(found: NDArray[np.float32]) -> float:
+    return float(np.quantile(found.max(axis=1), _LEAST_SURE))
 
 
 def _uncalibrated(wanted: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
