@@ -10,6 +10,7 @@ from fnrbc_device.counting.counter import (
     CELLS_A_FRAME,
     FIRST_VIEWS,
     GIVE_UP,
+    OPEN_SHARE,
     PROOF_FIELDS,
     RETRACT_MISSES,
     SPAN_UM,
@@ -228,7 +229,7 @@ def test_a_counted_cell_missed_now_and_then_stays_counted(bench: Bench) -> None:
 def test_a_full_field_is_settled_over_several_frames_and_nobody_is_left_out(bench: Bench) -> None:
     crowd = [(80.0 + 100 * row, 100.0 + 100 * col) for row in range(4) for col in range(5)]
     settled = []
-    for frame in range(8):
+    for frame in range(14):
         before = len(bench.events)
         bench.show(crowd, (0.0, (frame % 3) * STEP))
         settled.append(len(bench.events) - before)
@@ -236,6 +237,18 @@ def test_a_full_field_is_settled_over_several_frames_and_nobody_is_left_out(benc
     assert max(settled) == CELLS_A_FRAME < len(crowd)
     assert sorted(event.cell for event in bench.events) == list(range(1, 21))
     assert bench.classifier.asked == FIRST_VIEWS * len(crowd)
+
+
+def test_of_a_crowd_more_are_settled_a_frame_so_that_it_does_not_gather(bench: Bench) -> None:
+    crowd = [(60.0 + 60 * row, 60.0 + 60 * col) for row in range(6) for col in range(9)]
+    settled = []
+    for frame in range(30):
+        before = len(bench.events)
+        bench.show(crowd, (0.0, (frame % 3) * STEP))
+        settled.append(len(bench.events) - before)
+
+    assert max(settled) == len(crowd) // OPEN_SHARE > CELLS_A_FRAME
+    assert len({event.cell for event in bench.events}) == len(bench.events) == len(crowd)
 
 
 def test_an_event_says_where_the_cell_lies(bench: Bench) -> None:

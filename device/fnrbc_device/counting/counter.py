@@ -30,9 +30,13 @@ FIRST_VIEWS: Final = 2
 """Views that P-net is asked about first; the others only where these do not decide alike, once in eighty cells. On
 composed slides of cells held out from the training two views decide as well as three; see decision 8."""
 
-CELLS_A_FRAME: Final = 4
-"""Cells settled a frame, so that a field full of new cells does not stall the live view; the rest wait a frame. With 8
-the dearest frame of a raster took 48 times the floor, with 4 it takes 28, and no cell is another."""
+CELLS_A_FRAME: Final = 2
+"""Cells settled a frame, so that a field full of new cells does not stall the live view; the rest wait a frame. P-net
+looks at each crop of what may be an fNRBC nine times, 17 ms a cell: with 8 a frame the dearest of two rasters took 48
+and 61 times the floor, with 4 28 and 44, with 2 25 and 28, and no cell was another."""
+
+OPEN_SHARE: Final = 10
+"""Of the open cells one in so many is settled a frame, where that is more: a crowd must not gather in memory."""
 
 GIVE_UP: Final = 3
 """A cell not yet counted is dropped when it was missed this many times more than seen."""
@@ -106,11 +110,12 @@ class Counter:
         retracted = [self._retract(cell) for cell in missed if _is_gone(cell)]
         complete: list[Cell] = []
         left: list[Cell] = []
+        most = max(CELLS_A_FRAME, len(self._open) // OPEN_SHARE)
         for cell in list(self._open.values()):
             gone = not self._ledger.shows(cell, pose)
             if self._is_no_cell(cell, gone):
                 self._drop(cell)
-            elif len(complete) + len(left) >= CELLS_A_FRAME:
+            elif len(complete) + len(left) >= most:
                 continue
             elif self._has_evidence(cell):
                 complete.append(cell)
