@@ -100,6 +100,18 @@ def test_where_the_hand_is_about_to_halt_it_is_looked_at(kept: float, chosen: bo
     assert looked(lookout, (1 + kept) * moved_um) == chosen
 
 
+@pytest.mark.parametrize(
+    ("before_um", "now_um", "turned"),
+    [(6.0, 5.5, True), (6.0, 6.5, False), (-6.0, -5.5, True), (SPAN_UM / 2, 0.0, False)],
+    ids=["back", "on", "back, the other way", "a tremble"],
+)
+def test_where_the_hand_turned_the_frame_before_shows_most(before_um: float, now_um: float, turned: bool) -> None:
+    lookout = settled()
+
+    assert not looked(lookout, before_um)
+    assert lookout.turned(Pose(0, 0.0, now_um / UM)) == turned
+
+
 def test_where_the_hand_turns_a_corner_it_is_looked_at() -> None:
     lookout = settled()
     corner = (STEP_UM - 4) / UM

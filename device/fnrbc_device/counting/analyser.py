@@ -185,7 +185,7 @@ class Analyser:
         )
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
-        back = self._looked_back(watch) if self._has_left(look.pose) else []
+        back = self._looked_back(watch) if self._shows_less(look.pose) else []
         pictures = self.counter.pictures if back else {}
         with watch.stage("segmentation"):
             found = self._see(frame, look) if self._is_looked_at(look, look.pose) else None
@@ -302,9 +302,11 @@ class Analyser:
         even = self._light.flatten_stain(with_stain(look.even, frame.image, self.stain.map))
         return self.seeing.see(frame.image, even, self.stain.map, self._lookout.frames_since_look)
 
-    def _has_left(self, pose: Pose) -> bool:
-        """Whether the ground of the last used frame was left for another island."""
-        return self._passed is not None and self._passed.pose.island != pose.island
+    def _shows_less(self, pose: Pose) -> bool:
+        """Whether the last used frame, not looked at, shows ground that no look shows: the hand left it, or turned."""
+        if self._passed is None:
+            return False
+        return self._passed.pose.island != pose.island or self._lookout.turned(pose)
 
     def _looked_back(self, watch: Stopwatch) -> list[CountEvent]:
         """Look at the last used frame, where it was not looked at: it is the last that shows its ground."""
@@ -315,6 +317,7 @@ class Analyser:
             found = self._see(passed.frame, passed.look)
         with watch.stage("ledger"):
             entry = self._entered(found, passed.look, passed.pose, passed.frame)
+            self._lookout.note(passed.pose, passed.look.sharpness)
         return self._followed(entry, passed.pose, watch)
 
     def _followed(self, entry: Entry, pose: Pose, watch: Stopwatch) -> list[CountEvent]:

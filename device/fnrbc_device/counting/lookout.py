@@ -124,6 +124,16 @@ class Lookout:
             return True
         return away_um >= SPAN_UM and self._leaves(open_rc, way_um / away_um, frame_shape)
 
+    def turned(self, pose: Pose) -> bool:
+        """Whether the hand has turned, so that the frame before lies further out than the next one, at this pose."""
+        looked = self._looked
+        if looked is None or looked.island != pose.island:
+            return False
+        way_um = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px]) * self._um
+        before_um = np.array(self._way_um)
+        back_um = np.abs(before_um) - way_um * np.sign(before_um)
+        return bool(((np.abs(before_um) >= SPAN_UM) & (back_um > 0)).any())
+
     def note(self, pose: Pose, sharpness: float) -> None:
         """Take in that a frame was looked at, which lies there."""
         new = self._looked is None or self._looked.island != pose.island
