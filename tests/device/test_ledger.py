@@ -125,6 +125,38 @@ def test_a_fragment_inside_a_known_cell_is_no_new_cell(off_um: float) -> None:
     assert len(entry.waiting) == 1
 
 
+AT_THE_BORDER = 27.0
+"""Row of a lobe of 4 um that is just far enough inside, while what lies 4 um above it is cut."""
+
+
+def lobe_then_nucleus(row: float, looks: int) -> tuple[Ledger, Entry]:
+    """A lobe as it is seen so often, then the nucleus of 9 um that it is a part of: the field has moved by 10 um."""
+    ledger, off_px, moved_px = Ledger(UM, SHAPE), 4.0 / UM, 10.0 / UM
+    for _ in range(looks):
+        (seen,) = ledger.enter([at(row, 320.0, nucleus_um=4.0)], Pose(0, 0.0, 0.0), 0).sightings
+        keep_view(seen.cell, View(1.0, 0, np.zeros((120, 120, 3), np.uint8)), Body(12.0, 0.2, 0.5, 0.8))
+    nucleus = at(row - off_px + moved_px, 320.0, nucleus_um=9.0)
+    return ledger, ledger.enter([nucleus], Pose(0, -moved_px, 0.0), 1)
+
+
+def test_a_lobe_that_the_border_left_of_a_nucleus_becomes_the_nucleus_where_that_is_seen() -> None:
+    ledger, entry = lobe_then_nucleus(AT_THE_BORDER, looks=1)
+
+    (cell,) = ledger.cells()
+    assert numbers(entry) == [cell.number] == [1]
+    assert (cell.row_px, cell.reach_px) == (AT_THE_BORDER - 4.0 / UM, 4.5 / UM)
+    assert (cell.views, cell.misses, cell.span_px, cell.best) == (1, 0, 0.0, [])
+
+
+@pytest.mark.parametrize(("row", "looks"), [(200.0, 1), (AT_THE_BORDER, BEST_VIEWS)], ids=["inside", "well known"])
+def test_a_cell_that_was_seen_whole_is_not_taken_for_a_part_of_what_it_touches(row: float, looks: int) -> None:
+    ledger, entry = lobe_then_nucleus(row, looks)
+
+    (cell,) = ledger.cells()
+    assert entry.sightings == []
+    assert (cell.row_px, cell.views, cell.misses) == (row, looks, 0)
+
+
 def test_one_detection_is_a_view_of_one_cell_only() -> None:
     ledger = Ledger(UM, SHAPE)
     ledger.enter([at(200, 300), at(200, 344)], Pose(0, 0, 0), 0)

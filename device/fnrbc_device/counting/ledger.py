@@ -168,10 +168,15 @@ class Ledger:
         for index in rest:
             detection = detections[index]
             around = self._known_around(detection, known, places)
+            is_seen = around in shown
             if around is not None:
                 shown.add(around)
-            if around is None and detection.whole and self._well_inside(detection.centre_rc, detection.reach_px):
+            if not (detection.whole and self._well_inside(detection.centre_rc, detection.reach_px)):
+                waiting.append(detection)
+            elif around is None:
                 sightings.append(self._new(detection, corrected, frame_index))
+            elif not is_seen and self._was_cut(detection, known[around], places[around]):
+                sightings.append(self._begun_again(known[around], detection, corrected, frame_index))
             else:
                 waiting.append(detection)
         missed = self._missed(known, places, shown)
@@ -276,6 +281,16 @@ class Ledger:
         self._bucket(cell).append(cell)
         return Sighting(detection, cell)
 
+    def _begun_again(self, cell: Cell, detection: Detection, pose: Pose, frame_index: int) -> Sighting:
+        """Forget what was seen of a cell, which was a part of it, but its number."""
+        row, col = detection.centre_rc
+        self.lay(cell, Pose(cell.island, row + pose.row_px, col + pose.col_px))
+        cell.diameter_um, cell.nucleus_ratio, cell.reach_px = detection.nucleus_diameter_um, 1.0, detection.reach_px
+        cell.first_rc, cell.span_px, cell.last_index = (row, col), 0.0, frame_index
+        cell.views, cell.measured = 1, 0
+        cell.best.clear()
+        return Sighting(detection, cell)
+
     def _move(self, cell: Cell, row_px: float, col_px: float, weight: float) -> None:
         row, col = cell.row_px + weight * (row_px - cell.row_px), cell.col_px + weight * (col_px - cell.col_px)
         self.lay(cell, Pose(cell.island, row, col))
@@ -297,6 +312,16 @@ class Ledger:
         border = reach_px + MARGIN_UM / self._um
         row, col = centre_rc
         return bool(border <= row <= self._shape[0] - border and border <= col <= self._shape[1] - border)
+
+    def _was_cut(self, detection: Detection, cell: Cell, place_rc: NDArray[np.float64]) -> bool:
+        """Whether a cell is a part of a detection, the rest of which the frame's border cut when it was first seen.
+
+        So a lobe of a nucleus at the border, seen once, would stand for the nucleus wherever that is seen later.
+        """
+        if cell.settled is not None or cell.views >= BEST_VIEWS or detection.reach_px <= cell.reach_px:
+            return False
+        first_rc = np.add(cell.first_rc, np.array(detection.centre_rc) - place_rc)
+        return not self._well_inside(first_rc, detection.reach_px)
 
     def _known_around(self, detection: Detection, known: list[Cell], places: NDArray[np.float64]) -> int | None:
         """The known cell that a detection is a part of, or that is a part of it; the one most often seen.
