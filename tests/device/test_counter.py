@@ -10,6 +10,7 @@ from fnrbc_device.counting.counter import (
     CELLS_A_FRAME,
     FIRST_VIEWS,
     GIVE_UP,
+    LOOKS_IN_A_ROW,
     OPEN_SHARE,
     PROOF_FIELDS,
     RETRACT_MISSES,
@@ -229,20 +230,34 @@ def test_a_counted_cell_missed_now_and_then_stays_counted(bench: Bench) -> None:
 def test_a_full_field_is_settled_over_several_frames_and_nobody_is_left_out(bench: Bench) -> None:
     crowd = [(80.0 + 100 * row, 100.0 + 100 * col) for row in range(4) for col in range(5)]
     settled = []
-    for frame in range(14):
+    for frame in range(26):
         before = len(bench.events)
         bench.show(crowd, (0.0, (frame % 3) * STEP))
         settled.append(len(bench.events) - before)
 
-    assert max(settled) == CELLS_A_FRAME < len(crowd)
+    assert max(settled) == max(CELLS_A_FRAME, len(crowd) // OPEN_SHARE) < len(crowd)
     assert sorted(event.cell for event in bench.events) == list(range(1, 21))
     assert bench.classifier.asked == FIRST_VIEWS * len(crowd)
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_cells_wait_for_a_frame_that_is_not_looked_at_or_for_many_that_are(bench: Bench, looked: bool) -> None:
+    cells = [(80.0 + 100 * row, 320.0) for row in range(4)]
+    counted = []
+    for frame in range(3):
+        bench.events += bench.counter.follow([], [], Pose(0, 0.0, frame * STEP), looked=False)
+        bench.show(cells, (0.0, frame * STEP))
+    for _ in range(LOOKS_IN_A_ROW + 1):
+        bench.events += bench.counter.follow([], [], Pose(0, 0.0, 2 * STEP), looked=looked)
+        counted.append(len(bench.events))
+
+    assert counted == ([0] * (LOOKS_IN_A_ROW - 1) + [1, 2] if looked else [1, 2, 3])
 
 
 def test_of_a_crowd_more_are_settled_a_frame_so_that_it_does_not_gather(bench: Bench) -> None:
     crowd = [(60.0 + 60 * row, 60.0 + 60 * col) for row in range(6) for col in range(9)]
     settled = []
-    for frame in range(30):
+    for frame in range(40):
         before = len(bench.events)
         bench.show(crowd, (0.0, (frame % 3) * STEP))
         settled.append(len(bench.events) - before)
@@ -409,7 +424,7 @@ def test_a_cell_counted_on_two_islands_is_taken_back_once_and_for_all(bench: Ben
     places = [(200.0, 300.0), (260.0, 420.0)]
     for corner in ((0.0, 0.0), (20.0, 30.0), (40.0, 60.0)):
         bench.show(places, corner)
-    for corner in ((0.0, 0.0), (20.0, 30.0), (40.0, 60.0)):
+    for corner in ((0.0, 0.0), (20.0, 30.0), (40.0, 60.0), (40.0, 60.0)):
         bench.show(places, corner, island=1)
     counted = [event.cell for event in bench.events]
 

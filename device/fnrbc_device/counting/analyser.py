@@ -198,7 +198,7 @@ class Analyser:
             self._passed = _Passed(frame, look, pose) if found is None else None
             if self.slide_map is not None:
                 self.slide_map.paint(pose, frame.image)
-        events = back + self._followed(entry, pose, watch)
+        events = back + self._followed(entry, pose, watch, looked=found is not None)
         self.counter.pictures |= pictures
         with watch.stage("registration"):
             joins = self._join_islands()
@@ -318,12 +318,12 @@ class Analyser:
         with watch.stage("ledger"):
             entry = self._entered(found, passed.look, passed.pose, passed.frame)
             self._lookout.note(passed.pose, passed.look.sharpness)
-        return self._followed(entry, passed.pose, watch)
+        return self._followed(entry, passed.pose, watch, looked=True)
 
-    def _followed(self, entry: Entry, pose: Pose, watch: Stopwatch) -> list[CountEvent]:
+    def _followed(self, entry: Entry, pose: Pose, watch: Stopwatch, *, looked: bool) -> list[CountEvent]:
         """What a frame's entry changed of the count."""
         with watch.stage("classify"):
-            return self.counter.follow([sighting.cell for sighting in entry.sightings], entry.missed, pose)
+            return self.counter.follow([one.cell for one in entry.sightings], entry.missed, pose, looked=looked)
 
     def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none. A known place needs no registration."""

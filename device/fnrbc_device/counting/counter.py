@@ -30,10 +30,13 @@ FIRST_VIEWS: Final = 2
 """Views that P-net is asked about first; the others only where these do not decide alike, once in eighty cells. On
 composed slides of cells held out from the training two views decide as well as three; see decision 8."""
 
-CELLS_A_FRAME: Final = 2
-"""Cells settled a frame, so that a field full of new cells does not stall the live view; the rest wait a frame. P-net
-looks at each crop of what may be an fNRBC nine times, 17 ms a cell: with 8 a frame the dearest of two rasters took 48
-and 61 times the floor, with 4 28 and 44, with 2 25 and 28, and no cell was another."""
+CELLS_A_FRAME: Final = 1
+"""Cells settled a frame, so that a field full of new cells does not stall the live view; the rest wait. P-net looks at
+each crop of what may be an fNRBC nine times, 17 ms a cell, as long as a look takes: of a simulated hand's pan 99 frames
+in 100 took 50 ms at most with two a frame, and 25 with one, in frames that were not looked at."""
+
+LOOKS_IN_A_ROW: Final = 2
+"""So many frames that are looked at may follow each other before a cell is settled beside a look."""
 
 OPEN_SHARE: Final = 10
 """Of the open cells one in so many is settled a frame, where that is more: a crowd must not gather in memory."""
@@ -77,6 +80,8 @@ class Counter:
         self._um = pixel_size_um
         self._light = light
         self._open: dict[int, Cell] = {}
+        self._in_a_row = 0
+        """Frames in a row that were looked at, up to the last."""
         self._suspected: dict[int, int] = {}
         """By cell: fields after which it is settled, unless the light shows dust at its place by then."""
         self.pictures: dict[int, list[View]] = {}
@@ -89,11 +94,15 @@ class Counter:
         return len(self._open)
 
     def open_places(self, pose: Pose) -> NDArray[np.float64]:
-        """(N, 2) px: where a frame at a pose shows cells that are not settled."""
-        shown = (cell for cell in self._open.values() if self._ledger.shows(cell, pose))
+        """(N, 2) px: where a frame at a pose shows cells of which more views are wanted."""
+        shown = (
+            cell for cell in self._open.values() if self._ledger.shows(cell, pose) and not self._has_evidence(cell)
+        )
         return np.array([(cell.row_px - pose.row_px, cell.col_px - pose.col_px) for cell in shown]).reshape(-1, 2)
 
-    def follow(self, seen: Iterable[Cell], missed: Iterable[Cell], pose: Pose) -> list[CountEvent]:
+    def follow(
+        self, seen: Iterable[Cell], missed: Iterable[Cell], pose: Pose, *, looked: bool = True
+    ) -> list[CountEvent]:
         """Settle what is due after a frame.
 
         Parameters
@@ -102,15 +111,19 @@ class Counter:
             Cells that the frame showed, and cells whose place it showed without them.
         pose
             Where the frame lies; cells outside it have left the field.
+        looked
+            The frame was looked at, which costs as much as to settle a cell: where the next one may not be, cells wait.
         """
         self.pictures = {}
+        self._in_a_row = self._in_a_row + 1 if looked else 0
         for cell in seen:
             if cell.settled is None:
                 self._open.setdefault(cell.number, cell)
         retracted = [self._retract(cell) for cell in missed if _is_gone(cell)]
         complete: list[Cell] = []
         left: list[Cell] = []
-        most = max(CELLS_A_FRAME, len(self._open) // OPEN_SHARE)
+        beside = CELLS_A_FRAME if self._in_a_row == 0 or self._in_a_row > LOOKS_IN_A_ROW else 0
+        most = max(beside, len(self._open) // OPEN_SHARE)
         for cell in list(self._open.values()):
             gone = not self._ledger.shows(cell, pose)
             if self._is_no_cell(cell, gone):

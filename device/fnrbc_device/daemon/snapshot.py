@@ -249,16 +249,18 @@ def _fill_tally(keeper: TallyKeeper, said: Any, room: Room, path: str) -> None:
 
 
 def _pack_counter(counter: Counter, room: Room, path: str) -> dict[str, Any]:
-    return {"open": [int(number) for number in counter._open], "suspected": list(map(list, counter._suspected.items()))}
+    numbers, suspected = [int(number) for number in counter._open], list(map(list, counter._suspected.items()))
+    return {"open": numbers, "suspected": suspected, "looks": counter._in_a_row}
 
 
 def _fill_counter(counter: Counter, said: Any, room: Room, path: str) -> None:
-    require_names(said, dict.fromkeys(("open", "suspected")), path)
+    require_names(said, dict.fromkeys(("open", "suspected", "looks")), path)
     cells = {cell.number: cell for cell in counter._ledger.cells() if cell.settled is None}
     numbers = Row(COUNT).unpack(said["open"], room, f"{path}.open")
     if not set(numbers) <= set(cells):
         raise UnfitError(f"{path}: cells are open that are not in the ledger, or counted")
     counter._open = {number: cells[number] for number in numbers}
+    counter._in_a_row = COUNT.unpack(said["looks"], room, f"{path}.looks")
     counter._suspected = dict(Row(Fixed((COUNT, COUNT))).unpack(said["suspected"], room, f"{path}.suspected"))
 
 
@@ -297,7 +299,7 @@ ANALYSER: Final = Part(
     counter=OwnWay(
         _pack_counter,
         _fill_counter,
-        ("_open", "_suspected", "pictures", "_ledger", "_classifier", "_manifest", "_um", "_light"),
+        ("_open", "_suspected", "_in_a_row", "pictures", "_ledger", "_classifier", "_manifest", "_um", "_light"),
     ),
     _pan_speed=SPEED,
     border=BORDER,
