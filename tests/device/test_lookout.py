@@ -270,3 +270,30 @@ def counted(slide: SimulatedSlide, path: np.ndarray, *, everything: bool) -> tup
     classifier.close()
     classes = [cell.settled.verdict.class_name for cell in cells if cell.settled]
     return np.array([(cell.row_px, cell.col_px) for cell in cells]), classes, looks
+
+
+def test_the_last_frame_before_the_hand_turns_is_looked_at_when_it_has_turned(
+    slide: SimulatedSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way_um = [0.0] * 12 + [3.0, 6.0, 5.5]
+    path = np.array([(40.0, 40.0 + um / SLIDE_UM) for um in way_um])
+    optics = Optics(exposure=0.0, focus_drift_px=0.0)
+    microscope = SimulatedMicroscope(slide, path, seed=3, frame_shape=SHAPE, optics=optics)
+    bundle = load_bundle(None)
+    classifier = OnnxClassifier(bundle)
+    analyser = Analyser(SLIDE_UM, classifier, bundle.manifest)
+    frames = [frame for frame in iter(microscope.read, None) if isinstance(frame, Frame)]
+    looked_at: list[int] = []
+    see = analyser.seeing.see
+
+    def noted(image: np.ndarray, *rest: object) -> object:
+        looked_at.append(next(frame.index for frame in frames if frame.image is image))
+        return see(image, *rest)
+
+    monkeypatch.setattr(analyser.seeing, "see", noted)
+    for frame in frames:
+        assert analyser.analyse(frame).reason is None
+    classifier.close()
+
+    assert looked_at[-1] == len(way_um) - 2
+    assert len(way_um) - 1 not in looked_at
