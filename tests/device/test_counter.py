@@ -227,13 +227,19 @@ def test_a_counted_cell_missed_now_and_then_stays_counted(bench: Bench) -> None:
     assert [event.event for event in bench.events] == ["counted"]
 
 
-def test_a_full_field_is_settled_over_several_frames_and_nobody_is_left_out(bench: Bench) -> None:
-    crowd = [(80.0 + 100 * row, 100.0 + 100 * col) for row in range(4) for col in range(5)]
+def settled_by_frame(bench: Bench, crowd: list[tuple[float, float]], frames: int) -> list[int]:
+    """How many cells are settled in each of so many frames that are all looked at."""
     settled = []
-    for frame in range(26):
+    for frame in range(frames):
         before = len(bench.events)
         bench.show(crowd, (0.0, (frame % 3) * STEP))
         settled.append(len(bench.events) - before)
+    return settled
+
+
+def test_a_full_field_is_settled_over_several_frames_and_nobody_is_left_out(bench: Bench) -> None:
+    crowd = [(80.0 + 100 * row, 100.0 + 100 * col) for row in range(4) for col in range(5)]
+    settled = settled_by_frame(bench, crowd, 26)
 
     assert max(settled) == max(CELLS_A_FRAME, len(crowd) // OPEN_SHARE) < len(crowd)
     assert sorted(event.cell for event in bench.events) == list(range(1, 21))
@@ -256,11 +262,7 @@ def test_cells_wait_for_a_frame_that_is_not_looked_at_or_for_many_that_are(bench
 
 def test_of_a_crowd_more_are_settled_a_frame_so_that_it_does_not_gather(bench: Bench) -> None:
     crowd = [(60.0 + 60 * row, 60.0 + 60 * col) for row in range(6) for col in range(9)]
-    settled = []
-    for frame in range(40):
-        before = len(bench.events)
-        bench.show(crowd, (0.0, (frame % 3) * STEP))
-        settled.append(len(bench.events) - before)
+    settled = settled_by_frame(bench, crowd, 40)
 
     assert max(settled) == len(crowd) // OPEN_SHARE > CELLS_A_FRAME
     assert len({event.cell for event in bench.events}) == len(bench.events) == len(crowd)
