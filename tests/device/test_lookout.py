@@ -297,3 +297,25 @@ def test_the_last_frame_before_the_hand_turns_is_looked_at_when_it_has_turned(
 
     assert looked_at[-1] == len(way_um) - 2
     assert len(way_um) - 1 not in looked_at
+
+
+def test_a_last_frame_that_cannot_be_looked_at_costs_itself_and_not_the_session(
+    slide: SimulatedSlide, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = np.full((2 * FIRST_LOOKS, 2), 40.0)
+    microscope = SimulatedMicroscope(slide, path, seed=3, frame_shape=SHAPE)
+    bundle = load_bundle(None)
+    classifier = OnnxClassifier(bundle)
+    analyser = Analyser(SLIDE_UM, classifier, bundle.manifest)
+    for frame in iter(microscope.read, None):
+        analyser.analyse(frame)
+
+    def broken(*_: object) -> None:
+        raise ValueError("a strange picture")
+
+    monkeypatch.setattr(analyser.seeing, "see", broken)
+    events = analyser.finish()
+    classifier.close()
+
+    assert [event.reason for event in events] == ["session ended"] * len(events) != []
+    assert f"frame {len(path) - 1} failed: a strange picture" in caplog.text

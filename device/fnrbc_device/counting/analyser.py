@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -52,6 +52,10 @@ from fnrbc_device.vision.session_stain import SessionStain, StainState
 from fnrbc_device.vision.surroundings import surroundings
 
 _log = logging.getLogger(__name__)
+
+_FAILURES: Final = (cv2.error, ArithmeticError, ValueError, IndexError)
+"""A frame's failure costs a frame: one strange picture must not end a session."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Look:
@@ -171,8 +175,7 @@ class Analyser:
             return self._rejected(frame, "wrong_size", watch)
         try:
             return self._counted(frame, watch)
-        except (cv2.error, ArithmeticError, ValueError, IndexError) as error:
-            # A frame's failure costs a frame: one strange picture must not end a session.
+        except _FAILURES as error:
             _log.exception("frame %d failed: %s", frame.index, error)
             return self._rejected(frame, "failed", watch)
 
@@ -313,8 +316,12 @@ class Analyser:
         passed, self._passed = self._passed, None
         if passed is None:
             return []
-        with watch.stage("segmentation"):
-            found = self._see(passed.frame, passed.look)
+        try:
+            with watch.stage("segmentation"):
+                found = self._see(passed.frame, passed.look)
+        except _FAILURES as error:
+            _log.exception("frame %d failed: %s", passed.frame.index, error)
+            return []
         with watch.stage("ledger"):
             entry = self._entered(found, passed.look, passed.pose, passed.frame)
             self._lookout.note(passed.pose, passed.look.sharpness)
