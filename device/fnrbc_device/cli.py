@@ -103,11 +103,11 @@ def count(
     config: ConfigPath = None,
 ) -> None:
     """Count recorded frames of a panned slide, or a scanned slide, each cell once."""
-    from fnrbc_device.commands import count as counting
     from fnrbc_device.commands.count_source import Asked, count_source
+    from fnrbc_device.commands.counted_files import in_words, require_writable, write
     from fnrbc_device.commands.left_out import require_counted
 
-    counting.require_writable(out)
+    require_writable(out)
     spoken = report_language(language, config)
     device = _device(config) if record else None
     asked = Asked(
@@ -117,10 +117,10 @@ def count(
     with progress("frames") as begin:
         done = count_source(asked, begin, _told("note"), _told("warning"), device)
     counted = done.counted
-    counting.write(counted, out, done.name, done.bundle, spoken)
+    write(counted, out, done.name, done.bundle, spoken)
     if doubt := counted.scale.doubt(done.pixel_um, "--pixel-size-um"):
         print(f"warning: {doubt}", file=sys.stderr)
-    print(json.dumps(counted.summary, indent=2) if as_json else counting.in_words(counted, out))
+    print(json.dumps(counted.summary, indent=2) if as_json else in_words(counted, out))
     require_counted(counted.summary)
 
 

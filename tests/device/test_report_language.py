@@ -10,7 +10,9 @@ import pytest
 
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.commands.count import Counted, count, write
+from fnrbc_device.commands.count import count
+from fnrbc_device.commands.counted import Counted
+from fnrbc_device.commands.counted_files import write
 from fnrbc_device.commands.report_language import report_language
 from fnrbc_device.errors import ConfigError, UsageError
 from fnrbc_device.language import ENGLISH, speaking

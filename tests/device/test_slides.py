@@ -13,8 +13,9 @@ import pytest
 import tifffile
 
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.commands.count import Counted, write
 from fnrbc_device.commands.count_slide import count_job, counted_of
+from fnrbc_device.commands.counted import Counted
+from fnrbc_device.commands.counted_files import write
 from fnrbc_device.commands.record_slide import count_into_record
 from fnrbc_device.config import load_config
 from fnrbc_device.errors import FnrbcError, SourceError, UsageError

@@ -86,7 +86,7 @@ def batch(
 ) -> None:
     """Count many sources, one row each; the same command goes on where it was."""
     from fnrbc_device.batch.sources import Settings
-    from fnrbc_device.commands.count import require_writable
+    from fnrbc_device.commands.counted_files import require_writable
 
     require_writable(out)
     spoken = report_language(language)

@@ -22,7 +22,7 @@ from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.language import ENGLISH
 
 if TYPE_CHECKING:
-    from fnrbc_device.commands.count import Counted
+    from fnrbc_device.commands.counted import Counted
     from fnrbc_device.model.bundle import Bundle
     from fnrbc_device.slides.job import SlideJob
 
@@ -201,7 +201,7 @@ def row_of(
 
 def _count(order: Order, made: Path, warn: Callable[[str], None]) -> tuple[State, str, dict[str, Any] | None]:
     """As ``fnrbc count`` does; gives what it came to, why it is not complete where it is not, and the summary."""
-    from fnrbc_device.commands import count as counting
+    from fnrbc_device.commands.counted_files import write
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.slides.opening import is_slide
 
@@ -210,7 +210,7 @@ def _count(order: Order, made: Path, warn: Callable[[str], None]) -> tuple[State
     if doubt := counted.scale.doubt(counted.analyser.pixel_size_um, "pixel_size_um"):
         warn(doubt)
     try:
-        counting.write(counted, made, str(order.source.path), bundle, order.language)
+        write(counted, made, str(order.source.path), bundle, order.language)
     except UsageError as fault:
         why = fault.__cause__
         raise OutputError(_unwritable(made, getattr(why, "strerror", None) or str(fault))) from fault

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from fnrbc_device.commands.count import Counted
+    from fnrbc_device.commands.counted import Counted
     from fnrbc_device.model.bundle import Bundle
     from fnrbc_device.records import SessionKind
     from fnrbc_device.slides.job import SlideJob

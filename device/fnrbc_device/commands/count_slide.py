@@ -8,7 +8,7 @@ from typing import Final
 
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.camera.stated_pixel_size import StatedPixelSize
-from fnrbc_device.commands.count import Counted, Progress, summary_of
+from fnrbc_device.commands.counted import Counted, Progress, summary_of
 from fnrbc_device.model.bundle import Bundle
 from fnrbc_device.model.error_counts import shipped_errors
 from fnrbc_device.records import CountEvent, ErrorCounts, LeftOut, SessionKind, Step

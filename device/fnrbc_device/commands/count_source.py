@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from fnrbc_device.camera.pixel_size import require_known_pixel_size
 from fnrbc_device.camera.replay import open_source
 from fnrbc_device.camera.stage_places import place_by_stage
-from fnrbc_device.commands.count import Counted, Progress, compared, count, require_apart
+from fnrbc_device.commands.count import count
 from fnrbc_device.commands.count_slide import count_job
+from fnrbc_device.commands.counted import Counted, Progress, compared
+from fnrbc_device.commands.counted_files import require_apart
 from fnrbc_device.errors import UsageError
 from fnrbc_device.inference.proof_apart import prove_apart
 from fnrbc_device.model.bundle import Bundle, load_bundle

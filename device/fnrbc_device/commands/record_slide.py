@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 import fnrbc_device
-from fnrbc_device.commands.count import Counted, Progress
 from fnrbc_device.commands.count_slide import count_job
+from fnrbc_device.commands.counted import Counted, Progress
 from fnrbc_device.commands.on_record import require_owner
 from fnrbc_device.daemon.active_bundle import errors_for
 from fnrbc_device.daemon.recorder import Recorder
