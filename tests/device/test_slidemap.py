@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fnrbc_device.counting import slidemap
-from fnrbc_device.counting.slidemap import TILE_PX, SlideMap
+from fnrbc_device.counting.map_pixels import TILE_PX, shrunk, shrunk_at
+from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.records import Join, Pose
 
 SHAPE = (960, 1280)
@@ -212,3 +213,31 @@ def test_joining_an_island_that_was_never_drawn_changes_nothing():
     seen.join(Join(4, 0, 10.0, 10.0))
 
     assert (seen.islands, seen.unique_area_mm2) == ((0,), before)
+
+
+def test_new_ground_is_drawn_at_once_and_known_ground_now_and_then():
+    seen = SlideMap(PIXEL_UM, SHAPE)
+    seen.paint(Pose(0, 0, 0), picture(50))
+    for moved in (20, 40, 60, 80):
+        seen.paint(Pose(0, moved, -moved), picture(100))
+        shown = seen.mosaic(0)
+        assert set(np.unique(shown.image[shown.coverage == 255])) == {50, 100}
+    seen.paint(Pose(0, 100, -100), picture(150))
+    assert (seen.mosaic(0).image[-60:-1, 1:80] == 150).all()
+
+
+def test_a_frame_over_ground_without_a_picture_is_drawn_whole():
+    seen = SlideMap(PIXEL_UM, SHAPE)
+    seen.cover(Pose(0, 0, 0), SHAPE)
+    assert seen.unique_area_mm2 * 1e6 == pytest.approx(FRAME_UM2, rel=0.01)
+    assert seen.mosaic(0).image.max() == 0
+    seen.paint(Pose(0, 1, 1), picture(150))
+    assert np.count_nonzero(seen.mosaic(0).image) > 0.95 * seen.mosaic(0).image.size
+
+
+@pytest.mark.parametrize("shape", [(960, 1280), (777, 1001), (40, 50)])
+def test_single_pixels_of_the_map_show_what_the_whole_picture_does(shape):
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    whole = shrunk(image, (31, 41))
+    rows, cols = np.indices(whole.shape[:2]).reshape(2, -1)
+    assert (shrunk_at(image, whole.shape[:2], rows, cols).reshape(whole.shape) == whole).all()

@@ -1,6 +1,5 @@
 """The map of the slide seen so far: one mosaic an island, and the area that whole frames have covered."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,10 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.counting.map_pixels import TILE_PX, MapPiece, pieces, shares, shrunk, shrunk_at
 from fnrbc_device.records import Image, Join, Pose
-
-TILE_PX: Final = 128
-"""Side of a tile, map px: 256 um at the usual 2 um/px; a frame of 160 x 120 um touches one to four."""
 
 MAX_TILES: Final = 4096
 """Bound on memory: 4,096 tiles of 64 KiB are 256 MiB, room for 268 mm2 at 2 um/px."""
@@ -19,15 +16,15 @@ MAX_TILES: Final = 4096
 TREMBLE_PX: Final = 0.25
 """A frame that lies less than this from the last one painted, map pixels, shows what that one showed."""
 
+REDRAWN_SHARE: Final = 0.1
+"""Of the frame's shorter side: so far from the last frame drawn whole the next one is. Of those between only new ground
+is drawn, of which a hand's frame shows 7 %: the rest was drawn a moment ago."""
+
 PATH_STEP_UM: Final = 5.0
 """A resting hand trembles by 1-2 um; only a step longer than this is part of the path."""
 
 MAX_PATH: Final = 4096
 """Bound on a path: when it is reached, every second point is dropped."""
-
-SAMPLES_PER_PX: Final = 4
-"""Samples a map pixel is averaged from, along each axis: averaging all 16 x 16 px of a 1280x960 frame takes
-1.5-4 ms, averaging 4 x 4 of them 0.5 ms, and the map looks the same."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,15 +56,6 @@ class _Island:
     """Centre of the last frame that was a step; never thinned away."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _MapPiece:
-    """Where a painted window and one tile overlap: the same pixels, said in both."""
-
-    key: tuple[int, int]
-    in_window: tuple[slice, slice]
-    in_tile: tuple[slice, slice]
-
-
 class SlideMap:
     """Mosaics that grow in any direction while the slide is panned.
 
@@ -95,6 +83,8 @@ class SlideMap:
         self._entered_um2 = 0.0
         self._painted: Pose | None = None
         """Where the last frame painted lies; None too where that island is no more."""
+        self._drawn: Pose | None = None
+        """The same of the last frame drawn whole."""
 
     @property
     def frame_um(self) -> tuple[float, float]:
@@ -140,21 +130,33 @@ class SlideMap:
         image
             (H, W, 3) RGB, any size.
         """
-        if self._trembles(pose):
+        if self._lies_near(self._painted, pose, TREMBLE_PX):
             return
         self._painted = pose
         island = self._islands.setdefault(pose.island, _Island())
-        top, rows = _shares(pose.row_px * self._scale, image.shape[0] * self._scale)
-        left, cols = _shares(pose.col_px * self._scale, image.shape[1] * self._scale)
-        window = _shrunk(image, (len(rows), len(cols)))
-        coverage = np.rint(255 * np.outer(rows, cols)).astype(np.uint8)
-        for piece in _pieces(top, left, coverage.shape):
-            self._lay(island, piece, window, coverage)
+        top, left, coverage = self._covered_at(pose, image.shape)
+        if self._lies_near(self._drawn, pose, REDRAWN_SHARE * min(image.shape[:2]) * self._scale):
+            for piece in pieces(top, left, coverage.shape):
+                self._lay_new(island, piece, image, coverage)
+        else:
+            self._drawn = pose
+            window = shrunk(image, coverage.shape)
+            for piece in pieces(top, left, coverage.shape):
+                self._lay(island, piece, window, coverage)
         self._walk(island, pose, image.shape)
+
+    def cover(self, pose: Pose, shape: tuple[int, int]) -> None:
+        """Note that a used frame of (H, W) px lay at a pose, of which there is no picture: its ground is black."""
+        island = self._islands.setdefault(pose.island, _Island())
+        top, left, coverage = self._covered_at(pose, shape)
+        black = np.zeros((*coverage.shape, 3), np.uint8)
+        for piece in pieces(top, left, coverage.shape):
+            self._lay(island, piece, black, coverage)
+        self._walk(island, pose, shape)
 
     def join(self, join: Join) -> None:
         """Draw an island into the older one that it was found to be part of, to a pixel of the map."""
-        self._painted = None
+        self._painted = self._drawn = None
         ended = self._islands.pop(join.island, None)
         if ended is None:
             return
@@ -163,7 +165,7 @@ class SlideMap:
         for (row, col), tile in ended.tiles.items():
             self._tiles -= 1
             self._covered -= int(tile.coverage.sum(dtype=np.int64))
-            for piece in _pieces(row * TILE_PX + down, col * TILE_PX + right, tile.coverage.shape):
+            for piece in pieces(row * TILE_PX + down, col * TILE_PX + right, tile.coverage.shape):
                 if tile.coverage[piece.in_window].any():
                     self._lay(kept, piece, tile.image, tile.coverage)
         moved = (join.row_px * self._pixel_size_um, join.col_px * self._pixel_size_um)
@@ -227,17 +229,28 @@ class SlideMap:
         origin = (float(low[0] * side + box[0].start) * um, float(low[1] * side + box[1].start) * um)
         return Mosaic(island, image[box], coverage[box], origin, um)
 
-    def _trembles(self, pose: Pose) -> bool:
-        before = self._painted
+    def _lies_near(self, before: Pose | None, pose: Pose, within_px: float) -> bool:
+        """Whether two frames lie less than so many pixels of the map apart."""
         if before is None or before.island != pose.island:
             return False
         apart_px = max(abs(pose.row_px - before.row_px), abs(pose.col_px - before.col_px))
-        return apart_px * self._scale < TREMBLE_PX
+        return apart_px * self._scale < within_px
 
-    def _lay(self, island: _Island, piece: _MapPiece, window: Image, coverage: NDArray[np.uint8]) -> None:
+    def _covered_at(self, pose: Pose, shape: tuple[int, ...]) -> tuple[int, int, NDArray[np.uint8]]:
+        """First row and column of the map that a frame touches, and (h, w) by how much it covers each pixel there."""
+        top, rows = shares(pose.row_px * self._scale, shape[0] * self._scale)
+        left, cols = shares(pose.col_px * self._scale, shape[1] * self._scale)
+        return top, left, cv2.convertScaleAbs(np.outer(rows, cols), alpha=255.0).astype(np.uint8, copy=False)
+
+    def _lay(self, island: _Island, piece: MapPiece, window: Image, coverage: NDArray[np.uint8]) -> None:
         tile = self._tile(island, piece.key)
         if tile is not None:
             self._covered += _paint(tile, piece, window, coverage)
+
+    def _lay_new(self, island: _Island, piece: MapPiece, image: Image, coverage: NDArray[np.uint8]) -> None:
+        tile = self._tile(island, piece.key)
+        if tile is not None:
+            self._covered += _paint_new(tile, piece, image, coverage)
 
     def _tile(self, island: _Island, key: tuple[int, int]) -> _Tile | None:
         tile = island.tiles.get(key)
@@ -265,35 +278,7 @@ class SlideMap:
         island.path_rc_um.append((row, col))
 
 
-def _shares(start: float, length: float) -> tuple[int, NDArray[np.float64]]:
-    """First pixel that a stretch touches, and for each from there the share of it that it covers, 0..1."""
-    first = int(np.floor(start + 1e-6))
-    edges = np.arange(first, max(int(np.ceil(start + length - 1e-6)), first + 1))
-    shares = np.minimum(edges + 1, start + length) - np.maximum(edges, start)
-    return first, np.clip(shares, 0.0, 1.0)
-
-
-def _shrunk(image: Image, shape: tuple[int, int]) -> Image:
-    rows, cols = shape[0] * SAMPLES_PER_PX, shape[1] * SAMPLES_PER_PX
-    if rows < image.shape[0] and cols < image.shape[1]:
-        image = cv2.resize(image, (cols, rows), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
-    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def _pieces(top: int, left: int, shape: tuple[int, ...]) -> Iterator[_MapPiece]:
-    for tile_row, in_rows, tile_rows in _cuts(top, shape[0]):
-        for tile_col, in_cols, tile_cols in _cuts(left, shape[1]):
-            yield _MapPiece((tile_row, tile_col), (in_rows, in_cols), (tile_rows, tile_cols))
-
-
-def _cuts(start: int, length: int) -> Iterator[tuple[int, slice, slice]]:
-    """Tile index, slice of the stretch and slice of the tile, for each tile that a stretch touches."""
-    for tile in range(start // TILE_PX, (start + length - 1) // TILE_PX + 1):
-        begin, end = max(tile * TILE_PX, start), min((tile + 1) * TILE_PX, start + length)
-        yield tile, slice(begin - start, end - start), slice(begin - tile * TILE_PX, end - tile * TILE_PX)
-
-
-def _paint(tile: _Tile, piece: _MapPiece, window: Image, coverage: NDArray[np.uint8]) -> int:
+def _paint(tile: _Tile, piece: MapPiece, window: Image, coverage: NDArray[np.uint8]) -> int:
     """Paint one tile's part; say by how much its coverage grew."""
     seen = tile.coverage[piece.in_tile]
     share = coverage[piece.in_window]
@@ -304,6 +289,19 @@ def _paint(tile: _Tile, piece: _MapPiece, window: Image, coverage: NDArray[np.ui
     growth = int(grown.sum(dtype=np.int64) - seen.sum(dtype=np.int64))
     seen[...] = grown
     return growth
+
+
+def _paint_new(tile: _Tile, piece: MapPiece, image: Image, coverage: NDArray[np.uint8]) -> int:
+    """Paint of one tile's part what no frame covered as much of; say by how much its coverage grew."""
+    seen, share = tile.coverage[piece.in_tile], coverage[piece.in_window]
+    rows, cols = np.nonzero(share > seen)
+    if not len(rows):
+        return 0
+    before, now = seen[rows, cols], share[rows, cols]
+    down, right = piece.in_window[0].start, piece.in_window[1].start
+    tile.image[piece.in_tile][rows, cols] = shrunk_at(image, coverage.shape, rows + down, cols + right)
+    seen[rows, cols] = now
+    return int(now.sum(dtype=np.int64) - before.sum(dtype=np.int64))
 
 
 def _box(coverage: NDArray[np.uint8]) -> tuple[slice, slice] | None:

@@ -13,8 +13,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from fnrbc_device.camera.source import FrameSource, Rereadable
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.merging import merge
@@ -150,9 +148,8 @@ class Resume:
             return analyser
         analyser.set_map()
         assert analyser.slide_map is not None
-        blank = np.zeros((*shape, 3), np.uint8)
         for pose in _places(frames, joins):
-            analyser.slide_map.paint(pose, blank)
+            analyser.slide_map.cover(pose, shape)
         return analyser
 
 
