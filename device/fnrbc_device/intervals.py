@@ -157,8 +157,8 @@ def reference_to_go(events: int, reference: int, within: float = PLANNED_WITHIN)
 def _half_width(events: float, reference: float) -> float:
     """Half the width of the exact interval of events per reference, as a share of the value; real numbers allowed."""
     tail = (1 - CONFIDENCE) / 2
-    low = _beta_quantile(tail, events, reference + 1)
-    high = _beta_quantile(1 - tail, events + 1, reference)
+    low = _beta_quantile_of_many(tail, events, reference + 1)
+    high = _beta_quantile_of_many(1 - tail, events + 1, reference)
     return (high / (1 - high) - low / (1 - low)) / 2 * reference / events
 
 
@@ -181,8 +181,15 @@ def _beta_quantile(probability: float, a: float, b: float) -> float:
     return x
 
 
+def _beta_quantile_of_many(probability: float, a: float, b: float) -> float:
+    """The same to 1e-9 of itself in one of Halley's steps, where both parameters are 90 or more."""
+    x = _beta_quantile_nearly(probability, a, b)
+    newton = (_beta_cdf(x, a, b) - probability) / exp(_log_beta_front(x, a, b) - log(x) - log1p(-x))
+    return x - newton / (1 - newton / 2 * ((a - 1) / x - (b - 1) / (1 - x)))
+
+
 def _beta_quantile_nearly(probability: float, a: float, b: float) -> float:
-    """The same to some percent, where both parameters are 1 or more; else the mean.
+    """The same to some percent, where both parameters are 1 or more, to 0.0002 from 90 on; else the mean.
 
     References
     ----------

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from fnrbc_device.counting.landmarks import CORRECTION_PRIOR
-from fnrbc_device.counting.ledger import BEST_VIEWS, Entry, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.ledger import (
+    BEST_VIEWS,
+    MARGIN_UM,
+    OFTEN_MISSED,
+    SURE_LOOKS,
+    Cell,
+    Entry,
+    Ledger,
+    View,
+    keep_view,
+    wants_view,
+)
 from fnrbc_device.records import Body, Detection, Pose
 
 UM = 0.125
@@ -320,3 +331,39 @@ def cost_of_entering(cells: int) -> float:
         ledger.enter(frame, Pose(0, *middle), index)
         took.append(time.perf_counter() - start_s)
     return statistics.median(took)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_shown_and_in_dispute_follows_every_change_of_the_ledger(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0, 1000, (16, 2))
+    ledger, found = Ledger(UM, SHAPE), []
+    for frame in range(60):
+        corner = rng.uniform(0, 500, 2) // 60 * 60
+        pose = Pose(0, *corner)
+        for _ in range(2):
+            shown = [cell for cell in ledger.cells() if well_inside(cell.row_px - corner[0], cell.col_px - corner[1])]
+            assert ledger.in_view(pose) == shown
+            found.append(ledger.is_in_dispute(pose))
+            assert found[-1] == disputed(shown)
+        # Cells that lie near each other are seen apart; one in twenty is not seen, and that is a miss.
+        ledger.enter([one for one in frame_of(truth, tuple(corner)) if rng.random() < 0.95], pose, frame)
+        if shown and frame % 7 == 0:
+            ledger.forget(shown[0])
+    assert 3 < sum(found) < len(found) - 3
+
+
+def well_inside(row: float, col: float) -> bool:
+    border = 5.0 / UM / 2 + MARGIN_UM / UM
+    return bool(border <= row <= SHAPE[0] - border and border <= col <= SHAPE[1] - border)
+
+
+def disputed(shown: list[Cell]) -> bool:
+    """As the rule is told."""
+    often = any(cell.misses > OFTEN_MISSED * (cell.views + cell.misses) for cell in shown)
+    return often or any(
+        np.hypot(one.row_px - other.row_px, one.col_px - other.col_px) < one.reach_px + other.reach_px
+        for one in shown
+        for other in shown
+        if one is not other and one.views + one.misses < SURE_LOOKS
+    )

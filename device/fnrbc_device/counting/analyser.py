@@ -209,8 +209,7 @@ class Analyser:
         self.border.see_field(look.even.glass_rgb)
         self.border.see_cells(events, self.counter.pictures)
         marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, looked=found is not None)
-        step = self._used(frame, pose, marks, events, joins, look.sharpness, speed, watch)
-        return replace(step, **_light(look.judged))
+        return self._used(frame, pose, marks, events, joins, look.judged, speed, watch)
 
     def finish(self) -> list[CountEvent]:
         """End the session: look at the last frame, and settle the cells that are still open."""
@@ -422,7 +421,7 @@ class Analyser:
         marks: list[Mark],
         events: list[CountEvent],
         joins: tuple[Join, ...],
-        sharpness: float,
+        judged: Judgement,
         speed: Speed,
         watch: Stopwatch,
     ) -> Step:
@@ -438,11 +437,12 @@ class Analyser:
             events,
             tally,
             speed_um_s=speed.um_s,
-            sharpness=sharpness,
+            sharpness=judged.sharpness,
             stages_ms=stages_ms,
             speed_limit_um_s=speed.limit_um_s,
             hurried=speed.hurried,
             joins=joins,
+            **_light(judged),
         )
 
 

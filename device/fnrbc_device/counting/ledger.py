@@ -106,6 +106,18 @@ class Entry:
     """Detections of no known cell that touch the frame's border, or lie inside a known cell."""
 
 
+@dataclass(slots=True, eq=False)
+class _Around:
+    """What is known round one place; holds until the ledger changes."""
+
+    squares: tuple[int, range, range]
+    """The island, and the rows and columns of squares."""
+    cells: list[Cell]
+    """In the order of their numbers."""
+    disputes: list[tuple[Cell, ...]] | None = None
+    """Cells that are in dispute where a frame shows all of them; None before it was asked for."""
+
+
 NOTHING_SEEN: Final = Entry([], [], (0.0, 0.0), [])
 """Of a frame that was not looked at."""
 
@@ -127,6 +139,8 @@ class Ledger:
         self._bucket_px = BUCKET_UM / pixel_size_um
         self._islands: dict[int, dict[tuple[int, int], list[Cell]]] = {}
         """The cells of each island by the square they lie in."""
+        self._last_around: _Around | None = None
+        """What was asked for last: a frame that was not looked at changes nothing, and the next one shows as much."""
         self.next_number = 1
         """Of the next cell that is seen for the first time."""
 
@@ -150,7 +164,8 @@ class Ledger:
         frame_index
             The frame's number, kept with the views.
         """
-        known = self._near(pose)
+        known = self._around(pose).cells
+        self._last_around = None
         places = np.array([[cell.row_px - pose.row_px, cell.col_px - pose.col_px] for cell in known]).reshape(-1, 2)
         seen = np.array([detection.centre_rc for detection in detections]).reshape(-1, 2)
         radius_px = SAME_CELL_UM / self._um
@@ -185,6 +200,7 @@ class Ledger:
     def recall(self, cell: Cell) -> None:
         """Enter a cell of the same session's earlier start under its own number, which no cell here has."""
         self.next_number = max(self.next_number, cell.number + 1)
+        self._last_around = None
         self._bucket(cell).append(cell)
 
     def knows(self, cell: Cell) -> bool:
@@ -193,6 +209,7 @@ class Ledger:
 
     def forget(self, cell: Cell) -> None:
         """Take out what turned out to be no cell."""
+        self._last_around = None
         self._bucket(cell).remove(cell)
 
     def shows(self, cell: Cell, pose: Pose) -> bool:
@@ -209,50 +226,51 @@ class Ledger:
 
     def within(self, island: int, box_px: tuple[float, float, float, float]) -> list[Cell]:
         """Cells in the squares that a box (top, left, bottom, right) touches, in the order of their numbers."""
-        buckets = self._islands.get(island, {})
-        rows = self._buckets_along(box_px[0], box_px[2])
-        cols = self._buckets_along(box_px[1], box_px[3])
-        found = [cell for row in rows for col in cols for cell in buckets.get((row, col), ())]
-        return sorted(found, key=lambda cell: cell.number)
+        return self._within(self._squares(island, box_px))
 
     def lay(self, cell: Cell, pose: Pose) -> None:
         """Give a cell another place, on another island too."""
+        self._last_around = None
         self._bucket(cell).remove(cell)
         cell.island, cell.row_px, cell.col_px = pose.island, pose.row_px, pose.col_px
         self._bucket(cell).append(cell)
 
     def in_view(self, pose: Pose) -> list[Cell]:
         """Cells whose nucleus a frame at this pose shows whole, in the order of their numbers."""
-        return [
-            cell
-            for cell in self._near(pose)
-            if self._well_inside((cell.row_px - pose.row_px, cell.col_px - pose.col_px), cell.reach_px)
-        ]
+        return [cell for cell in self._around(pose).cells if self._is_in_view(cell, pose)]
 
     def is_in_dispute(self, pose: Pose) -> bool:
         """Whether a frame at this pose shows what may be no cell, or not two: missed often, or parts of one nucleus."""
-        cells = self.in_view(pose)
-        if any(cell.misses > OFTEN_MISSED * (cell.views + cell.misses) for cell in cells):
-            return True
-        unsure = [cell for cell in cells if cell.views + cell.misses < SURE_LOOKS]
-        if not unsure:
-            return False
-        row, col, reach = np.array([(cell.row_px, cell.col_px, cell.reach_px) for cell in cells]).T
-        return any(
-            # Each is nearest to itself.
-            np.count_nonzero(np.hypot(row - one.row_px, col - one.col_px) < reach + one.reach_px) > 1
-            for one in unsure
-        )
+        around = self._around(pose)
+        if around.disputes is None:
+            around.disputes = _disputes(around.cells)
+        return any(all(self._is_in_view(cell, pose) for cell in cells) for cells in around.disputes)
 
-    def _near(self, pose: Pose) -> list[Cell]:
-        """Cells whose place lies in the frame or a little beyond, in the order of their numbers."""
+    def _around(self, pose: Pose) -> _Around:
+        """What lies in the frame or a little beyond."""
         beyond = SAME_CELL_UM / self._um
         top, left = pose.row_px - beyond, pose.col_px - beyond
         bottom, right = pose.row_px + self._shape[0] + beyond, pose.col_px + self._shape[1] + beyond
-        return self.within(pose.island, (top, left, bottom, right))
+        squares = self._squares(pose.island, (top, left, bottom, right))
+        around = self._last_around
+        if around is None or around.squares != squares:
+            around = self._last_around = _Around(squares, self._within(squares))
+        return around
 
-    def _buckets_along(self, start_px: float, end_px: float) -> range:
-        return range(int(start_px // self._bucket_px), int(end_px // self._bucket_px) + 1)
+    def _squares(self, island: int, box_px: tuple[float, float, float, float]) -> tuple[int, range, range]:
+        """Rows and columns of squares that a box touches."""
+        top, left, bottom, right = (int(side // self._bucket_px) for side in box_px)
+        return island, range(top, bottom + 1), range(left, right + 1)
+
+    def _within(self, squares: tuple[int, range, range]) -> list[Cell]:
+        """Their cells, in the order of their numbers."""
+        island, rows, cols = squares
+        buckets = self._islands.get(island, {})
+        found = [cell for row in rows for col in cols for cell in buckets.get((row, col), ())]
+        return sorted(found, key=lambda cell: cell.number)
+
+    def _is_in_view(self, cell: Cell, pose: Pose) -> bool:
+        return self._well_inside((cell.row_px - pose.row_px, cell.col_px - pose.col_px), cell.reach_px)
 
     def _again(self, detection: Detection, cell: Cell, pose: Pose, frame_index: int) -> Sighting:
         cell.last_index = frame_index
@@ -334,6 +352,19 @@ class Ledger:
         apart = np.hypot(*(places - np.array(detection.centre_rc)).T)
         around = np.flatnonzero(apart < reach).tolist()
         return max(around, key=lambda index: known[index].views, default=None)
+
+
+def _disputes(cells: list[Cell]) -> list[tuple[Cell, ...]]:
+    """Cells that were missed often, and pairs that reach into each other, one of them not looked at often enough."""
+    often = [cell for cell in cells if cell.misses > OFTEN_MISSED * (cell.views + cell.misses)]
+    found: list[tuple[Cell, ...]] = [(cell,) for cell in often]
+    unsure = [index for index, cell in enumerate(cells) if cell.views + cell.misses < SURE_LOOKS]
+    if not unsure:
+        return found
+    row, col, reach = np.array([(cell.row_px, cell.col_px, cell.reach_px) for cell in cells]).T
+    apart = np.hypot(row - row[unsure, None], col - col[unsure, None])
+    pairs = np.argwhere(apart < reach + reach[unsure, None]).tolist()
+    return found + [(cells[unsure[i]], cells[j]) for i, j in pairs if unsure[i] != j]
 
 
 def keep_view(cell: Cell, view: View, body: Body) -> None:

@@ -13,6 +13,8 @@ class TallyKeeper:
     def __init__(self) -> None:
         self._standing: dict[int, Column] = {}
         self._cells: Counts[Column] = Counts()
+        self._counted: Tally | None = None
+        """What follows from the counts alone; None where they have changed since it was stated."""
         self._rejected: Counts[str] = Counts()
         self._frames = 0
         self.dropped = 0
@@ -26,6 +28,7 @@ class TallyKeeper:
 
     def add_event(self, event: CountEvent) -> None:
         """Add a step of the count: *counted* and *confirmed* enter a cell, the others take it out."""
+        self._counted = None
         before = self._standing.pop(event.cell, None)
         if before is not None:
             self._cells[before] -= 1
@@ -36,8 +39,10 @@ class TallyKeeper:
     def tally(self, islands: int, area_mm2: float, cells_open: int, revisit_share: float = 0.0) -> Tally:
         """State the tally."""
         rejected = dict(sorted(self._rejected.items()))
+        if self._counted is None:
+            self._counted = tally_of(self._cells)
         return replace(
-            tally_of(self._cells),
+            self._counted,
             frames=self._frames,
             frames_used=self._frames - sum(rejected.values()),
             frames_rejected=rejected,

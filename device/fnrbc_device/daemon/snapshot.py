@@ -294,8 +294,10 @@ ANALYSER: Final = Part(
     _lookout=LOOKOUT,
     _known=Fixed((STAIN_STATE, Flag())),
     _dust=DUST,
-    tally_keeper=OwnWay(_pack_tally, _fill_tally, ("_standing", "_rejected", "_frames", "dropped", "_cells")),
-    ledger=OwnWay(pack_cells, fill_cells, ("_islands", "next_number", "_um", "_shape", "_bucket_px")),
+    tally_keeper=OwnWay(
+        _pack_tally, _fill_tally, ("_standing", "_rejected", "_frames", "dropped", "_cells", "_counted")
+    ),
+    ledger=OwnWay(pack_cells, fill_cells, ("_islands", "next_number", "_um", "_shape", "_bucket_px", "_last_around")),
     counter=OwnWay(
         _pack_counter,
         _fill_counter,
