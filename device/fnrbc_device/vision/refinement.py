@@ -1,5 +1,6 @@
 """A shift known to a pixel, brought to a fraction of one: Gauss-Newton steps on the overlap's squared difference."""
 
+import math
 from typing import Final
 
 import cv2
@@ -103,13 +104,15 @@ def _step(first: Picture, shifted: Picture, *, without_outliers: bool) -> NDArra
     mean = np.asarray(cv2.addWeighted(first, 0.5, shifted, 0.5, 0), np.float32)
     down, right = (_inner(_slope(mean, *axis)) for axis in ((0, 1), (1, 0)))
     # Content moved by (dr, dc) beyond the overlap's: shifted(x) = first(x - d), so first - shifted = d . grad.
-    difference = _inner(np.asarray(cv2.subtract(first, shifted), np.float32))
+    difference = np.asarray(cv2.subtract(_inner(first), _inner(shifted)), np.float32)
     difference -= np.float32(cv2.mean(difference)[0])
     if without_outliers:
         far = OUTLIER * cv2.norm(difference, cv2.NORM_L1) / difference.size
         # What is left out must weigh nothing in any of the sums.
         alike = (np.abs(difference) < np.float32(far)).view(np.uint8)
         down, right = (np.asarray(cv2.copyTo(gradient, alike), np.float32) for gradient in (down, right))
+    else:
+        down, right = np.ascontiguousarray(down), np.ascontiguousarray(right)
     a, b, c = float(np.vdot(down, down)), float(np.vdot(down, right)), float(np.vdot(right, right))
     p, q = float(np.vdot(down, difference)), float(np.vdot(right, difference))
     determinant = a * c - b * b
@@ -130,8 +133,8 @@ def _middle(picture: Picture) -> Picture:
 
 
 def _inner(picture: Picture) -> Picture:
-    """Without what the border reaches into, in one piece."""
-    return np.ascontiguousarray(picture[2:-2, 2:-2], np.float32)
+    """Without what the border reaches into."""
+    return picture[2:-2, 2:-2]
 
 
 def _shifted(picture: Picture, by: NDArray[np.float64]) -> Picture:
@@ -149,8 +152,11 @@ def _cubic(by: float) -> Picture:
        Process. 29 (1981) 1153-1160, doi:10.1109/TASSP.1981.1163711.
     """
     # The cubic is 0 from two pixels on: the fewer taps, the less each pixel costs.
-    reach = int(np.ceil(2 + abs(by))) - 1
-    away = np.abs(np.arange(-reach, reach + 1) - by)
-    near = ((SHARPNESS + 2) * away - (SHARPNESS + 3)) * away**2 + 1
-    far = SHARPNESS * (((away - 5) * away + 8) * away - 4)
-    return np.where(away <= 1, near, np.where(away < 2, far, 0)).astype(np.float32)
+    reach = math.ceil(2 + abs(by)) - 1
+    return np.array([_weight(abs(at - by)) for at in range(-reach, reach + 1)], np.float32)
+
+
+def _weight(away: float) -> float:
+    if away <= 1:
+        return ((SHARPNESS + 2) * away - (SHARPNESS + 3)) * (away * away) + 1
+    return SHARPNESS * (((away - 5) * away + 8) * away - 4) if away < 2 else 0.0

@@ -285,10 +285,14 @@ def _whitened(spectrum: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def overlap_correlation(reference: NDArray[np.float32], moving: NDArray[np.float32], row: int, col: int) -> float:
     """Pearson's correlation over the overlap, -1..1; every other pixel each way tells as much."""
-    first, second = overlap(reference, moving, row, col)
-    a, b = first[::2, ::2] - first[::2, ::2].mean(), second[::2, ::2] - second[::2, ::2].mean()
+    a, b = (_varying(part[::2, ::2]) for part in overlap(reference, moving, row, col))
     norm = float(np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
     return float(np.vdot(a, b)) / norm if norm > 0 else 0.0
+
+
+def _varying(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A picture, its mean taken out; a third of what ``mean`` takes, which asks much before it adds."""
+    return picture - np.float32(float(np.add.reduce(picture, axis=None)) / picture.size)
 
 
 @cache
