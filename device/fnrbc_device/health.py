@@ -1,5 +1,6 @@
 """How well the counting goes, in words from a closed list, each with what to do about it."""
 
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,6 +14,9 @@ flickers, and so short that it is gone within a second of its cause."""
 
 FPS_WINDOW: Final = 60
 """Frames over which the frame rate is averaged: two seconds."""
+
+LATENCY_WINDOW: Final = 10 * FPS_WINDOW
+"""Frames whose latencies are told of."""
 
 ReasonLamp = Literal["too_fast", "lost", "fault"]
 """What a reason has the lamp show, the gravest last."""
@@ -228,7 +232,10 @@ class HealthMonitor:
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
         self._times: deque[float] = deque(maxlen=FPS_WINDOW)
-        self._latencies_ms: deque[float] = deque(maxlen=10 * FPS_WINDOW)
+        self._latencies_ms: deque[float] = deque()
+        """The newest, in their order."""
+        self._by_length_ms: list[float] = []
+        """The same, sorted."""
         self._dropped: deque[tuple[float, int]] = deque(maxlen=FPS_WINDOW)
         """When steps were done, and how many frames were dropped before each."""
         self._newest_island = 0
@@ -257,7 +264,7 @@ class HealthMonitor:
             Frames dropped since the step before.
         """
         self._times.append(now_s)
-        self._latencies_ms.append(1e3 * (now_s - arrived_s))
+        self._note_latency(1e3 * (now_s - arrived_s))
         self._dropped.append((now_s, dropped))
         self._speed, self._sharpness = step.speed_um_s, min(max(step.sharpness, 0.0), 1.0)
         for reason in self._reasons_of(step):
@@ -276,18 +283,24 @@ class HealthMonitor:
         reasons = tuple(sorted(reason for reason, until in self._until.items() if until > now_s))
         if state == "counting" and not HARMLESS.issuperset(reasons):
             state = "degraded"
-        latencies = sorted(self._latencies_ms)
         return Health(
             state,
             reasons,
             self._fps(),
             self._speed,
             self._sharpness,
-            _quantile(latencies, 0.5),
-            _quantile(latencies, 0.95),
+            _quantile(self._by_length_ms, 0.5),
+            _quantile(self._by_length_ms, 0.95),
             self._exposure,
             _kept(self._newest_drops()),
         )
+
+    def _note_latency(self, latency_ms: float) -> None:
+        """Take in how long a step took: one goes in, the oldest goes out, and nothing is sorted anew."""
+        self._latencies_ms.append(latency_ms)
+        insort(self._by_length_ms, latency_ms)
+        if len(self._latencies_ms) > LATENCY_WINDOW:
+            del self._by_length_ms[bisect_left(self._by_length_ms, self._latencies_ms.popleft())]
 
     def _reasons_of(self, step: Step) -> list[str]:
         reasons = []

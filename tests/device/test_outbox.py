@@ -10,7 +10,7 @@ from fnrbc_device.contract.topics import SESSION, STATES, STATUS, TALLY
 from fnrbc_device.errors import PublishError
 from fnrbc_device.journal.outbox import Acknowledgement, Outbox
 from fnrbc_device.mqtt.publisher import Publisher
-from fnrbc_device.mqtt.retained_states import RetainedStates
+from fnrbc_device.mqtt.retained_states import Late, RetainedStates
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.records import Tally
 
@@ -63,14 +63,15 @@ def test_both_sides_write_at_the_same_time(journal, outbox, make_step):
     assert journal.last_seq == 101
 
 
-def test_a_state_is_sent_newest_only_and_not_more_often_than_its_topic_allows():
+@pytest.mark.parametrize("said", [lambda message: message, lambda message: Late(lambda: message)], ids=["now", "late"])
+def test_a_state_is_sent_newest_only_and_not_more_often_than_its_topic_allows(said):
     board = RetainedStates()
     for fnrbc in range(10):
-        board.put(TALLY, tally(fnrbc))
+        board.put(TALLY, said(tally(fnrbc)))
     (first,) = board.due(100.0, urgent=False)
     board.sent(first, 100.0)
-    board.put(TALLY, tally(10))
-    board.put(TALLY, tally(11))
+    board.put(TALLY, said(tally(10)))
+    board.put(TALLY, said(tally(11)))
 
     assert '"fnrbc":9' in first.payload
     assert board.due(100.4, urgent=False) == []
@@ -80,9 +81,10 @@ def test_a_state_is_sent_newest_only_and_not_more_often_than_its_topic_allows():
     assert board.due(100.4, urgent=True) == [second]
 
 
-def test_a_tally_of_a_running_session_is_repeated_as_a_heartbeat_and_no_other():
+@pytest.mark.parametrize("said", [lambda message: message, lambda message: Late(lambda: message)], ids=["now", "late"])
+def test_a_tally_of_a_running_session_is_repeated_as_a_heartbeat_and_no_other(said):
     board = RetainedStates()
-    board.put(TALLY, tally(1))
+    board.put(TALLY, said(tally(1)))
     board.put(SESSION, session("running"))
     for due in board.due(0.0, urgent=False):
         board.sent(due, 0.0)
@@ -93,6 +95,15 @@ def test_a_tally_of_a_running_session_is_repeated_as_a_heartbeat_and_no_other():
     (last,) = board.due(10.0, urgent=False)
     board.sent(last, 10.0)
     assert board.due(100.0, urgent=False) == []
+
+
+def test_counts_that_are_not_sent_are_not_written():
+    written = []
+    board = RetainedStates()
+    for fnrbc in range(10):
+        board.put(TALLY, Late(lambda fnrbc=fnrbc: written.append(fnrbc) or tally(fnrbc)))
+    board.due(0.0, urgent=False)
+    assert written == [9]
 
 
 def test_states_are_said_in_the_order_of_the_contract():

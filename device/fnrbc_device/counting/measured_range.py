@@ -72,6 +72,8 @@ class Border:
         self._beyond = np.zeros((len(classes), len(FEATURES)), np.int64)
         self._fields = self._badly_lit = 0
         self._noted: set[ProvisionalReason] = set()
+        self._strange: frozenset[ProvisionalReason] | None = None
+        """What the crops say; None where more were measured since it was asked for, which is with each frame."""
 
     def note(self, reason: ProvisionalReason, *, holds: bool = True) -> None:
         """Take in what others found of the session, such as red cells of another size than the pixel size says."""
@@ -99,15 +101,20 @@ class Border:
             found.add("pixel_size_out_of_domain")
         if self._badly_lit > self._fields / 2:
             found.add("light_out_of_domain")
+        if self._strange is None:
+            self._strange = self._strange_crops()
+        return tuple(sorted(found | self._strange))
+
+    def _strange_crops(self) -> frozenset[ProvisionalReason]:
         judged = self._crops >= FEWEST_CROPS
         strange = self._beyond[judged] > BEYOND_SHARE * self._crops[judged, None]
-        found.update(_OF_FEATURE[FEATURES[column]] for column in np.flatnonzero(strange.any(axis=0)))
-        return tuple(sorted(found))
+        return frozenset(_OF_FEATURE[FEATURES[column]] for column in np.flatnonzero(strange.any(axis=0)))
 
     def _measure(self, column: int, view: View, usual: NDArray[np.float64]) -> None:
         if self._crops[column] >= MOST_CROPS or np.isnan(usual).any():
             return
         low, high = usual[0], usual[-1]
         looks, more = appearance(view.crop[None])[0], np.maximum(WIDER * (high - low), LEAST_WIDER)
+        self._strange = None
         self._crops[column] += 1
         self._beyond[column] += (looks < low - more) | (looks > high + more)

@@ -101,6 +101,8 @@ class Capture:
         self, source: FrameSource, box: FrameBox, monotonic_s: Callable[[], float], first_frame: int
     ) -> None:
         self._source = source
+        # Asked once: to ask an object whether it follows a protocol takes as long as to look at 30,000 pixels.
+        self._watched = source if isinstance(source, Watched) else None
         self._box = box
         self._monotonic_s = monotonic_s
         self._first_frame = first_frame
@@ -154,16 +156,16 @@ class Capture:
     @property
     def trouble(self) -> str:
         """The health reason that a live camera names now; empty while all is well."""
-        return self._source.trouble if isinstance(self._source, Watched) else ""
+        return self._watched.trouble if self._watched else ""
 
     @property
     def exposure_ms(self) -> float | None:
         """Exposure that a live camera says it has; None where it does not say."""
-        return self._source.exposure_ms if isinstance(self._source, Watched) else None
+        return self._watched.exposure_ms if self._watched else None
 
     def take_gaps(self) -> list[Gap]:
         """Times without good pictures that are over and were not taken yet, by the record's numbers of frames."""
-        gaps = self._source.take_gaps() if isinstance(self._source, Watched) else []
+        gaps = self._watched.take_gaps() if self._watched else []
         return [replace(gap, after_frame=gap.after_frame + self._first_frame) for gap in gaps]
 
     def _run(self) -> None:

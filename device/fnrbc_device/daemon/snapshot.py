@@ -268,6 +268,7 @@ BORDER: Final = Part(
     "_columns",
     "_usual",
     "_coarse",
+    "_strange",
     _crops=Array(np.int64, (None,), writable=True),
     _beyond=Array(np.int64, (None, None), writable=True),
     _fields=COUNT,

@@ -4,6 +4,7 @@ import ctypes
 import sys
 import time
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -49,8 +50,14 @@ class SystemClock:
         if not sys.platform.startswith("linux"):
             return False
         # All zero means "only tell": it changes nothing and needs no right.
-        answer = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)))
+        answer = int(_libc().adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)))
         return 0 <= answer < TIME_ERROR
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    """The C library, opened once: it is asked with each frame."""
+    return ctypes.CDLL(None)
 
 
 def clock_fault(now: datetime) -> str:

@@ -20,6 +20,7 @@ from fnrbc_device.journal.chain import (
     SESSION_COLUMNS,
     Row,
     hash_of_plate,
+    insert,
     link_hash,
     message_hash,
     plain,
@@ -108,11 +109,10 @@ def add_link(
     """
     number, before = connection.execute("SELECT last_link + 1, last_hash FROM journal").fetchone()
     told = " ".join(message_hash(message) for message in _by_seq(connection, "outbox", MESSAGE_COLUMNS, "seq", seqs))
-    words = json.dumps(note or {}, sort_keys=True)
+    words = json.dumps(note, sort_keys=True) if note else "{}"
     link = (number, session, kind, frame, *seqs, at_utc, words, told, CHAIN)
     digest = link_hash(before, link, _rows(connection, link))
-    places = ", ".join("?" * (len(link) + 1))
-    connection.execute(f"INSERT INTO audit ({', '.join(LINK_COLUMNS)}, hash) VALUES ({places})", (*link, digest))
+    connection.execute(insert("audit", (*LINK_COLUMNS, "hash")), (*link, digest))
     connection.execute("UPDATE journal SET last_link = ?, last_hash = ?", (number, digest))
 
 

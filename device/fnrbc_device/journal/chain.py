@@ -6,7 +6,8 @@ older link's hash, and whoever fills it in afterwards breaks the link of that ro
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 CHAIN: Final = 2
@@ -75,9 +76,16 @@ _OF_0_1_0: Final[Mapping[str, int]] = {"frames": 10, "joins": 6, "events": 19, "
 _SESSION_OF_0_1_0: Final[Mapping[str, int]] = {"begun": 3, "ended": 8}
 
 
-def select(table: str, columns: Sequence[str]) -> str:
+@cache
+def select(table: str, columns: tuple[str, ...]) -> str:
     """``SELECT`` of some columns by name, without a condition."""
     return f"SELECT {', '.join(f'{table}.{column}' for column in columns)} FROM {table}"
+
+
+@cache
+def insert(table: str, columns: tuple[str, ...]) -> str:
+    """``INSERT`` of a row by its columns' names."""
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
 def plain(table: str, rows: Iterable[Row]) -> list[Row]:
@@ -128,7 +136,7 @@ def hash_of_plate(row: Row) -> str:
     return _digest(_named(PLATE_COLUMNS, plain("plates", [row])[0]))
 
 
-def _named(columns: Sequence[str], row: Row) -> dict[str, Any]:
+def _named(columns: tuple[str, ...], row: Row) -> dict[str, Any]:
     return {name: value for name, value in zip(columns, row, strict=True) if value is not None}
 
 

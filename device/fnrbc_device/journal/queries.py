@@ -85,6 +85,7 @@ class JournalQueries:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self._files = (path, path.with_name(path.name + "-wal"))
 
     def events(self, session_id: str) -> list[CountEvent]:
         """Every step of a session's count, in order."""
@@ -172,7 +173,7 @@ class JournalQueries:
     @property
     def files(self) -> tuple[Path, Path]:
         """The database and its write-ahead file, which grow."""
-        return self._path, self._path.with_name(self._path.name + "-wal")
+        return self._files
 
     @property
     def size_mb(self) -> float:

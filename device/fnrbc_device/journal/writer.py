@@ -11,7 +11,7 @@ from fnrbc_device.contract.results import ResultRecord, fallen
 from fnrbc_device.contract.topics import LOG_CELL, LOG_RESULT, LOG_SESSION
 from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.audit import Kind, add_link, anchor, sealed
-from fnrbc_device.journal.chain import PLATE_COLUMNS, ROW_COLUMNS, hash_of_plate
+from fnrbc_device.journal.chain import PLATE_COLUMNS, ROW_COLUMNS, hash_of_plate, insert
 from fnrbc_device.journal.envelope import Envelope
 from fnrbc_device.journal.images import as_jpeg, as_png
 from fnrbc_device.journal.queries import JournalQueries, Kept
@@ -67,7 +67,7 @@ class JournalWriter(JournalQueries):
     def _enter_frame(self, session_id: str, step: Step) -> None:
         frame, pose = step.frame, step.pose
         self._connection.execute(
-            f"INSERT INTO frames ({', '.join(ROW_COLUMNS['frames'])}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            insert("frames", ROW_COLUMNS["frames"]),
             (
                 session_id,
                 frame.index,
@@ -105,7 +105,7 @@ class JournalWriter(JournalQueries):
             top, left = mosaic.origin_rc_um
             row = (self._last_seq, session_id, mosaic.island, float(mosaic.um_per_px), float(top), float(left))
             self._connection.execute(
-                f"INSERT INTO mosaics ({', '.join(ROW_COLUMNS['mosaics'])}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                insert("mosaics", ROW_COLUMNS["mosaics"]),
                 (*row, as_jpeg(mosaic.image)),
             )
 
@@ -119,8 +119,7 @@ class JournalWriter(JournalQueries):
             scale = (float(keyframe.factor), float(keyframe.pixel_um))
             about = (session_id, keyframe.number, frame, keyframe.frame)
             row = (*about, *pose, *scale, *kept.frame_shape, as_png(keyframe.grey))
-            places = ", ".join("?" * len(row))
-            self._connection.execute(f"INSERT INTO plates ({', '.join(PLATE_COLUMNS)}) VALUES ({places})", row)
+            self._connection.execute(insert("plates", PLATE_COLUMNS), row)
             hashes[str(keyframe.number)] = hash_of_plate(row)
         return {"plates": {session_id: hashes}}
 

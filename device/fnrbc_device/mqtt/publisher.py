@@ -21,7 +21,7 @@ from fnrbc_device.mqtt import certificates
 from fnrbc_device.mqtt.certificates import tls_context
 from fnrbc_device.mqtt.connection import Connection
 from fnrbc_device.mqtt.publisher_store import HOUSE_S, PublisherStore
-from fnrbc_device.mqtt.retained_states import RetainedStates
+from fnrbc_device.mqtt.retained_states import Late, RetainedStates
 from fnrbc_device.mqtt.sender import Sender
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.mqtt.status import PublisherStatus
@@ -103,7 +103,7 @@ class Publisher:
         outbox.close()
         self._thread.start()
 
-    def set_state(self, topic_suffix: str, payload: State) -> None:
+    def set_state(self, topic_suffix: str, payload: State | Late) -> None:
         """Set the newest value of a retained state, such as ``tally``. Returns at once.
 
         Raises

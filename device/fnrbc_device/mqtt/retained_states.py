@@ -1,6 +1,7 @@
 """The retained states: newest value only, never queued, none more often than its topic allows."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +12,20 @@ from fnrbc_device.errors import PublishError
 NEVER: Final = float("-inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The counts of a running session, written when they are sent: of thirty a second two are."""
+
+    write: Callable[[], TallyNow]
+
+    def to_json(self) -> str:
+        """Write the message as it goes out."""
+        return self.write().to_json()
+
+
 @dataclass(slots=True)
 class _Entry:
-    message: State
+    message: State | Late
     delivery: Delivery
     version: int
     sent_version: int = 0
@@ -38,7 +50,7 @@ class RetainedStates:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
 
-    def put(self, suffix: str, message: State) -> None:
+    def put(self, suffix: str, message: State | Late) -> None:
         """Set the newest value. Never blocks on the broker.
 
         Raises
@@ -120,5 +132,8 @@ def _due(entry: _Entry, now_s: float, urgent: bool) -> bool:
     waited_s = now_s - entry.sent_at_s
     if entry.version != entry.sent_version:
         return urgent or waited_s >= entry.delivery.min_interval_s
-    counting = isinstance(entry.message, TallyNow) and entry.message.state == "running"
-    return counting and (every_s := entry.delivery.heartbeat_s) is not None and waited_s >= every_s
+    return _is_counting(entry.message) and (every_s := entry.delivery.heartbeat_s) is not None and waited_s >= every_s
+
+
+def _is_counting(message: State | Late) -> bool:
+    return isinstance(message, Late) or (isinstance(message, TallyNow) and message.state == "running")

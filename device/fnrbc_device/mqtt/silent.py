@@ -5,6 +5,7 @@ from typing import Final
 
 from fnrbc_device.contract.payloads import State
 from fnrbc_device.mqtt.publisher import Publisher
+from fnrbc_device.mqtt.retained_states import Late
 from fnrbc_device.mqtt.status import PublisherStatus
 from fnrbc_device.records import Image
 
@@ -17,7 +18,7 @@ class SilentPublisher:
     def start(self) -> None:
         """Do nothing."""
 
-    def set_state(self, topic_suffix: str, payload: State) -> None:
+    def set_state(self, topic_suffix: str, payload: State | Late) -> None:
         """Leave a state unsaid."""
 
     def show(self, cell: int, crop: Image) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import fnrbc_device
 from fnrbc_device.contract.payloads import HealthNow, SessionNow, StatusNow, SummaryNow, TallyNow, count_fields
@@ -11,11 +11,22 @@ from fnrbc_device.health import Health
 from fnrbc_device.host.clock import Clock, boot_id, iso_utc
 from fnrbc_device.host.vitals import Vitals
 from fnrbc_device.journal.epochs import LogState
+from fnrbc_device.mqtt.retained_states import Late
 from fnrbc_device.mqtt.silent import AnyPublisher
 from fnrbc_device.records import SessionKind, SessionState, Tally
 
 HEALTH_EVERY_S: Final = 5.0
 """The contract's interval."""
+
+
+class _AboutCounts(NamedTuple):
+    """What a message of counts says beside them."""
+
+    device: str
+    at: datetime
+    session: str
+    kind: SessionKind
+    elapsed_s: float
 
 
 class StateReporter:
@@ -95,7 +106,8 @@ class StateReporter:
 
     def tell(self, tally: Tally, log_seq: int) -> None:
         """Say the counts."""
-        self._publisher.set_state(TALLY, TallyNow(**self._counts(tally, log_seq), state="running"))
+        about = self._about_counts()
+        self._publisher.set_state(TALLY, Late(lambda: TallyNow(**_counts(about, tally, log_seq), state="running")))
 
     def tell_health(self, health: Health, log_seq: int) -> None:
         """Say how well it goes, every five seconds."""
@@ -106,7 +118,7 @@ class StateReporter:
 
     def end(self, tally: Tally, log_seq: int, ended: datetime, complete: bool) -> None:
         """Say the last counts, and that the session is finished."""
-        counts = self._counts(tally, log_seq)
+        counts = _counts(self._about_counts(), tally, log_seq)
         self._publisher.set_state(TALLY, TallyNow(**counts, state="finished"))
         summary = SummaryNow(
             **counts,
@@ -152,21 +164,26 @@ class StateReporter:
         )
         self._publisher.set_state(HEALTH, now)
 
-    def _counts(self, tally: Tally, log_seq: int) -> dict[str, Any]:
-        elapsed = round(self._clock.monotonic_s() - self._started_s, 1)
-        return (
-            self._common(log_seq)
-            | count_fields(tally)
-            | {
-                "session": self._session,
-                "kind": self._kind,
-                "verified": False,
-                "elapsed_s": elapsed,
-            }
-        )
+    def _about_counts(self) -> _AboutCounts:
+        elapsed_s = self._clock.monotonic_s() - self._started_s
+        return _AboutCounts(self._device, self._clock.utc(), self._session, self._kind, elapsed_s)
 
     def _common(self, log_seq: int) -> dict[str, Any]:
         return {"device": self._device, "ts": iso_utc(self._clock.utc()), "log_seq": log_seq}
+
+
+def _counts(about: _AboutCounts, tally: Tally, log_seq: int) -> dict[str, Any]:
+    """Fields that all messages of counts have."""
+    return {
+        "device": about.device,
+        "ts": iso_utc(about.at),
+        "log_seq": log_seq,
+        **count_fields(tally),
+        "session": about.session,
+        "kind": about.kind,
+        "verified": False,
+        "elapsed_s": round(about.elapsed_s, 1),
+    }
 
 
 def _rounded(value: float | None) -> float | None:
