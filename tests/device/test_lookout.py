@@ -7,8 +7,19 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
+from fnrbc_device.counting.ground import REMEMBERED
 from fnrbc_device.counting.ledger import SURE_LOOKS, Ledger
-from fnrbc_device.counting.lookout import DOUBTFUL, EVERY, FIRST_LOOKS, SHARPER, SLOWER, SPAN_UM, STEP_SHARE, Lookout
+from fnrbc_device.counting.lookout import (
+    DOUBTFUL,
+    EVERY,
+    FIRST_LOOKS,
+    KNOWN_STEP_SHARE,
+    SHARPER,
+    SLOWER,
+    SPAN_UM,
+    STEP_SHARE,
+    Lookout,
+)
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import load_bundle
@@ -17,7 +28,7 @@ from fnrbc_device.records import Detection, Frame, Pose
 UM = 0.125
 FRAME = (960, 1280)
 """120 x 160 um."""
-STEP_UM = STEP_SHARE * 120
+STEP_UM = STEP_SHARE * 160
 SLIDE_UM = 0.2
 SHAPE = (480, 640)
 NOWHERE = np.zeros((0, 2))
@@ -63,18 +74,18 @@ def test_a_resting_hand_costs_a_look_now_and_then() -> None:
 def test_a_frame_is_looked_at_at_each_step_of_a_steady_hand() -> None:
     lookout = settled()
 
-    looks = [um for um in np.arange(1.0, 10 * STEP_UM + 1) if looked(lookout, um)]
+    looks = [um for um in np.arange(0.0, 300.0, STEP_UM / 4 + 0.01) if looked(lookout, um)]
 
-    assert looks == [STEP_UM * step for step in range(1, 11)]
+    assert looks == pytest.approx([(STEP_UM + 0.04) * step for step in range(1, 12)])
 
 
 def test_a_small_field_is_looked_at_in_smaller_steps() -> None:
     lookout, small = settled(), (240, 320)
-    step_um = STEP_SHARE * 240 * UM
+    step_um = STEP_SHARE * 320 * UM
 
-    looks = [um for um in np.arange(0.25, 4 * step_um + 0.25, 0.25) if looked(lookout, um, frame=small)]
+    looks = [um for um in np.arange(1.0, 40.0) if looked(lookout, um, frame=small)]
 
-    assert looks == [step_um * step for step in range(1, 5)]
+    assert looks == [np.ceil(step_um) * step for step in range(1, len(looks) + 1)] != []
 
 
 def test_every_frame_of_a_fast_hand_is_looked_at() -> None:
@@ -125,7 +136,7 @@ def test_where_the_hand_turns_a_corner_it_is_looked_at() -> None:
     assert chosen(3.0 / UM, corner)
 
 
-@pytest.mark.parametrize("why", ["anew", "doubt", "island", "dispute", "sharper"])
+@pytest.mark.parametrize("why", ["anew", "doubt", "island", "sharper"])
 def test_a_frame_is_looked_at_where_something_is_not_sure(why: str) -> None:
     cell = np.array([[480.0, 640.0]])
 
@@ -137,8 +148,59 @@ def test_a_frame_is_looked_at_where_something_is_not_sure(why: str) -> None:
         sharpness=0.8 + SHARPER * (why == "sharper"),
         correlation=DOUBTFUL - 0.1 if why == "doubt" else 1.0,
         anew=why == "anew",
-        disputed=why == "dispute",
     )
+
+
+@pytest.mark.parametrize(("away_um", "chosen"), [(SPAN_UM - 0.5, False), (SPAN_UM + 0.5, True)])
+def test_a_look_from_the_same_place_decides_no_dispute(away_um: float, chosen: bool) -> None:
+    assert looked(settled(), away_um, disputed=True) == chosen
+
+
+def there_and_back(lookout: Lookout, open_rc: np.ndarray = NOWHERE) -> list[float]:
+    """Where it looked when the hand goes over ground again that it has just gone over, without a halt."""
+    turn_um = 3 * STEP_UM
+    for um in np.linspace(0.0, turn_um, 30):
+        looked(lookout, um, anew=True)
+    return [um for um in np.linspace(turn_um, 0.0, EVERY[0]) if looked(lookout, um, open_rc=open_rc)]
+
+
+def test_ground_that_was_looked_at_often_enough_is_not_looked_at_again() -> None:
+    assert there_and_back(settled()) == []
+
+
+def test_a_cell_that_is_not_settled_is_looked_at_on_such_ground_too() -> None:
+    assert len(there_and_back(settled(), open_rc=np.array([[480.0, 640.0]]))) == 2
+
+
+def test_known_ground_is_looked_at_again_when_the_hand_has_gone_on_by_most_of_a_field() -> None:
+    lookout, wide_um = settled(), 160.0
+    ground = np.arange(0.0, 3 * wide_um, STEP_UM)
+    for um in (*np.repeat(ground, 3), *np.repeat(ground[::-1], 3)):
+        looked(lookout, um, anew=True)
+    step_um = KNOWN_STEP_SHARE * wide_um
+
+    looks = [um for um in np.arange(10.0, 2 * wide_um, 10.0) if looked(lookout, um)]
+
+    assert looks == [step_um, 2 * step_um]
+
+
+def test_a_strip_beside_known_ground_is_looked_at() -> None:
+    lookout = settled()
+
+    assert not any(looked(lookout, 0.0, sharpness=1.0) for _ in range(3))
+    assert not lookout.may_gain(Pose(0, 0.0, 1.0 / UM), FRAME, NOWHERE)
+    assert lookout.may_gain(Pose(0, 0.0, 5.0 / UM), FRAME, NOWHERE)
+    assert lookout.may_gain(Pose(1, 0.0, 0.0), FRAME, NOWHERE)
+
+
+def test_what_was_looked_at_long_ago_is_new_again() -> None:
+    lookout = settled()
+    for number in range(REMEMBERED):
+        assert not lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE) or number > REMEMBERED - FIRST_LOOKS
+        lookout.note(Pose(0, 0.0, 1000.0 / UM), 0.8)
+
+    assert lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE)
+    assert not lookout.may_gain(Pose(0, 0.0, 1000.0 / UM), FRAME, NOWHERE)
 
 
 def test_a_sharper_frame_is_looked_at_only_for_a_cell_that_is_not_settled() -> None:
@@ -195,7 +257,7 @@ def test_two_that_were_never_seen_as_one_are_two_in_the_end() -> None:
 
 def test_a_cell_that_is_often_missed_is_in_dispute() -> None:
     ledger, here = Ledger(UM, SHAPE), Pose(0, 0.0, 0.0)
-    for index, seen in enumerate((True, True, True, False)):
+    for index, seen in enumerate((True, True, False, False)):
         ledger.enter([nucleus(200.0)] if seen else [], here, index)
     assert not ledger.is_in_dispute(here)
 

@@ -28,8 +28,9 @@ MARGIN_UM: Final = 1.2
 BUCKET_UM: Final = 15.0
 """Side of the spatial index' squares."""
 
-OFTEN_MISSED: Final = 0.3
-"""A cell that was missed in more than this share of the frames that showed its place may be none."""
+OFTEN_MISSED: Final = 0.5
+"""A cell that was missed in more than this share of the looks at its place may be none: it is about to be dropped, or
+taken back. At 0.3 a sixth of a raster's looks were at dirt, which the others drop as well."""
 
 SURE_LOOKS: Final = 20
 """Looks at two cells whose nuclei reach into each other, after which it is known whether they are one. The lobes

@@ -11,12 +11,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.counting.ground import Ground
 from fnrbc_device.records import Pose
 
 STEP_SHARE: Final = 1 / 6
-"""Of the field's shorter side: the way from one look to the next. Whatever the field, a cell that crosses it is looked
-at five times at least; one that is not settled is looked at before it leaves. At 1/5 and 1/4 a leukocyte was counted at
-another of its lobes, and the mean fell by another twentieth only; see decision 31."""
+"""Of the field, along the way: from one look to the next. Whatever the field, a cell that crosses it is looked at five
+times at least; one that is not settled is looked at before it leaves. At 1/5 and 1/4 of the shorter side a leukocyte
+was counted at another of its lobes, and the mean fell by another twentieth only; see decision 31."""
+
+KNOWN_STEP_SHARE: Final = 3 / 4
+"""The same where a look can say nothing new: so that the places of known cells hold the pose, and what was counted
+there is seen again."""
 
 SPAN_UM: Final = 2.0
 """Least way between two looks but those that the clock or a doubt asks for: so far a cell must wander through the field
@@ -66,6 +71,7 @@ class Lookout:
         """From there to the frame before, down and right."""
         self._moved_um = (0.0, 0.0)
         """How far the frame before lay from the one before that, down and right."""
+        self._ground = Ground(pixel_size_um)
         self._looks = 0
         self._first = 0
         """Looks since the island began, up to ``FIRST_LOOKS``."""
@@ -102,27 +108,27 @@ class Lookout:
         anew
             What is looked for has changed: the threshold or the stain.
         disputed
-            Whether the frame shows what may be no cell, or not two: that the most frames decide.
+            Whether the frame shows what may be no cell, or not two: that most looks decide, each from another place.
         """
         self._due -= 1
         self.frames_since_look += 1
         looked = self._looked
         if looked is None or looked.island != pose.island:
             return True
-        way_um = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px]) * self._um
-        away_um = float(np.hypot(*way_um))
-        slows = self._slows(way_um)
+        way_px = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px])
+        slows = self._slows(way_px * self._um)
         if self._everything or anew or self._due <= 0 or correlation < DOUBTFUL:
             return True
-        if away_um >= self._step_um(frame_shape):
+        away_um, share = float(np.hypot(*way_px)) * self._um, float(np.hypot(*(way_px / np.array(frame_shape))))
+        sharper = len(open_rc) > 0 and sharpness >= self._sharpness + SHARPER
+        shows_more = share >= STEP_SHARE or slows or sharper or self._leave(open_rc, way_px, frame_shape)
+        if shows_more and (share >= KNOWN_STEP_SHARE or self.may_gain(pose, frame_shape, open_rc)):
             return True
-        if len(open_rc) and sharpness >= self._sharpness + SHARPER:
-            return True
-        if disputed():
-            return True
-        if slows:
-            return True
-        return away_um >= SPAN_UM and self._leaves(open_rc, way_um / away_um, frame_shape)
+        return away_um >= SPAN_UM and disputed()
+
+    def may_gain(self, pose: Pose, frame_shape: tuple[int, int], open_rc: NDArray[np.float64]) -> bool:
+        """Whether a look at a used frame may say anything new: it shows cells that are not settled, or new ground."""
+        return len(open_rc) > 0 or self._ground.is_new(pose, frame_shape)
 
     def turned(self, pose: Pose) -> bool:
         """Whether the hand has turned, so that the frame before lies further out than the next one, at this pose."""
@@ -139,6 +145,7 @@ class Lookout:
         new = self._looked is None or self._looked.island != pose.island
         self._looked, self._sharpness, self._way_um = pose, sharpness, (0.0, 0.0)
         self._looks += 1
+        self._ground.note(pose)
         self._first = 1 if new else min(self._first + 1, FIRST_LOOKS)
         self.frames_since_look = 0
         # Seeded by their number, so that a resumed session looks at the same frames.
@@ -157,13 +164,10 @@ class Lookout:
         far = np.maximum(np.abs(before_um), np.abs(way_um)) >= SPAN_UM
         return bool((far & slower).any())
 
-    def _step_um(self, frame_shape: tuple[int, int]) -> float:
-        return STEP_SHARE * min(frame_shape) * self._um
-
-    def _leaves(
-        self, open_rc: NDArray[np.float64], way: NDArray[np.float64], frame_shape: tuple[int, int]
-    ) -> bool:
-        """Whether a cell would be cut or gone at the next step, if the hand goes on the way it came (of length 1)."""
-        ahead = open_rc - way * self._step_um(frame_shape) / self._um
-        border = LEAVING_UM / self._um
+    def _leave(self, open_rc: NDArray[np.float64], way_px: NDArray[np.float64], frame_shape: tuple[int, int]) -> bool:
+        """Whether a cell would be cut or gone at the next step, if the hand goes on the way it came."""
+        if np.hypot(*way_px) * self._um < SPAN_UM:
+            return False
+        step_px = way_px * STEP_SHARE / np.hypot(*(way_px / np.array(frame_shape)))
+        ahead, border = open_rc - step_px, LEAVING_UM / self._um
         return bool(((ahead < border) | (ahead > np.array(frame_shape) - border)).any())

@@ -93,9 +93,12 @@ STAIN: Final = Part(
 
 SEEING: Final = Part("_pixel_size_um", "_model", _segmenter=SEGMENTER)
 
+GROUND: Final = Part("_um", _looks=Array(np.float64, (None, 3)))
+
 LOOKOUT: Final = Part(
     "_um",
     "_everything",
+    _ground=GROUND,
     _looked=Maybe(PLACE),
     _sharpness=NUMBER,
     _way_um=Fixed((NUMBER, NUMBER)),

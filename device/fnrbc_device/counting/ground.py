@@ -1,0 +1,62 @@
+"""Which ground was looked at: where each cell was shown whole often enough that another look says nothing new of it."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fnrbc_device.records import Pose
+
+ENOUGH: Final = 3
+"""Looks that showed a place whole, after which a cell there has all the views that are kept."""
+
+REMEMBERED: Final = 256
+"""Looks that are remembered, the last ones: what was looked at before them is new again, and memory does not grow."""
+
+INSIDE_UM: Final = 6.0
+"""A cell whose middle lies so far inside the frame is shown whole."""
+
+SPACING_UM: Final = 2.0
+"""Of the places that are asked about."""
+
+NEW_SHARE: Final = 0.02
+"""Of the field: less new ground than this is no wider than what a resting hand trembles by, 2 um."""
+
+
+class Ground:
+    """Remembers where the last looks of a session lay.
+
+    Parameters
+    ----------
+    pixel_size_um
+        Size of the frames' pixels, um, > 0.
+    """
+
+    def __init__(self, pixel_size_um: float) -> None:
+        self._um = pixel_size_um
+        self._looks = np.zeros((0, 3))
+        """(n, 3) island, row and column, px."""
+
+    def note(self, pose: Pose) -> None:
+        """Take in that a frame was looked at."""
+        look = (pose.island, pose.row_px, pose.col_px)
+        self._looks = np.concatenate([self._looks[-(REMEMBERED - 1) :], [look]])
+
+    def is_new(self, pose: Pose, frame_shape: tuple[int, int]) -> bool:
+        """Whether a frame at this pose shows ground that was not looked at often enough.
+
+        Parameters
+        ----------
+        frame_shape
+            (rows, cols) px.
+        """
+        away = self._looks[self._looks[:, 0] == pose.island, 1:] - (pose.row_px, pose.col_px)
+        near = away[(np.abs(away) < frame_shape).all(axis=1)]
+        rows, cols = (self._shown(near[:, axis], frame_shape[axis]) for axis in (0, 1))
+        return bool((rows.T @ cols < ENOUGH).mean() > NEW_SHARE)
+
+    def _shown(self, away_px: NDArray[np.float64], side_px: int) -> NDArray[np.float32]:
+        """(looks, places) 1 where a look so far away shows a place along one side of the frame, else 0."""
+        margin = INSIDE_UM / self._um
+        places = np.arange(margin, side_px - margin, SPACING_UM / self._um) - away_px[:, None]
+        return ((places >= margin) & (places <= side_px - margin)).astype(np.float32)
