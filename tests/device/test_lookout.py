@@ -160,7 +160,7 @@ def there_and_back(lookout: Lookout, open_rc: np.ndarray = NOWHERE) -> list[floa
     """Where it looked when the hand goes over ground again that it has just gone over, without a halt."""
     turn_um = 3 * STEP_UM
     for um in np.linspace(0.0, turn_um, 30):
-        looked(lookout, um, anew=True)
+        lookout.note(Pose(0, 0.0, um / UM), 0.8)
     return [um for um in np.linspace(turn_um, 0.0, EVERY[0]) if looked(lookout, um, open_rc=open_rc)]
 
 
@@ -176,7 +176,7 @@ def test_known_ground_is_looked_at_again_when_the_hand_has_gone_on_by_most_of_a_
     lookout, wide_um = settled(), 160.0
     ground = np.arange(0.0, 3 * wide_um, STEP_UM)
     for um in (*np.repeat(ground, 3), *np.repeat(ground[::-1], 3)):
-        looked(lookout, um, anew=True)
+        lookout.note(Pose(0, 0.0, um / UM), 0.8)
     step_um = KNOWN_STEP_SHARE * wide_um
 
     looks = [um for um in np.arange(10.0, 2 * wide_um, 10.0) if looked(lookout, um)]
@@ -191,6 +191,14 @@ def test_a_strip_beside_known_ground_is_looked_at() -> None:
     assert not lookout.may_gain(Pose(0, 0.0, 1.0 / UM), FRAME, NOWHERE)
     assert lookout.may_gain(Pose(0, 0.0, 5.0 / UM), FRAME, NOWHERE)
     assert lookout.may_gain(Pose(1, 0.0, 0.0), FRAME, NOWHERE)
+
+
+def test_what_was_looked_at_for_something_else_is_new_again() -> None:
+    lookout = settled()
+
+    looked(lookout, 0.0, anew=True)
+
+    assert lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE)
 
 
 def test_what_was_looked_at_long_ago_is_new_again() -> None:

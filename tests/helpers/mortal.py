@@ -221,15 +221,15 @@ WHOLE_PX = 60
 """A cell this far inside a frame is whole: 7.5 um at 0.125 um a pixel."""
 
 TIMES = 3
-"""A cell that so many used frames show whole must be counted."""
+"""A cell that so many used frames show whole, and the next two no more, must be counted."""
 
 
 def held_to_truth(folder, slide, frames):
     """What a live session counted, held against the cells that its recorded frames show: ``truth.Held``."""
     path = calm_path(slide, frames)
-    rows = recorded(folder, "SELECT name, island, row_px, col_px FROM frames WHERE used")
-    hand = np.array([path[int(name)] for name, *_ in rows])
-    islands, places = np.array([row[1] for row in rows]), np.array([row[2:] for row in rows])
+    rows = recorded(folder, "SELECT frame, name, island, row_px, col_px FROM frames WHERE used ORDER BY frame")
+    hand = np.array([path[int(name)] for _, name, *_ in rows])
+    islands, places = np.array([row[2] for row in rows]), np.array([row[3:] for row in rows])
     offsets = {one: np.median((hand - places)[islands == one], axis=0) for one in set(islands.tolist())}
     counted = {}
     for event, cell, island, *place in recorded(
@@ -240,8 +240,16 @@ def held_to_truth(folder, slide, frames):
             counted[cell] = place + offsets[island]
     truth = np.array([(cell.row_px, cell.col_px) for cell in slide.truth])
     inside = truth[:, None] - hand[None]
-    whole = ((inside > WHOLE_PX) & (inside < np.array(SHAPE) - WHOLE_PX)).all(axis=2).sum(axis=1)
-    return held_against(truth, whole >= TIMES, np.array(list(counted.values())), slide.pixel_size_um)
+    whole = ((inside > WHOLE_PX) & (inside < np.array(SHAPE) - WHOLE_PX)).all(axis=2)
+    # The hand moved on while nobody counted, so that frames and their names differ by more.
+    lives = np.array([int(name) - frame for frame, name, *_ in rows])
+    due = np.any([_is_due(whole[:, lives == one], one == lives[-1]) for one in set(lives.tolist())], axis=0)
+    return held_against(truth, due, np.array(list(counted.values())), slide.pixel_size_um)
+
+
+def _is_due(whole, ended):
+    """(cells,) which a daemon must have counted that was shown so much of them until it ended, or was killed."""
+    return (whole.sum(axis=1) >= TIMES) & (ended | ~whole[:, -2:].any(axis=1))
 
 
 def _serve(seed, cells, frames):

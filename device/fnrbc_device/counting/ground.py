@@ -42,6 +42,10 @@ class Ground:
         look = (pose.island, pose.row_px, pose.col_px)
         self._looks = np.concatenate([self._looks[-(REMEMBERED - 1) :], [look]])
 
+    def forget(self) -> None:
+        """Take all ground for new: what was looked for there was something else."""
+        self._looks = self._looks[:0]
+
     def is_new(self, pose: Pose, frame_shape: tuple[int, int]) -> bool:
         """Whether a frame at this pose shows ground that was not looked at often enough.
 

@@ -117,6 +117,8 @@ class Lookout:
             return True
         way_px = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px])
         slows = self._slows(way_px * self._um)
+        if anew:
+            self._ground.forget()
         if self._everything or anew or self._due <= 0 or correlation < DOUBTFUL:
             return True
         away_um, share = float(np.hypot(*way_px)) * self._um, float(np.hypot(*(way_px / np.array(frame_shape))))
