@@ -1,4 +1,4 @@
-"""The mailbox: the newest frame wins, what it replaces is counted, and it ends."""
+"""The mailbox: a few frames wait, then the newest wins, what it replaces is counted, and it ends."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from fnrbc_device.daemon.capture import Mailbox
+from fnrbc_device.daemon.capture import WAITING, Mailbox
 
 
 @pytest.fixture
@@ -16,21 +16,52 @@ def box() -> Iterator[Mailbox[int]]:
     box.close()
 
 
-def test_the_newest_wins_and_what_it_replaced_is_counted(box: Mailbox[int]) -> None:
-    for item in (1, 2, 3):
+def test_a_reader_that_was_held_up_gets_all_that_waited_in_their_order(box: Mailbox[int]) -> None:
+    for item in range(WAITING):
         box.put(item)
 
-    assert box.take(0.0) == (3, 2)
+    assert [box.take(0.0) for _ in range(WAITING)] == [(item, 0) for item in range(WAITING)]
     assert box.take(0.0) == (None, 0)
 
 
-def test_drops_are_told_once(box: Mailbox[int]) -> None:
-    box.put(1)
-    box.put(2)
-    box.take(0.0)
-    box.put(3)
+def test_where_the_room_does_not_last_the_newest_wins_and_what_it_replaced_is_counted(box: Mailbox[int]) -> None:
+    for item in range(WAITING + 1):
+        box.put(item)
 
-    assert box.take(0.0) == (3, 0)
+    assert box.take(0.0) == (WAITING, WAITING)
+    assert box.take(0.0) == (None, 0)
+
+
+def test_a_reader_that_does_not_catch_up_gets_the_newest_alone(box: Mailbox[int]) -> None:
+    for item in range(WAITING + 1):
+        box.put(item)
+    taken = []
+    for item in range(10, 20):  # two come while it is busy with one
+        taken.append(box.take(0.0))
+        box.put(2 * item)
+        box.put(2 * item + 1)
+
+    assert taken[1:] == [(2 * item + 1, 1) for item in range(10, 19)]
+
+
+def test_a_reader_that_has_caught_up_is_waited_for_again(box: Mailbox[int]) -> None:
+    for item in range(WAITING + 1):
+        box.put(item)
+    box.take(0.0)
+    box.take(0.0)  # nothing there
+    for item in range(WAITING):
+        box.put(item)
+
+    assert box.take(0.0) == (0, 0)
+
+
+def test_drops_are_told_once(box: Mailbox[int]) -> None:
+    for item in range(WAITING + 1):
+        box.put(item)
+    box.take(0.0)
+    box.put(7)
+
+    assert box.take(0.0) == (7, 0)
 
 
 def test_an_empty_box_is_waited_for_no_longer_than_asked(box: Mailbox[int]) -> None:

@@ -1,6 +1,7 @@
-"""Between camera and analysis: one place for one frame. The newest wins, and what it replaces is counted."""
+"""Between camera and analysis: a few places for frames. Where they do not last, the newest wins, and the rest is counted."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
@@ -18,40 +19,55 @@ LOOK_S: Final = 0.1
 """How soon a writer that waits notices that it need not."""
 
 
+WAITING: Final = 3
+"""Items that wait at most. The dearest steps of a simulated hand's pan take 35 to 75 ms, which two frames of 30 a second
+may fall into; see decision 56."""
+
+
 class Mailbox(Generic[Item]):
-    """Holds at most one item. Written by one thread, read by another; neither waits for the other for long."""
+    """Holds the items that came while the reader was held up. Written by one thread, read by another; neither waits long.
+
+    Where more come than there is room for, all but the newest are dropped; and while the reader does not catch up, it gets
+    the newest alone: a slow reader would be late for good by as many as wait.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._item: Item | None = None
+        self._items: deque[Item] = deque()
+        self._most = WAITING
+        """Items that may wait now: one until the reader has caught up with what comes."""
         self._dropped = 0
         self._closed = False
 
     def put(self, item: Item) -> None:
-        """Put the newest item in; one that was never taken is dropped and counted."""
+        """Put the newest item in; those that are dropped for it are counted."""
         with self._changed:
-            if self._item is not None:
-                self._dropped += 1
-            self._item = item
+            if len(self._items) >= self._most:
+                self._dropped += len(self._items)
+                self._items.clear()
+                self._most = 1
+            self._items.append(item)
             self._changed.notify()
 
     def wait_empty(self, given_up: Callable[[], bool]) -> None:
         """Wait until the reader has taken what is in the box, so that nothing is dropped."""
         with self._changed:
-            while self._item is not None and not self._closed and not given_up():
+            while self._items and not self._closed and not given_up():
                 self._changed.wait(LOOK_S)
 
     def take(self, timeout_s: float) -> tuple[Item | None, int]:
-        """Newest item, and how many were dropped since the last was taken.
+        """Oldest item that waits, and how many were dropped between it and the one that was taken before.
 
         Returns (None, 0) after the time-out, and at once when the box is closed and empty.
         """
         with self._changed:
-            if self._item is None and not self._closed:
-                self._changed.wait(timeout_s)
-            item, self._item = self._item, None
-            if item is None:
+            if not self._items:
+                self._most = WAITING
+                if not self._closed:
+                    self._changed.wait(timeout_s)
+            if not self._items:
                 return None, 0
+            item = self._items.popleft()
             self._changed.notify_all()
             dropped, self._dropped = self._dropped, 0
             return item, dropped
@@ -66,7 +82,7 @@ class Mailbox(Generic[Item]):
     def ended(self) -> bool:
         """Closed, and nothing left to take."""
         with self._changed:
-            return self._closed and self._item is None
+            return self._closed and not self._items
 
 
 @dataclass(frozen=True, slots=True, eq=False)
