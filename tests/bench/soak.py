@@ -3,16 +3,19 @@
     python tests/bench/soak.py --frames 100000 --fps 30
 
 Memory is said as medians of the second and of the last tenth of the run; latency from the camera to the tally, which
-on a machine shared with others is theirs too, and beside it the counting thread's own time on a processor.
+on a machine shared with others is theirs too, and beside it the counting thread's own time on a processor. Another
+process looks at the live page meanwhile.
 """
 
 import argparse
 import contextlib
 import json
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.journal.proof import prove
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
+from fnrbc_device.web.server import WebServer
 from fnrbc_device.web.snapshot import LiveView
 
 
@@ -77,18 +81,37 @@ def held() -> dict[str, int]:
     }
 
 
+@contextlib.contextmanager
+def page_open(live: LiveView, viewers: int) -> Iterator[None]:
+    """So many look at the page, in a process of their own."""
+    if not viewers:
+        yield
+        return
+    server = WebServer(live)
+    server.start()
+    bench = Path(__file__).with_name("viewers.py")
+    command = [sys.executable, str(bench), "--look", server.url, "--viewers", str(viewers)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as others:
+        while server.viewers < viewers:
+            time.sleep(0.1)
+        yield
+        others.communicate("\n", timeout=20.0)
+    server.stop()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--cells", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--viewers", type=int, default=1)
     options = parser.parse_args()
     keep_large_buffers()
     slide = SimulatedSlide.make(options.seed, "giemsa", options.cells)
     path = hand_path(slide.image.shape, FRAME_SHAPE, options.seed, options.frames)[: options.frames]
     watch, before = Watch(options.frames), held()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, page_open(watch, options.viewers):
         setup = Setup(
             source=SimulatedMicroscope(slide, path, seed=options.seed, fps=options.fps),
             bundle=load_bundle(None),

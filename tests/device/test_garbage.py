@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.host.garbage import EVERY_S, Garbage
 
 
@@ -61,3 +62,12 @@ def test_collecting_by_itself_is_on_again_afterwards() -> None:
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+
+
+def test_to_ask_whether_the_clock_is_held_leaves_no_garbage() -> None:
+    clock = SystemClock()
+    with Garbage(Clock()):
+        for _ in range(10):
+            clock.synchronised()
+
+        assert gc.collect() == 0

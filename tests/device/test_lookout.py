@@ -12,6 +12,7 @@ from fnrbc_device.counting.ledger import SURE_LOOKS, Ledger
 from fnrbc_device.counting.lookout import (
     DOUBTFUL,
     EVERY,
+    FIRST_EVERY,
     FIRST_LOOKS,
     KNOWN_STEP_SHARE,
     SHARPER,
@@ -58,7 +59,8 @@ def looked(
 def settled() -> Lookout:
     """One that has looked often enough at one place, and last there."""
     lookout = Lookout(UM, everything=False)
-    assert all(looked(lookout, 0.0) for _ in range(FIRST_LOOKS))
+    looks = [looked(lookout, 0.0) for _ in range(FIRST_EVERY * (FIRST_LOOKS - 1) + 1)]
+    assert looks[::FIRST_EVERY] == [True] * FIRST_LOOKS
     return lookout
 
 
@@ -224,12 +226,18 @@ def test_a_cell_that_leaves_before_the_next_step_gets_its_views() -> None:
     assert not looked(settled(), way_um, open_rc=coming)
 
 
-def test_the_first_frames_of_an_island_are_looked_at_one_by_one() -> None:
+def test_of_an_islands_first_frames_every_second_one_is_looked_at() -> None:
     lookout = settled()
 
-    looks = [looked(lookout, 0.0, island=1) for _ in range(FIRST_LOOKS + 2)]
+    looks = [looked(lookout, 0.0, island=1) for _ in range(FIRST_EVERY * FIRST_LOOKS + 1)]
 
-    assert looks == [True] * FIRST_LOOKS + [False] * 2
+    assert looks == [True, False] * FIRST_LOOKS + [False]
+
+
+def test_of_an_islands_first_frames_every_one_is_looked_at_where_the_hand_is_fast() -> None:
+    lookout = settled()
+
+    assert all(looked(lookout, 1.01 * STEP_UM * frame, island=1) for frame in range(FIRST_LOOKS + 2))
 
 
 def test_where_everything_is_wanted_every_frame_is_looked_at() -> None:

@@ -224,6 +224,14 @@ def test_a_pace_is_kept_and_times_rise(slide: SimulatedSlide) -> None:
     assert np.median(steps_s) == pytest.approx(0.02, abs=0.008)
 
 
+def test_a_frames_time_is_that_of_its_handing_over(slide: SimulatedSlide) -> None:
+    with closing(SimulatedMicroscope(slide, moving((1, 1), 3), frame_shape=SHAPE, fps=1000)) as source:
+        image, drawn_s = source.image, []
+        source.image = lambda index: (image(index), drawn_s.append(time.monotonic()))[0]  # type: ignore[method-assign]
+        frames = list(iter(source.read, None))
+    assert all(frame.captured_at_s >= drawn for frame, drawn in zip(frames, drawn_s, strict=True))
+
+
 def test_a_late_reader_is_not_chased_by_the_frames_it_missed(slide: SimulatedSlide) -> None:
     with closing(SimulatedMicroscope(slide, moving((1, 1), 10), frame_shape=SHAPE, fps=20)) as source:
         source.read()

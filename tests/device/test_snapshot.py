@@ -86,6 +86,28 @@ def test_counting_goes_on_from_a_snapshot_as_if_nothing_had_been(learned, fresh,
     assert undisturbed.tally().cells >= 5
 
 
+def views_wait(analyser):
+    return analyser._views._waiting is not None
+
+
+def half_asked(analyser):
+    return any(view.said is not None for cell in analyser.ledger.cells() if not cell.settled for view in cell.best)
+
+
+@pytest.mark.parametrize("state", [views_wait, half_asked])
+def test_what_a_frame_leaves_to_the_next_is_in_the_snapshot_or_done_before(fresh, frames, state):
+    analyser = fresh()
+    seen = next(number for number, frame in enumerate(frames) if analyser.analyse(frame) and state(analyser)) + 1
+    keyframes = {one.number: one.grey for one in analyser.registration.keyframes}
+    undisturbed = fresh()
+    steps = [said(undisturbed.analyse(frame)) for frame in frames]
+
+    resumed, _ = restored(written(analyser, seen - 1), fresh, keyframes)
+
+    for one in (analyser, resumed):
+        assert [said(one.analyse(frame)) for frame in frames[seen:]] == steps[seen:]
+
+
 def test_a_snapshot_of_what_came_from_a_snapshot_is_the_same(learned, fresh):
     _, content, keyframes = learned
     analyser, frame = restored(content, fresh, keyframes)
@@ -214,6 +236,16 @@ def test_what_cannot_be_is_left_aside(learned, fresh, change):
     _, content, keyframes = learned
     with pytest.raises(ValueError, match=r"^[^\n]+$"):
         restored(changed_head(content, change), fresh, keyframes)
+
+
+@pytest.mark.parametrize("words", [(2.0, 0.0, 0.0, 0.0), (0.5, 0.5), (float("nan"), 0.0, 0.0, 0.0)])
+def test_what_the_network_cannot_have_said_is_left_aside(learned, fresh, words):
+    _, content, keyframes = learned
+    arrays = npz.unpacked(content, 2**30)
+    arrays["analyser.ledger.asked"] = np.zeros(1, np.int64)
+    arrays["analyser.ledger.said"] = np.array([words], np.float32)
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        restored(npz.packed(arrays), fresh, keyframes)
 
 
 def test_a_keyframe_that_is_not_in_the_journal_is_not_believed(learned, fresh):

@@ -8,7 +8,14 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.records import Image, Pose
 from fnrbc_device.vision.reduction import reduce
-from fnrbc_device.vision.session_stain import FEWEST_VOTES, MEMORY, RECENT, SessionStain
+from fnrbc_device.vision.session_stain import (
+    BUSY_MOVED_UM,
+    FEWEST_VOTES,
+    MEMORY,
+    MOVED_UM,
+    RECENT,
+    SessionStain,
+)
 from fnrbc_device.vision.stain import (
     IDENTITY,
     REFERENCE_NUCLEUS,
@@ -165,6 +172,20 @@ def test_a_moving_session_learns_from_every_new_field():
     for seed in range(FEWEST_VOTES):
         stain.learn(field(H_AND_E, 8, 30, seed), PIXEL_UM, GLASS, Pose(0, 10.0, 400.0 * seed))
     assert stain.state == "settled"
+
+
+@pytest.mark.parametrize(("pictures", "way_um", "votes"), [
+    (MEMORY - 1, 1.5 * MOVED_UM, 1),
+    (MEMORY, 1.5 * MOVED_UM, 0),  # it stands still: the vote waits for a frame that has the time
+    (MEMORY, BUSY_MOVED_UM + 1.0, 1),
+])  # fmt: skip
+def test_beside_a_look_a_stain_that_stands_still_asks_half_as_often(pictures, way_um, votes):
+    stain = learned(*fields_of(H_AND_E, pictures - 1))
+    (picture,) = fields_of(H_AND_E, 1, seed=300)
+    stain.learn(picture, PIXEL_UM, GLASS, Pose(0, 0.0, 0.0))
+    before = stain.votes
+    stain.learn(picture, PIXEL_UM, GLASS, Pose(0, 0.0, way_um / PIXEL_UM), busy=True)
+    assert stain.votes == before + votes
 
 
 def test_one_odd_cell_at_the_start_is_outvoted():

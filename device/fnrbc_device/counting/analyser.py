@@ -7,20 +7,20 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.counting.counter import Counter
-from fnrbc_device.counting.ledger import NOTHING_SEEN, Cell, Entry, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.ledger import NOTHING_SEEN, Cell, Entry, Ledger
 from fnrbc_device.counting.lookout import Lookout
 from fnrbc_device.counting.marks import marks_of
 from fnrbc_device.counting.measured_range import Border
 from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper
+from fnrbc_device.counting.views import FAILURES, Views
 from fnrbc_device.errors import ObjectiveError, RegistrationError
 from fnrbc_device.host.stopwatch import Stopwatch
 from fnrbc_device.inference.classifier import Classifier
@@ -41,20 +41,14 @@ from fnrbc_device.records import (
 from fnrbc_device.vision.dust import Dust
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.frame_quality import FrameQuality, Judgement
-from fnrbc_device.vision.measuring import measure
 from fnrbc_device.vision.pan_speed import PanSpeed, Speed
 from fnrbc_device.vision.pixelsize import require_pixel_size
-from fnrbc_device.vision.preprocessing import crop
 from fnrbc_device.vision.reduction import Reduced, reduce_green, with_stain
 from fnrbc_device.vision.registration import Placement, Registration
 from fnrbc_device.vision.seeing import CentreModel, Seeing
 from fnrbc_device.vision.session_stain import SessionStain, StainState
-from fnrbc_device.vision.surroundings import surroundings
 
 _log = logging.getLogger(__name__)
-
-_FAILURES: Final = (cv2.error, ArithmeticError, ValueError, IndexError)
-"""A frame's failure costs a frame: one strange picture must not end a session."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +141,7 @@ class Analyser:
         self.ledger = Ledger(pixel_size_um, (0, 0))
         """The cells seen so far, counted or not; read it, never change it."""
         self.counter = Counter(self.ledger, self.classifier, manifest, pixel_size_um, self._light)
+        self._views = Views(pixel_size_um, self._light)
         self._pan_speed = PanSpeed(pixel_size_um)
         self.border = Border(manifest.class_names, usual_looks, pixel_size_um, manifest.pixel_size_um)
         """Whether the session lies within what the network was measured on."""
@@ -169,13 +164,15 @@ class Analyser:
             All that the frame changed.
         """
         watch = Stopwatch(self.clock)
+        with watch.stage("ledger"):
+            self._views.cut()
         if isinstance(frame, BadFrame):
             return self._rejected(frame, frame.reason, watch)
         if not self._fits(frame):
             return self._rejected(frame, "wrong_size", watch)
         try:
             return self._counted(frame, watch)
-        except _FAILURES as error:
+        except FAILURES as error:
             _log.exception("frame %d failed: %s", frame.index, error)
             return self._rejected(frame, "failed", watch)
 
@@ -192,16 +189,18 @@ class Analyser:
         pictures = self.counter.pictures if back else {}
         with watch.stage("segmentation"):
             found = self._see(frame, look) if self._is_looked_at(look, look.pose) else None
+            # The views of a look are cut in the frame after it.
+            busy = found is not None or self._lookout.frames_since_look == 1
             if not self._still:
                 self._light.learn(look.raw, look.pose)
-                self.stain.learn(frame.image, self.pixel_size_um, look.raw.glass_rgb, look.pose)
+                self.stain.learn(frame.image, self.pixel_size_um, look.raw.glass_rgb, look.pose, busy=busy)
         with watch.stage("ledger"):
             self.islands.add(look.pose.island)
             entry, pose = (NOTHING_SEEN, look.pose) if found is None else self._enter(found, look, look.pose, frame)
             self._passed = _Passed(frame, look, pose) if found is None else None
             if self.slide_map is not None:
                 self.slide_map.paint(pose, frame.image)
-        events = back + self._followed(entry, pose, watch, looked=found is not None)
+        events = back + self._followed(entry, pose, watch, busy=busy)
         self.counter.pictures |= pictures
         with watch.stage("registration"):
             joins = self._join_islands()
@@ -213,6 +212,7 @@ class Analyser:
 
     def finish(self) -> list[CountEvent]:
         """End the session: look at the last frame, and settle the cells that are still open."""
+        self.cut_views()
         events = self._looked_back(Stopwatch(self.clock))
         before = self.counter.pictures
         events += self.counter.finish()
@@ -221,6 +221,10 @@ class Analyser:
             self.tally_keeper.add_event(event)
         self.border.see_cells(events, self.counter.pictures)
         return events
+
+    def cut_views(self) -> None:
+        """Do now what the next frame would begin with: for whoever keeps what is known of the cells."""
+        self._views.cut()
 
     def cells(self) -> Iterator[Cell]:
         """All counted cells, in the order of their numbers."""
@@ -323,18 +327,19 @@ class Analyser:
         try:
             with watch.stage("segmentation"):
                 found = self._see(passed.frame, passed.look)
-        except _FAILURES as error:
+        except FAILURES as error:
             _log.exception("frame %d failed: %s", passed.frame.index, error)
             return []
         with watch.stage("ledger"):
             entry = self._entered(found, passed.look, passed.pose, passed.frame)
+            self._views.cut()
             self._lookout.note(passed.pose, passed.look.sharpness)
-        return self._followed(entry, passed.pose, watch, looked=True)
+        return self._followed(entry, passed.pose, watch, busy=True)
 
-    def _followed(self, entry: Entry, pose: Pose, watch: Stopwatch, *, looked: bool) -> list[CountEvent]:
+    def _followed(self, entry: Entry, pose: Pose, watch: Stopwatch, *, busy: bool) -> list[CountEvent]:
         """What a frame's entry changed of the count."""
         with watch.stage("classify"):
-            return self.counter.follow([one.cell for one in entry.sightings], entry.missed, pose, looked=looked)
+            return self.counter.follow([one.cell for one in entry.sightings], entry.missed, pose, busy=busy)
 
     def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none. A known place needs no registration."""
@@ -359,7 +364,7 @@ class Analyser:
     def _entered(self, found: Field, look: _Look, pose: Pose, frame: Frame) -> Entry:
         cells = found.detections if self._still else self._dust.without(found.detections, pose)
         entry = self.ledger.enter(cells, pose, frame.index)
-        self._keep_views(entry, found, frame, look.sharpness)
+        self._views.wait(entry.sightings, found, frame, look.sharpness)
         return entry
 
     def _join_islands(self) -> tuple[Join, ...]:
@@ -380,18 +385,8 @@ class Analyser:
             self._passed = replace(self._passed, pose=join.moved(self._passed.pose))
         if self.slide_map is not None:
             self.slide_map.join(join)
+        self._views.cut()
         return self.counter.merge(merge(self.ledger, join, self.pixel_size_um))
-
-    def _keep_views(self, entry: Entry, found: Field, frame: Frame, sharpness: float) -> None:
-        for sighting in entry.sightings:
-            cell, detection = sighting.cell, sighting.detection
-            if detection.whole and cell.settled is None and wants_view(cell, sharpness):
-                light = self._light.light_at(detection.centre_rc, frame.image.shape)
-                red, green, blue = found.background_rgb
-                glass = (light * red, light * green, light * blue)
-                picture = crop(frame.image, detection, self.pixel_size_um, glass)
-                around = surroundings(frame.image, detection.centre_rc, self.pixel_size_um)
-                keep_view(cell, View(sharpness, frame.index, picture, *around), measure(detection, found))
 
     def _rejected(
         self,

@@ -5,7 +5,8 @@ the views there were when it left the field. So it is counted once, with one ver
 and the third only where these do not decide alike.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -30,16 +31,18 @@ FIRST_VIEWS: Final = 2
 """Views that P-net is asked about first; the others only where these do not decide alike, once in eighty cells. On
 composed slides of cells held out from the training two views decide as well as three; see decision 8."""
 
-CELLS_A_FRAME: Final = 1
-"""Cells settled a frame, so that a field full of new cells does not stall the live view; the rest wait. P-net looks at
-each crop of what may be an fNRBC nine times, 17 ms a cell, as long as a look takes: of a simulated hand's pan 99 frames
-in 100 took 50 ms at most with two a frame, and 25 with one, in frames that were not looked at."""
+VIEWS_A_FRAME: Final = 3
+"""Views that P-net is asked about in a frame, so that a field full of new cells does not stall the live view; the rest
+wait. P-net looks nine times at a view of what may be an fNRBC, which takes 8.5 ms, two fifths of a look: it counts for
+three."""
 
-LOOKS_IN_A_ROW: Final = 2
-"""So many frames that are looked at may follow each other before a cell is settled beside a look."""
+BUSY_IN_A_ROW: Final = 3
+"""So many busy frames may follow each other before P-net is asked in one all the same."""
 
-OPEN_SHARE: Final = 10
-"""Of the open cells one in so many is settled a frame, where that is more: a crowd must not gather in memory."""
+OPEN_FREELY: Final = 12
+OPEN_SHARE: Final = 4
+"""Open cells that may wait; of those beyond them one more view for so many is asked about in a frame: a crowd must not
+gather in memory, and an ordinary field not be asked about beside a look."""
 
 GIVE_UP: Final = 3
 """A cell not yet counted is dropped when it was missed this many times more than seen."""
@@ -81,7 +84,7 @@ class Counter:
         self._light = light
         self._open: dict[int, Cell] = {}
         self._in_a_row = 0
-        """Frames in a row that were looked at, up to the last."""
+        """Busy frames in a row, up to the last."""
         self._suspected: dict[int, int] = {}
         """By cell: fields after which it is settled, unless the light shows dust at its place by then."""
         self.pictures: dict[int, list[View]] = {}
@@ -101,7 +104,7 @@ class Counter:
         return np.array([(cell.row_px - pose.row_px, cell.col_px - pose.col_px) for cell in shown]).reshape(-1, 2)
 
     def follow(
-        self, seen: Iterable[Cell], missed: Iterable[Cell], pose: Pose, *, looked: bool = True
+        self, seen: Iterable[Cell], missed: Iterable[Cell], pose: Pose, *, busy: bool = True
     ) -> list[CountEvent]:
         """Settle what is due after a frame.
 
@@ -111,30 +114,19 @@ class Counter:
             Cells that the frame showed, and cells whose place it showed without them.
         pose
             Where the frame lies; cells outside it have left the field.
-        looked
-            The frame was looked at, which costs as much as to settle a cell: where the next one may not be, cells wait.
+        busy
+            The frame was looked at, or the one before: a look costs more than to ask P-net, and the views that are cut
+            after it as much. Where the next frame may have the time, cells wait.
         """
         self.pictures = {}
-        self._in_a_row = self._in_a_row + 1 if looked else 0
+        self._in_a_row = self._in_a_row + 1 if busy else 0
         for cell in seen:
             if cell.settled is None:
                 self._open.setdefault(cell.number, cell)
         retracted = [self._retract(cell) for cell in missed if _is_gone(cell)]
-        complete: list[Cell] = []
-        left: list[Cell] = []
-        beside = CELLS_A_FRAME if self._in_a_row == 0 or self._in_a_row > LOOKS_IN_A_ROW else 0
-        most = max(beside, len(self._open) // OPEN_SHARE)
-        for cell in list(self._open.values()):
-            gone = not self._ledger.shows(cell, pose)
-            if self._is_no_cell(cell, gone):
-                self._drop(cell)
-            elif len(complete) + len(left) >= most:
-                continue
-            elif self._has_evidence(cell):
-                complete.append(cell)
-            elif gone and (self._moved(cell) or self._is_past_doubt(cell)):
-                left.append(cell)
-        return retracted + self._acknowledge(complete, "evidence complete") + self._acknowledge(left, "left the field")
+        most = VIEWS_A_FRAME if self._in_a_row == 0 or self._in_a_row > BUSY_IN_A_ROW else 0
+        due = self._due(pose, most + max(0, len(self._open) - OPEN_FREELY) // OPEN_SHARE)
+        return retracted + self._acknowledge(due)
 
     def merge(self, merged: Iterable[Merged]) -> list[CountEvent]:
         """Take back what was counted on two islands that turned out to be one.
@@ -166,9 +158,12 @@ class Counter:
         """Settle every open cell with the views there are, at a session's end."""
         self.pictures = {}
         for cell in list(self._open.values()):
-            if cell.misses >= cell.views or self._is_dust(cell):
+            if not cell.best or cell.misses >= cell.views or self._is_dust(cell):
                 self._drop(cell)
-        return self._acknowledge(list(self._open.values()), "session ended")
+        ended = dict.fromkeys(self._open.values(), "session ended")
+        for _ in ("their first views", "the others, where these do not decide"):
+            self._ask([view for cell in ended for view in self._unasked(cell)])
+        return self._acknowledge(ended)
 
     def _has_evidence(self, cell: Cell) -> bool:
         return len(cell.best) >= BEST_VIEWS and cell.views > cell.misses and self._moved(cell)
@@ -188,7 +183,7 @@ class Counter:
         if cell.misses >= cell.views + GIVE_UP:
             return True
         stood_still = cell.views > 1 and cell.misses > 0 and not self._moved(cell)
-        return gone and (cell.misses >= cell.views or stood_still or self._is_dust(cell))
+        return gone and (not cell.best or cell.misses >= cell.views or stood_still or self._is_dust(cell))
 
     def _drop(self, cell: Cell) -> None:
         self._close(cell)
@@ -198,10 +193,12 @@ class Counter:
         del self._open[cell.number]
         self._suspected.pop(cell.number, None)
 
-    def _acknowledge(self, cells: list[Cell], reason: str) -> list[CountEvent]:
+    def _acknowledge(self, decided: Mapping[Cell, str]) -> list[CountEvent]:
         events = []
-        for cell, views in zip(cells, self._looks(cells), strict=True):
-            verdict, disagreed = fuse(views, self._manifest)
+        for cell, reason in decided.items():
+            first = _words(cell.best[:FIRST_VIEWS])
+            words = first if decide_alike(first, self._manifest) else _words(cell.best)
+            verdict, disagreed = fuse(words, self._manifest)
             self._close(cell)
             cell.settled = _event(cell, verdict, self._um, "views disagree" if disagreed else reason)
             self._keep_pictures(cell, verdict)
@@ -216,22 +213,50 @@ class Counter:
         if kept:
             self.pictures[cell.number] = kept
 
-    def _looks(self, cells: list[Cell]) -> list[NDArray[np.float32]]:
-        """(V, classes) of each cell: its first views, and all where these do not decide alike."""
-        looks = self._classified([cell.best[:FIRST_VIEWS] for cell in cells])
-        unsure = [i for i, views in enumerate(looks) if not decide_alike(views, self._manifest)]
-        others = self._classified([cells[i].best[FIRST_VIEWS:] for i in unsure])
-        for i, more in zip(unsure, others, strict=True):
-            looks[i] = np.concatenate([looks[i], more])
-        return looks
+    def _due(self, pose: Pose, most: int) -> dict[Cell, str]:
+        """Drop what is no cell, and ask about so many views of cells that are due; gives those decided, and why."""
+        due: dict[Cell, str] = {}
+        for cell in list(self._open.values()):
+            gone = not self._ledger.shows(cell, pose)
+            if self._is_no_cell(cell, gone):
+                self._drop(cell)
+            elif most <= 0:
+                continue
+            elif self._has_evidence(cell):
+                due[cell] = "evidence complete"
+                most -= self._ask_about(cell, most)
+            elif gone and (self._moved(cell) or self._is_past_doubt(cell)):
+                due[cell] = "left the field"
+                most -= self._ask_about(cell, most)
+        return {cell: reason for cell, reason in due.items() if not self._unasked(cell)}
 
-    def _classified(self, views: list[list[View]]) -> list[NDArray[np.float32]]:
-        """Probabilities of several cells' views, in one call of the network."""
-        crops = [view.crop for one in views for view in one]
-        if not crops:
-            return [np.zeros((0, len(self._manifest.classes)), np.float32) for _ in views]
-        ends = np.cumsum([len(one) for one in views])[:-1]
-        return np.split(self._classifier.probabilities(np.stack(crops)), ends)
+    def _ask_about(self, cell: Cell, most: int) -> int:
+        """Ask about views of a cell that count for so many, or until it is decided; gives for how many they count."""
+        count = 0
+        while count < most and (wanted := self._unasked(cell)):
+            self._ask(wanted[:1])
+            count += VIEWS_A_FRAME if self._may_be_target(cell.best[wanted[0][1]]) else 1
+        return count
+
+    def _may_be_target(self, view: View) -> bool:
+        """Whether P-net may have looked nine times: it said more than the limit at first then, and the mean is near."""
+        limit = self._manifest.second_look_from
+        return limit is not None and view.said is not None and bool(2 * view.said[self._manifest.target] >= limit)
+
+    def _unasked(self, cell: Cell) -> list[tuple[Cell, int]]:
+        """Views of a cell that P-net is to be asked about yet: its first, then all where these do not decide alike."""
+        wanted = [number for number, view in enumerate(cell.best[:FIRST_VIEWS]) if view.said is None]
+        if not wanted and not decide_alike(_words(cell.best[:FIRST_VIEWS]), self._manifest):
+            wanted = [number for number, view in enumerate(cell.best) if view.said is None]
+        return [(cell, number) for number in wanted]
+
+    def _ask(self, wanted: list[tuple[Cell, int]]) -> None:
+        """Ask P-net about views of several cells, in one call."""
+        if not wanted:
+            return
+        crops = np.stack([cell.best[number].crop for cell, number in wanted])
+        for (cell, number), said in zip(wanted, self._classifier.probabilities(crops), strict=True):
+            cell.best[number] = replace(cell.best[number], said=said)
 
     def _retract(self, cell: Cell) -> CountEvent:
         self._ledger.forget(cell)
@@ -277,6 +302,11 @@ def fuse(views: NDArray[np.float32], manifest: Manifest) -> tuple[Verdict, bool]
         return Verdict(INDETERMINATE, "ignored", share, share), disagreed
     entry = manifest.classes[column]
     return Verdict(entry.name, entry.role, float(fused[column]), share), disagreed
+
+
+def _words(views: list[View]) -> NDArray[np.float32]:
+    """(V, classes) what P-net said of views that it was asked about."""
+    return np.stack([view.said for view in views if view.said is not None])
 
 
 def _is_gone(cell: Cell) -> bool:

@@ -55,6 +55,8 @@ class View:
     """(n, n, 3) uint8: what lies round it, unmasked, for people; None where it was not kept."""
     around_um: float = 0.0
     """Side of that on the slide."""
+    said: NDArray[np.float32] | None = None
+    """(classes,) what P-net says of it; None before it is asked."""
 
 
 @dataclass(slots=True, eq=False)
@@ -379,5 +381,7 @@ def keep_view(cell: Cell, view: View, body: Body) -> None:
 
 
 def wants_view(cell: Cell, quality: float) -> bool:
-    """Whether a view of this quality would be kept."""
+    """Whether a view of this quality would be kept: once P-net is asked about the others, none is."""
+    if any(view.said is not None for view in cell.best):
+        return False
     return len(cell.best) < BEST_VIEWS or quality > cell.best[-1].quality

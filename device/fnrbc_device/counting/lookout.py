@@ -38,8 +38,10 @@ LEAVING_UM: Final = 5.0
 """A cell whose middle comes so near to the frame's border is about to be cut."""
 
 FIRST_LOOKS: Final = 5
-"""Looks, frame by frame, when an island begins: a cell is counted on three views, wherever the hand goes then, and the
-session's threshold settles."""
+FIRST_EVERY: Final = 2
+"""Looks when an island begins, at every second frame at least: a cell is counted on three views, wherever the hand goes
+then, and the session's threshold settles. At each frame they would show what the one before showed, and take longer
+than a camera of 30 frames a second to the next."""
 
 EVERY: Final = (20, 40)
 """Used frames from one look to the next at most, drawn evenly, so that nothing that comes and goes in the picture falls
@@ -152,7 +154,7 @@ class Lookout:
         self.frames_since_look = 0
         # Seeded by their number, so that a resumed session looks at the same frames.
         often = random.Random(self._looks).randint(*EVERY)
-        self._due = often if self._first >= FIRST_LOOKS else 1
+        self._due = often if self._first >= FIRST_LOOKS else FIRST_EVERY
 
     def _slows(self, way_um: NDArray[np.float64]) -> bool:
         """Whether the hand, so far from the last look, is about to halt or to turn, or did; takes its way in.

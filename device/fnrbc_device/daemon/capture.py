@@ -1,4 +1,4 @@
-"""Between camera and analysis: a few places for frames. Where they do not last, the newest wins, and the rest is counted."""
+"""Between camera and analysis: places for a few frames. Where they do not last the newest wins, the rest is counted."""
 
 import threading
 from collections import deque
@@ -20,15 +20,15 @@ LOOK_S: Final = 0.1
 
 
 WAITING: Final = 3
-"""Items that wait at most. The dearest steps of a simulated hand's pan take 35 to 75 ms, which two frames of 30 a second
-may fall into; see decision 56."""
+"""Items that wait at most. The dearest steps of a simulated hand's pan take 35 to 75 ms, so that two frames of 30 a
+second come meanwhile; see decision 56."""
 
 
 class Mailbox(Generic[Item]):
-    """Holds the items that came while the reader was held up. Written by one thread, read by another; neither waits long.
+    """Holds what came while the reader was held up. Written by one thread, read by another; neither waits for long.
 
-    Where more come than there is room for, all but the newest are dropped; and while the reader does not catch up, it gets
-    the newest alone: a slow reader would be late for good by as many as wait.
+    Where more comes than there is room for, all but the newest is dropped; and while the reader does not catch up, it
+    gets the newest alone: a slow reader would be late for good by as many as wait.
     """
 
     def __init__(self) -> None:

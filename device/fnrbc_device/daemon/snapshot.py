@@ -262,6 +262,9 @@ def _fill_counter(counter: Counter, said: Any, room: Room, path: str) -> None:
     numbers = Row(COUNT).unpack(said["open"], room, f"{path}.open")
     if not set(numbers) <= set(cells):
         raise UnfitError(f"{path}: cells are open that are not in the ledger, or counted")
+    classes = (len(counter._manifest.classes),)
+    if any(view.said is not None and view.said.shape != classes for cell in cells.values() for view in cell.best):
+        raise UnfitError(f"{path}: P-net knows other classes")
     counter._open = {number: cells[number] for number in numbers}
     counter._in_a_row = COUNT.unpack(said["looks"], room, f"{path}.looks")
     counter._suspected = dict(Row(Fixed((COUNT, COUNT))).unpack(said["suspected"], room, f"{path}.suspected"))
@@ -288,6 +291,7 @@ ANALYSER: Final = Part(
     "clock",
     "_still",
     "slide_map",  # the journal says which ground was seen
+    "_views",  # those that wait are cut before
     "_passed",  # a picture of the camera's; the frames that come next take its place
     frame_shape=SHAPE,
     _frame_quality=QUALITY,
@@ -315,6 +319,7 @@ ANALYSER: Final = Part(
 
 def pack_analyser(analyser: Analyser, room: Room) -> dict[str, Any]:
     """Write what an analyser has learned: JSON, and arrays in the room."""
+    analyser.cut_views()
     return ANALYSER.pack(analyser, room, "analyser")
 
 

@@ -38,6 +38,7 @@ def pack_cells(ledger: Ledger, room: Room, path: str) -> dict[str, Any]:
     settled = [index for index, cell in enumerate(cells) if cell.settled is not None]
     events = [cells[index].settled for index in settled]
     views = [(index, view) for index, cell in enumerate(cells) for view in cell.best]
+    asked = {number: view.said for number, (_, view) in enumerate(views) if view.said is not None}
     words: dict[str, int] = {}
     arrays = {
         "whole": rows_of(map(attrgetter(*CELL_WHOLE), cells), len(CELL_WHOLE), np.int64),
@@ -52,6 +53,8 @@ def pack_cells(ledger: Ledger, room: Room, path: str) -> dict[str, Any]:
         "views": rows_of(((index, view.frame) for index, view in views), 2, np.int64),
         "qualities": np.array([view.quality for _, view in views], np.float64),
         "crops": np.stack([view.crop for _, view in views]) if views else np.zeros((0, CROP_PX, CROP_PX, 3), np.uint8),
+        "asked": np.array(list(asked), np.int64),
+        "said": np.stack(list(asked.values())) if asked else np.zeros((0, 0), np.float32),
     }
     room.arrays.update({f"{path}.{name}": array for name, array in arrays.items()})
     return {"next": ledger.next_number, "words": list(words)}
@@ -111,9 +114,18 @@ def _show(cells: Sequence[Cell], room: Room, path: str) -> None:
     qualities = Array(np.float64, (len(views),)).unpack(True, room, f"{path}.qualities")
     crops = Array(np.uint8, (len(views), CROP_PX, CROP_PX, 3)).unpack(True, room, f"{path}.crops")
     _require(bool(((views[:, 0] >= 0) & (views[:, 0] < len(cells))).all()), f"{path}: the cell of a view")
-    for (index, frame), quality, crop in zip(views.tolist(), qualities.tolist(), crops, strict=True):
-        cells[index].best.append(View(quality, frame, crop))
+    said = _said(room, path, len(views))
+    for number, (index, frame) in enumerate(views.tolist()):
+        cells[index].best.append(View(float(qualities[number]), frame, crops[number], said=said.get(number)))
         _require(len(cells[index].best) <= BEST_VIEWS, f"{path}: views of a cell")
+
+
+def _said(room: Room, path: str, views: int) -> dict[int, NDArray[np.float32]]:
+    """What P-net said of views, by their number."""
+    asked = _indices(room, f"{path}.asked", views)
+    said: NDArray[np.float32] = Array(np.float32, (len(asked), None)).unpack(True, room, f"{path}.said")
+    _require(bool(((said >= 0) & (said <= 1)).all()), f"{path}: probabilities")
+    return dict(zip(asked, said, strict=True))
 
 
 def rows_of(values: Iterable[Any], width: int, dtype: type) -> NDArray[Any]:

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
-TIMEX_BYTES: Final = 512
-"""More than ``struct timex`` takes on any Linux (208 bytes on 64 bits)."""
+_Timex = ctypes.c_char * 512
+"""Room for ``struct timex``, which takes 208 bytes on any Linux of 64 bits."""
 
 TIME_ERROR: Final = 5
 """What adjtimex(2) answers while the kernel's clock is not synchronised."""
@@ -50,7 +50,7 @@ class SystemClock:
         if not sys.platform.startswith("linux"):
             return False
         # All zero means "only tell": it changes nothing and needs no right.
-        answer = int(_libc().adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)))
+        answer = int(_libc().adjtimex(_Timex()))
         return 0 <= answer < TIME_ERROR
 
 

@@ -35,6 +35,10 @@ ALIKE_DENSITY: Final = 0.45
 MOVED_UM: Final = 40.0
 """A picture votes when it lies so far from the last that did: the same nuclei must not vote twice."""
 
+BUSY_MOVED_UM: Final = 80.0
+"""Beside a look a picture votes from here on, once the stain stands still: a vote takes 2.5 ms and more, for which most
+frames after a look have the time."""
+
 STILL_FIELD_UM: Final = 120.0
 """A picture that is a whole session votes by fields of this side: about what a camera shows."""
 
@@ -67,7 +71,13 @@ class SessionStain:
         return IDENTITY if self.anchors is None else map_of(self.anchors)
 
     def learn(
-        self, image: Image, pixel_um: float, glass_rgb: tuple[float, float, float], pose: Pose | None = None
+        self,
+        image: Image,
+        pixel_um: float,
+        glass_rgb: tuple[float, float, float],
+        pose: Pose | None = None,
+        *,
+        busy: bool = False,
     ) -> None:
         """Let a picture vote.
 
@@ -81,8 +91,11 @@ class SessionStain:
             Colour of empty glass, 0..255.
         pose
             Where it lies on the slide; it votes only ``MOVED_UM`` away from the last that did. None: each votes.
+        busy
+            The frame costs enough without: where the stain stands still, ``BUSY_MOVED_UM`` are waited for.
         """
-        if pose is not None and not self._moved(pose, pixel_um):
+        far_um = BUSY_MOVED_UM if busy and self._taken >= MEMORY else MOVED_UM
+        if pose is not None and not self._moved(pose, far_um / pixel_um):
             return
         said = anchors_of(image, pixel_um, glass_rgb)
         self._place = pose
@@ -152,12 +165,11 @@ class SessionStain:
         others = [vote for vote in recent if not _alike(vote, self.anchors)]
         return len(others) >= RECENT - 2 and len(_majority(others)) >= RECENT - 2
 
-    def _moved(self, pose: Pose, pixel_um: float) -> bool:
+    def _moved(self, pose: Pose, far_px: float) -> bool:
         before = self._place
         if before is None or before.island != pose.island:
             return True
-        apart_px = np.hypot(pose.row_px - before.row_px, pose.col_px - before.col_px)
-        return bool(apart_px * pixel_um > MOVED_UM)
+        return bool(np.hypot(pose.row_px - before.row_px, pose.col_px - before.col_px) > far_px)
 
 
 def _majority(votes: list[Anchors]) -> list[Anchors]:

@@ -89,10 +89,10 @@ class SimulatedMicroscope:
         """Next frame, at its time; None when the hand has come to the end of its path, or after ``close``."""
         if self._closed.is_set() or self._next >= len(self.path):
             return None
-        captured_at_s = self._wait_for_turn()
-        index = self._next
+        index, image = self._next, self.image(self._next)
+        captured_at_s = self._wait_for_turn()  # with the picture at hand, as a camera says when it hands one over
         self._next += 1
-        return Frame(index=index, captured_at_s=captured_at_s, image=self.image(index))
+        return Frame(index=index, captured_at_s=captured_at_s, image=image)
 
     def skip_to(self, index: int) -> None:
         """Make the frame of that index, which was not read yet, the next one."""
