@@ -327,9 +327,12 @@ class HealthMonitor:
 
     def _newest_drops(self) -> list[int]:
         """How many frames were dropped before each of the newest steps."""
-        newest = self._dropped[-1][0] if self._dropped else 0.0
-        within = sum(newest - at_s <= DROPS_S for at_s, _ in self._dropped)
-        return [dropped for _, dropped in self._dropped][-max(within, 2) :]
+        found: list[int] = []
+        for at_s, dropped in reversed(self._dropped):
+            if len(found) >= 2 and self._dropped[-1][0] - at_s > DROPS_S:
+                break
+            found.append(dropped)
+        return found[::-1]
 
     def _fps(self) -> float:
         if len(self._times) < 2 or self._times[-1] <= self._times[0]:

@@ -115,9 +115,9 @@ class FlatField:
         self.fields += 1
         step = max(LAST_STEP, FIRST_STEP * (1 - self.fields / STEP_FIELDS))
         # Stochastic approximation of a quantile: up by its share where it is brighter, down by the rest where darker.
-        brighter = cv2.compare(_relative(reduced), self._light, cv2.CMP_GT)
-        rise = np.asarray(brighter, np.uint8).view(np.bool_)
-        self._light += np.where(rise, np.float32(step * QUANTILE), np.float32(-step * (1 - QUANTILE)))
+        steps = np.full(256, -step * (1 - QUANTILE), np.float32)
+        steps[255] = step * QUANTILE
+        self._light += cv2.LUT(cv2.compare(_relative(reduced), self._light, cv2.CMP_GT), steps)
         if self.fields % REFRESH_FIELDS == 0:
             self._gain = None
 
@@ -156,7 +156,8 @@ class FlatField:
 
 def _relative(reduced: Reduced) -> NDArray[np.float32]:
     """Light as a share of the glass' at half the scale: about 0.4 um, finer than dust that could pass for a nucleus."""
-    return halved(reduced.green).astype(np.float32) / np.float32(max(reduced.glass_rgb[1], 1.0))
+    shares = np.arange(256, dtype=np.float32) / np.float32(max(reduced.glass_rgb[1], 1.0))
+    return np.asarray(cv2.LUT(halved(reduced.green), shares), np.float32)
 
 
 def _first_guess(relative: NDArray[np.float32]) -> NDArray[np.float32]:
