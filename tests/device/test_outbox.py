@@ -34,6 +34,14 @@ def session(state: str) -> SessionNow:
     return SessionNow(**STATE, log_seq=0, state=state)
 
 
+def now(message: TallyNow) -> TallyNow:
+    return message
+
+
+def late(message: TallyNow) -> Late:
+    return Late(message.log_seq, lambda: message)
+
+
 def test_letters_come_in_the_order_of_their_numbers(journal, outbox, make_step):
     journal.record(make_step(0, [1, 2, 3]))
     assert [message.seq for message in outbox.pending(0, 100)] == [1, 2, 3, 4]
@@ -63,7 +71,7 @@ def test_both_sides_write_at_the_same_time(journal, outbox, make_step):
     assert journal.last_seq == 101
 
 
-@pytest.mark.parametrize("said", [lambda message: message, lambda message: Late(lambda: message)], ids=["now", "late"])
+@pytest.mark.parametrize("said", [now, late])
 def test_a_state_is_sent_newest_only_and_not_more_often_than_its_topic_allows(said):
     board = RetainedStates()
     for fnrbc in range(10):
@@ -81,7 +89,7 @@ def test_a_state_is_sent_newest_only_and_not_more_often_than_its_topic_allows(sa
     assert board.due(100.4, urgent=True) == [second]
 
 
-@pytest.mark.parametrize("said", [lambda message: message, lambda message: Late(lambda: message)], ids=["now", "late"])
+@pytest.mark.parametrize("said", [now, late])
 def test_a_tally_of_a_running_session_is_repeated_as_a_heartbeat_and_no_other(said):
     board = RetainedStates()
     board.put(TALLY, said(tally(1)))
@@ -97,11 +105,25 @@ def test_a_tally_of_a_running_session_is_repeated_as_a_heartbeat_and_no_other(sa
     assert board.due(100.0, urgent=False) == []
 
 
+def test_who_sends_is_woken_by_the_first_news_only():
+    board = RetainedStates()
+    assert board.put(TALLY, tally(1))
+    assert not board.put(TALLY, tally(2))
+    (due,) = board.due(0.0, urgent=False)
+    assert not board.put(TALLY, tally(3)), "it is awake, and sees this before it rests"
+    board.sent(due, 0.0)
+    assert board.wait_s(0.1, at_most_s=5.0) == pytest.approx(0.4)
+    (due,) = board.due(0.5, urgent=False)
+    board.sent(due, 0.5)
+    assert not board.put(TALLY, tally(3))
+    assert board.put(TALLY, tally(4))
+
+
 def test_counts_that_are_not_sent_are_not_written():
     written = []
     board = RetainedStates()
     for fnrbc in range(10):
-        board.put(TALLY, Late(lambda fnrbc=fnrbc: written.append(fnrbc) or tally(fnrbc)))
+        board.put(TALLY, Late(0, lambda fnrbc=fnrbc: written.append(fnrbc) or tally(fnrbc)))
     board.due(0.0, urgent=False)
     assert written == [9]
 

@@ -72,6 +72,8 @@ class Publisher:
         self._reported: Mapping[str, str] = {}
         self._retry_at_s = float("-inf")
         self._states = RetainedStates()
+        self._noted_seq = -1
+        """Last record of the log that the states told of: a newer one waits to be sent, too."""
         self._thumbnails: Waiting = deque(maxlen=MAX_WAITING)
         self._status = PublisherStatus()
         self._changed = threading.Condition()
@@ -111,8 +113,10 @@ class Publisher:
         PublishError
             No such state in the contract.
         """
-        self._states.put(topic_suffix, payload)
-        self.notify()
+        is_news = self._states.put(topic_suffix, payload)
+        if is_news or payload.log_seq != self._noted_seq:
+            self._noted_seq = payload.log_seq
+            self.notify()
 
     def show(self, cell: int, crop: Image) -> None:
         """Send a picture of a candidate, where that is switched on. Returns at once; it may be dropped.

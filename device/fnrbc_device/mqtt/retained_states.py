@@ -16,6 +16,8 @@ NEVER: Final = float("-inf")
 class Late:
     """The counts of a running session, written when they are sent: of thirty a second two are."""
 
+    log_seq: int
+    """As in the message."""
     write: Callable[[], TallyNow]
 
     def to_json(self) -> str:
@@ -50,8 +52,13 @@ class RetainedStates:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
 
-    def put(self, suffix: str, message: State | Late) -> None:
+    def put(self, suffix: str, message: State | Late) -> bool:
         """Set the newest value. Never blocks on the broker.
+
+        Returns
+        -------
+        bool
+            Whether the sending thread must be woken: all was sent so far. Else it wakes when that falls due.
 
         Raises
         ------
@@ -65,9 +72,13 @@ class RetainedStates:
             entry = self._entries.get(suffix)
             if entry is None:
                 self._entries[suffix] = _Entry(message, delivery, version=1)
-            elif entry.message != message:
-                entry.message = message
-                entry.version += 1
+                return True
+            if entry.message == message:
+                return False
+            was_sent = entry.version == entry.sent_version
+            entry.message = message
+            entry.version += 1
+            return was_sent
 
     def due(self, now_s: float, urgent: bool) -> list[DueState]:
         """States to be sent now, in the order of the contract.

@@ -107,7 +107,8 @@ class StateReporter:
     def tell(self, tally: Tally, log_seq: int) -> None:
         """Say the counts."""
         about = self._about_counts()
-        self._publisher.set_state(TALLY, Late(lambda: TallyNow(**_counts(about, tally, log_seq), state="running")))
+        late = Late(log_seq, lambda: TallyNow(**_counts(about, tally, log_seq), state="running"))
+        self._publisher.set_state(TALLY, late)
 
     def tell_health(self, health: Health, log_seq: int) -> None:
         """Say how well it goes, every five seconds."""
