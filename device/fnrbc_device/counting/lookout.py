@@ -117,15 +117,17 @@ class Lookout:
         looked = self._looked
         if looked is None or looked.island != pose.island:
             return True
-        way_px = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px])
-        slows = self._slows(way_px * self._um)
+        way_px = (float(pose.row_px - looked.row_px), float(pose.col_px - looked.col_px))
+        slows = self._slows((way_px[0] * self._um, way_px[1] * self._um))
         if anew:
             self._ground.forget()
         if self._everything or anew or self._due <= 0 or correlation < DOUBTFUL:
             return True
-        away_um, share = float(np.hypot(*way_px)) * self._um, float(np.hypot(*(way_px / np.array(frame_shape))))
+        away_um = float(np.hypot(*way_px)) * self._um
+        share = float(np.hypot(way_px[0] / frame_shape[0], way_px[1] / frame_shape[1]))
         sharper = len(open_rc) > 0 and sharpness >= self._sharpness + SHARPER
-        shows_more = share >= STEP_SHARE or slows or sharper or self._leave(open_rc, way_px, frame_shape)
+        leave = away_um >= SPAN_UM and _leave(open_rc, np.array(way_px) * STEP_SHARE / share, frame_shape, self._um)
+        shows_more = share >= STEP_SHARE or slows or sharper or leave
         if shows_more and (share >= KNOWN_STEP_SHARE or self.may_gain(pose, frame_shape, open_rc)):
             return True
         return away_um >= SPAN_UM and disputed()
@@ -139,10 +141,12 @@ class Lookout:
         looked = self._looked
         if looked is None or looked.island != pose.island:
             return False
-        way_um = np.array([pose.row_px - looked.row_px, pose.col_px - looked.col_px]) * self._um
-        before_um = np.array(self._way_um)
-        back_um = np.abs(before_um) - way_um * np.sign(before_um)
-        return bool(((np.abs(before_um) >= SPAN_UM) & (back_um > 0)).any())
+        way_um = ((pose.row_px - looked.row_px) * self._um, (pose.col_px - looked.col_px) * self._um)
+        # Two numbers at a time: a call of numpy takes longer than all of this.
+        return any(
+            abs(before) >= SPAN_UM and abs(before) > way * _sign(before)
+            for before, way in zip(self._way_um, way_um, strict=True)
+        )
 
     def note(self, pose: Pose, sharpness: float) -> None:
         """Take in that a frame was looked at, which lies there."""
@@ -156,22 +160,30 @@ class Lookout:
         often = random.Random(self._looks).randint(*EVERY)
         self._due = often if self._first >= FIRST_LOOKS else FIRST_EVERY
 
-    def _slows(self, way_um: NDArray[np.float64]) -> bool:
+    def _slows(self, way_um: tuple[float, float]) -> bool:
         """Whether the hand, so far from the last look, is about to halt or to turn, or did; takes its way in.
 
         There it has come as far as it goes that way: nothing shows more of the ground there.
         """
-        before_um, moved_um = np.array(self._way_um), way_um - np.array(self._way_um)
-        ahead = np.sign(way_um)
-        slower = moved_um * ahead <= np.maximum(SLOWER * ahead * np.array(self._moved_um), 0.0)
-        self._way_um, self._moved_um = (float(way_um[0]), float(way_um[1])), (float(moved_um[0]), float(moved_um[1]))
-        far = np.maximum(np.abs(before_um), np.abs(way_um)) >= SPAN_UM
-        return bool((far & slower).any())
+        before_um, moved_before_um = self._way_um, self._moved_um
+        self._way_um = way_um
+        self._moved_um = (way_um[0] - before_um[0], way_um[1] - before_um[1])
+        return any(
+            max(abs(before), abs(way)) >= SPAN_UM
+            and moved * _sign(way) <= max(SLOWER * _sign(way) * moved_before, 0.0)
+            for way, before, moved, moved_before in zip(
+                way_um, before_um, self._moved_um, moved_before_um, strict=True
+            )
+        )
 
-    def _leave(self, open_rc: NDArray[np.float64], way_px: NDArray[np.float64], frame_shape: tuple[int, int]) -> bool:
-        """Whether a cell would be cut or gone at the next step, if the hand goes on the way it came."""
-        if np.hypot(*way_px) * self._um < SPAN_UM:
-            return False
-        step_px = way_px * STEP_SHARE / np.hypot(*(way_px / np.array(frame_shape)))
-        ahead, border = open_rc - step_px, LEAVING_UM / self._um
-        return bool(((ahead < border) | (ahead > np.array(frame_shape) - border)).any())
+
+def _leave(
+    open_rc: NDArray[np.float64], step_px: NDArray[np.float64], frame_shape: tuple[int, int], pixel_um: float
+) -> bool:
+    """Whether a cell would be cut or gone a step further on."""
+    ahead, border = open_rc - step_px, LEAVING_UM / pixel_um
+    return bool(((ahead < border) | (ahead > np.array(frame_shape) - border)).any())
+
+
+def _sign(number: float) -> int:
+    return (number > 0) - (number < 0)
