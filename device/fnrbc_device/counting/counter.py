@@ -37,7 +37,7 @@ wait. P-net looks nine times at a view of what may be an fNRBC, which takes 8.5 
 three."""
 
 BUSY_IN_A_ROW: Final = 3
-"""So many busy frames may follow each other before P-net is asked in one all the same."""
+"""So many busy frames may follow each other before P-net is asked in one all the same, and then in each second one."""
 
 OPEN_FREELY: Final = 12
 OPEN_SHARE: Final = 4
@@ -124,7 +124,8 @@ class Counter:
             if cell.settled is None:
                 self._open.setdefault(cell.number, cell)
         retracted = [self._retract(cell) for cell in missed if _is_gone(cell)]
-        most = VIEWS_A_FRAME if self._in_a_row == 0 or self._in_a_row > BUSY_IN_A_ROW else 0
+        late = self._in_a_row > BUSY_IN_A_ROW and (self._in_a_row - BUSY_IN_A_ROW) % 2 == 1
+        most = VIEWS_A_FRAME if late or not busy else 0
         due = self._due(pose, most + max(0, len(self._open) - OPEN_FREELY) // OPEN_SHARE)
         return retracted + self._acknowledge(due)
 
