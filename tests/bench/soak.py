@@ -24,6 +24,7 @@ from fnrbc_device.camera.simulated.hand import hand_path
 from fnrbc_device.camera.simulated.microscope import FRAME_SHAPE, SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.daemon.run import share_the_processor
 from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.journal.proof import prove
 from fnrbc_device.model.bundle import load_bundle
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, default=1)
     options = parser.parse_args()
     keep_large_buffers()
+    share_the_processor()
     slide = SimulatedSlide.make(options.seed, "giemsa", options.cells)
     path = hand_path(slide.image.shape, FRAME_SHAPE, options.seed, options.frames)[: options.frames]
     watch, before = Watch(options.frames), held()

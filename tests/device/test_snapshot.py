@@ -15,14 +15,19 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.counting.ledger import Cell
-from fnrbc_device.daemon import codecs, snapshot, snapshot_cells
+from fnrbc_device.daemon import codecs, recorder, snapshot, snapshot_cells
 from fnrbc_device.daemon.checkpoint import CheckpointFile, restored
 from fnrbc_device.daemon.checkpoint import snapshot as written
+from fnrbc_device.daemon.recorder import Recorder
 from fnrbc_device.host import npz
+from fnrbc_device.host.clock import SystemClock
+from fnrbc_device.host.disk_space import RecordSettings
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
+from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.records import CountEvent, Verdict
 from mortal import SHAPE, calm_path
+from records import META
 
 FRAMES, SEEN = 130, 45
 
@@ -269,3 +274,21 @@ def test_damage_is_left_aside_or_does_no_harm(learned, fresh, tmp_path):
         if read is not None:
             assert parts(written(*read)) == parts(content)
     assert left_aside > 150
+
+
+def test_a_checkpoint_waits_for_a_frame_after_which_no_views_wait(fresh, frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "CHECKPOINT_FRAMES", 4)
+    waited, kept = [], set()
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        keeping = Recorder(journal, tmp_path, SystemClock(), RecordSettings())
+        opening = keeping.begin(META, lambda _: fresh(), 0)
+        for frame in frames[:SEEN]:
+            step = opening.analyser.analyse(frame)
+            waited.append(opening.analyser.views_wait)
+            keeping.write(step, opening.analyser)
+            for path in tmp_path.glob("*.checkpoint"):
+                kept.add(json.loads(npz.unpacked(path.read_bytes(), 2**30)["head"].tobytes())["frame"])
+
+    assert any(waited)
+    assert len(kept) >= SEEN // 8
+    assert not any(waited[number] for number in kept)

@@ -222,6 +222,11 @@ class Analyser:
         self.border.see_cells(events, self.counter.pictures)
         return events
 
+    @property
+    def views_wait(self) -> bool:
+        """Whether the next frame begins with cutting views."""
+        return self._views.waits
+
     def cut_views(self) -> None:
         """Do now what the next frame would begin with: for whoever keeps what is known of the cells."""
         self._views.cut()

@@ -50,6 +50,11 @@ class Views:
         self._light = light
         self._waiting: _Look | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether a look's views are not cut yet."""
+        return self._waiting is not None
+
     def wait(self, sightings: Sequence[Sighting], found: Field, frame: Frame, sharpness: float) -> None:
         """Take in what a look shows. Its views are cut when ``cut`` is called, or the next look is taken in."""
         self.cut()

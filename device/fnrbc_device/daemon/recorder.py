@@ -34,6 +34,9 @@ CHECKPOINT_FRAMES: Final = 120
 counting thread's time, so there are also at least as many frames between two as there are cells: fewer than one frame
 in a hundred waits for one, and the share of the time stays the same however long a session grows."""
 
+PUT_OFF_FRAMES: Final = 30
+"""How long a checkpoint waits for a frame after which no views wait: it would cut them, beside the look, first."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -237,7 +240,8 @@ class Recorder:
 
     def _keep_checkpoint(self, analyser: Analyser, step: Step) -> None:
         self._since_checkpoint += 1
-        if self._checkpoint is None or self._since_checkpoint < max(CHECKPOINT_FRAMES, step.tally.cells):
+        late = self._since_checkpoint - max(CHECKPOINT_FRAMES, step.tally.cells)
+        if self._checkpoint is None or late < (PUT_OFF_FRAMES if analyser.views_wait else 0):
             return
         self._since_checkpoint = 0
         try:
