@@ -35,10 +35,8 @@ SHARPNESS: Final = -0.75
 def overlap(reference: Picture, moving: Picture, row: int, col: int) -> tuple[Picture, Picture]:
     """The parts of both pictures that show the same place if content moved by (row, col)."""
     height, width = reference.shape
-    return (
-        reference[max(0, -row) : height - max(0, row), max(0, -col) : width - max(0, col)],
-        moving[max(0, row) : height - max(0, -row), max(0, col) : width - max(0, -col)],
-    )
+    down, up, right, left = max(0, row), max(0, -row), max(0, col), max(0, -col)
+    return reference[up : height - down, left : width - right], moving[down : height - up, right : width - left]
 
 
 def refined(reference: Picture, moving: Picture, whole: tuple[int, int], steps: int) -> tuple[float, float]:
