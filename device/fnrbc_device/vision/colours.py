@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Image
-from fnrbc_device.vision.reduction import GREY_LEVELS, glass_colour, sampled
+from fnrbc_device.vision.reduction import glass_colour, is_coloured, sampled
 
 ColourFault = Literal["camera_without_colours", "red_and_blue_exchanged", "colour_cast"]
 
@@ -53,16 +53,17 @@ def colours_of(image: Image) -> Colours | None:
     image
         (H, W, 3) uint8 RGB.
     """
-    sample = sampled(image).reshape(-1, 3).astype(np.float64)
-    glass_rgb = glass_colour(image)
-    density: NDArray[np.float64] = np.log10((np.asarray(glass_rgb) + 1) / (sample + 1))
-    nuclei = density[density[:, 1] > NUCLEAR_DENSITY]
+    sample = sampled(image)
+    glass_rgb = glass_colour(sample)
+    # Of each level, and so of all pixels that have it: a sixth of the time of a logarithm a pixel.
+    density: NDArray[np.float64] = np.log10((np.asarray(glass_rgb) + 1) / (np.arange(256.0)[:, None] + 1))
+    pixels = sample.reshape(-1, 3)
+    nuclei = pixels[(density[:, 1] > NUCLEAR_DENSITY)[pixels[:, 1]]]
     if len(nuclei) < FEWEST_PIXELS:
         return None
-    grey = float(np.abs(sample - sample[:, 1:2]).max()) <= GREY_LEVELS
-    nuclear = float(np.median((nuclei[:, 0] - nuclei[:, 2]) / nuclei[:, 1]))
+    red, green, blue = (density[nuclei[:, channel], channel] for channel in range(3))
     cast = max(glass_rgb) / max(min(glass_rgb), 1.0)
-    return Colours(grey, cast, nuclear, glass_rgb)
+    return Colours(not is_coloured(sample), cast, float(np.median((red - blue) / green)), glass_rgb)
 
 
 def fault_of(seen: list[Colours]) -> ColourFault | None:

@@ -148,7 +148,7 @@ def with_stain(reduced: Reduced, image: Image, stain_map: StainMap) -> Reduced:
     stain_map
         The way from the session's stain to the reference.
     """
-    if not _is_coloured(sampled(image)):
+    if not is_coloured(sampled(image)):
         return reduced
     if reduced.factor == 2:
         reduced = replace(reduced, colours=halved(image))
@@ -228,7 +228,8 @@ def in_reference(
     return cv2.convertScaleAbs(cv2.exp(total), alpha=GLASS).astype(np.uint8, copy=False)
 
 
-def _is_coloured(sample: Image) -> bool:
+def is_coloured(sample: Image) -> bool:
+    """Whether a picture comes from a camera with colours."""
     red, green, blue = cv2.split(sample)
     return max(int(cv2.absdiff(green, other).max()) for other in (red, blue)) > GREY_LEVELS
 
