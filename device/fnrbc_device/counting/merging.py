@@ -104,6 +104,7 @@ def _take_over(kept: Cell, gone: Cell) -> None:
         kept.nucleus_ratio += share * (gone.nucleus_ratio - kept.nucleus_ratio)
     kept.measured = measured
     kept.views += gone.views
+    kept.agreed = 1  # where it lies now no view showed it
     kept.misses += gone.misses
     kept.span_px = max(kept.span_px, gone.span_px)
     kept.last_index = max(kept.last_index, gone.last_index)

@@ -12,7 +12,7 @@ from fnrbc_device.daemon.codecs import Array, Room, Row, UnfitError, Whole, Word
 from fnrbc_device.records import CountEvent, EventName, Role, Verdict
 from fnrbc_device.vision.preprocessing import CROP_PX
 
-CELL_WHOLE: Final = ("number", "island", "views", "misses", "measured", "last_index")
+CELL_WHOLE: Final = ("number", "island", "views", "agreed", "misses", "measured", "last_index")
 CELL_REAL: Final = ("row_px", "col_px", "diameter_um", "nucleus_ratio", "reach_px", "span_px")
 CELL_OTHER: Final = ("first_rc", "best", "settled")
 """What of a cell is written as whole numbers, as real ones, and in ways of its own."""
