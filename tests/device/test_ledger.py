@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.landmarks import CORRECTION_PRIOR
+from fnrbc_device.counting.landmarks import CORRECTION_PRIOR, WANDER_UM
 from fnrbc_device.counting.ledger import (
     BEST_VIEWS,
     MARGIN_UM,
@@ -239,8 +239,8 @@ def test_known_cells_draw_a_frames_pose_towards_the_truth(seed: int, error: tupl
     seen = frame_of(truth, (0, 0), rng.normal(0, 0.5, truth.shape))
     entry = ledger.enter(seen, Pose(0, *error), 3)
 
-    share = len(seen) / (len(seen) + CORRECTION_PRIOR)
-    assert entry.correction_rc == pytest.approx((-share * error[0], -share * error[1]), abs=0.5)
+    prior = CORRECTION_PRIOR / np.maximum(1.0, (np.array(error) * UM / WANDER_UM) ** 2)
+    assert entry.correction_rc == pytest.approx(-np.array(error) * len(seen) / (len(seen) + prior), abs=0.5)
     assert len(ledger) == len(seen)
 
 

@@ -28,8 +28,14 @@ FARTHEST_PX: Final = 2.0
 MARGIN: Final = 0.15
 """Share of each side left out of the last step: its middle half tells as much."""
 
-SHARPNESS: Final = -0.75
-"""Of the cubic that is interpolated by, its slope at 1; as OpenCV's."""
+SHARPNESS: Final = -0.5
+"""Of the cubic that is interpolated by, its slope at 1: the one that is exact to the third order [1]_. OpenCV's, -0.75,
+draws shifts towards whole pixels: pairs of frames of four composed pans were laid 0.16 frame pixels off in the median,
+with this one 0.06.
+
+.. [1] R. G. Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. Acoust. Speech Signal
+   Process. 29 (1981) 1153-1160, doi:10.1109/TASSP.1981.1163711.
+"""
 
 
 def overlap(reference: Picture, moving: Picture, row: int, col: int) -> tuple[Picture, Picture]:
