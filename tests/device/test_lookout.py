@@ -7,7 +7,7 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.ground import REMEMBERED
+from fnrbc_device.counting.ground import BLURRED, REMEMBERED
 from fnrbc_device.counting.ledger import SURE_LOOKS, Ledger
 from fnrbc_device.counting.lookout import (
     DOUBTFUL,
@@ -190,9 +190,9 @@ def test_a_strip_beside_known_ground_is_looked_at() -> None:
     lookout = settled()
 
     assert not any(looked(lookout, 0.0, sharpness=1.0) for _ in range(3))
-    assert not lookout.may_gain(Pose(0, 0.0, 1.0 / UM), FRAME, NOWHERE)
-    assert lookout.may_gain(Pose(0, 0.0, 5.0 / UM), FRAME, NOWHERE)
-    assert lookout.may_gain(Pose(1, 0.0, 0.0), FRAME, NOWHERE)
+    assert not lookout.may_gain(Pose(0, 0.0, 1.0 / UM), FRAME, NOWHERE, 0.8)
+    assert lookout.may_gain(Pose(0, 0.0, 5.0 / UM), FRAME, NOWHERE, 0.8)
+    assert lookout.may_gain(Pose(1, 0.0, 0.0), FRAME, NOWHERE, 0.8)
 
 
 def test_what_was_looked_at_for_something_else_is_new_again() -> None:
@@ -200,17 +200,24 @@ def test_what_was_looked_at_for_something_else_is_new_again() -> None:
 
     looked(lookout, 0.0, anew=True)
 
-    assert lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE)
+    assert lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE, 0.8)
+
+
+def test_ground_that_only_blurred_looks_showed_is_new_to_a_sharp_frame() -> None:
+    lookout, here = settled(), Pose(0, 0.0, 0.0)
+
+    assert not lookout.may_gain(here, FRAME, NOWHERE, 0.8 + BLURRED / 2)
+    assert lookout.may_gain(here, FRAME, NOWHERE, 0.8 + BLURRED)
 
 
 def test_what_was_looked_at_long_ago_is_new_again() -> None:
     lookout = settled()
     for number in range(REMEMBERED):
-        assert not lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE) or number > REMEMBERED - FIRST_LOOKS
+        assert not lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE, 0.8) or number > REMEMBERED - FIRST_LOOKS
         lookout.note(Pose(0, 0.0, 1000.0 / UM), 0.8)
 
-    assert lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE)
-    assert not lookout.may_gain(Pose(0, 0.0, 1000.0 / UM), FRAME, NOWHERE)
+    assert lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE, 0.8)
+    assert not lookout.may_gain(Pose(0, 0.0, 1000.0 / UM), FRAME, NOWHERE, 0.8)
 
 
 def test_a_sharper_frame_is_looked_at_only_for_a_cell_that_is_not_settled() -> None:

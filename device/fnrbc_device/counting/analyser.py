@@ -319,15 +319,17 @@ class Analyser:
             return False
         return self._passed.pose.island != pose.island or self._lookout.turned(pose)
 
-    def _may_gain(self, pose: Pose) -> bool:
-        """Whether a look at the frame that lies there may say anything new."""
+    def _may_gain(self, passed: _Passed) -> bool:
+        """Whether a look at a frame may say anything new."""
         assert self.frame_shape is not None
-        return self._lookout.may_gain(pose, self.frame_shape, self.counter.open_places(pose))
+        return self._lookout.may_gain(
+            passed.pose, self.frame_shape, self.counter.open_places(passed.pose), passed.look.sharpness
+        )
 
     def _looked_back(self, watch: Stopwatch) -> list[CountEvent]:
         """Look at the last used frame, if it was not and may say anything new: none after it shows its ground."""
         passed, self._passed = self._passed, None
-        if passed is None or not self._may_gain(passed.pose):
+        if passed is None or not self._may_gain(passed):
             return []
         try:
             with watch.stage("segmentation"):

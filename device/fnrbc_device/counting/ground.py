@@ -19,6 +19,10 @@ INSIDE_UM: Final = 6.0
 SPACING_UM: Final = 2.0
 """Of the places that are asked about."""
 
+BLURRED: Final = 0.2
+"""Of the session's sharpest: a look so much less sharp than a frame showed nothing of what that may show. Frames from
+0.55 on are used; those of a moving hand in focus lie at 0.7 to 0.95."""
+
 NEW_SHARE: Final = 0.02
 """Of the field: less new ground than this is no wider than what a resting hand trembles by, 2 um."""
 
@@ -34,27 +38,30 @@ class Ground:
 
     def __init__(self, pixel_size_um: float) -> None:
         self._um = pixel_size_um
-        self._looks = np.zeros((0, 3))
-        """(n, 3) island, row and column, px."""
+        self._looks = np.zeros((0, 4))
+        """(n, 4) island, row and column, px, and sharpness."""
 
-    def note(self, pose: Pose) -> None:
-        """Take in that a frame was looked at."""
-        look = (pose.island, pose.row_px, pose.col_px)
+    def note(self, pose: Pose, sharpness: float) -> None:
+        """Take in that a frame of this sharpness, 0..1 of the session's sharpest, was looked at."""
+        look = (pose.island, pose.row_px, pose.col_px, sharpness)
         self._looks = np.concatenate([self._looks[-(REMEMBERED - 1) :], [look]])
 
     def forget(self) -> None:
         """Take all ground for new: what was looked for there was something else."""
         self._looks = self._looks[:0]
 
-    def is_new(self, pose: Pose, frame_shape: tuple[int, int]) -> bool:
+    def is_new(self, pose: Pose, frame_shape: tuple[int, int], sharpness: float) -> bool:
         """Whether a frame at this pose shows ground that was not looked at often enough.
 
         Parameters
         ----------
         frame_shape
             (rows, cols) px.
+        sharpness
+            Of the frame.
         """
-        away = self._looks[self._looks[:, 0] == pose.island, 1:] - (pose.row_px, pose.col_px)
+        showed = (self._looks[:, 0] == pose.island) & (self._looks[:, 3] > sharpness - BLURRED)
+        away = self._looks[showed, 1:3] - (pose.row_px, pose.col_px)
         near = away[(np.abs(away) < frame_shape).all(axis=1)]
         rows, cols = (self._shown(near[:, axis], frame_shape[axis]) for axis in (0, 1))
         return bool((rows.T @ cols < ENOUGH).mean() > NEW_SHARE)

@@ -128,13 +128,15 @@ class Lookout:
         sharper = len(open_rc) > 0 and sharpness >= self._sharpness + SHARPER
         leave = away_um >= SPAN_UM and _leave(open_rc, np.array(way_px) * STEP_SHARE / share, frame_shape, self._um)
         shows_more = share >= STEP_SHARE or slows or sharper or leave
-        if shows_more and (share >= KNOWN_STEP_SHARE or self.may_gain(pose, frame_shape, open_rc)):
+        if shows_more and (share >= KNOWN_STEP_SHARE or self.may_gain(pose, frame_shape, open_rc, sharpness)):
             return True
         return away_um >= SPAN_UM and disputed()
 
-    def may_gain(self, pose: Pose, frame_shape: tuple[int, int], open_rc: NDArray[np.float64]) -> bool:
+    def may_gain(
+        self, pose: Pose, frame_shape: tuple[int, int], open_rc: NDArray[np.float64], sharpness: float
+    ) -> bool:
         """Whether a look at a used frame may say anything new: it shows cells that are not settled, or new ground."""
-        return len(open_rc) > 0 or self._ground.is_new(pose, frame_shape)
+        return len(open_rc) > 0 or self._ground.is_new(pose, frame_shape, sharpness)
 
     def turned(self, pose: Pose) -> bool:
         """Whether the hand has turned, so that the frame before lies further out than the next one, at this pose."""
@@ -153,7 +155,7 @@ class Lookout:
         new = self._looked is None or self._looked.island != pose.island
         self._looked, self._sharpness, self._way_um = pose, sharpness, (0.0, 0.0)
         self._looks += 1
-        self._ground.note(pose)
+        self._ground.note(pose, sharpness)
         self._first = 1 if new else min(self._first + 1, FIRST_LOOKS)
         self.frames_since_look = 0
         # Seeded by their number, so that a resumed session looks at the same frames.

@@ -93,7 +93,7 @@ STAIN: Final = Part(
 
 SEEING: Final = Part("_pixel_size_um", "_model", _segmenter=SEGMENTER)
 
-GROUND: Final = Part("_um", _looks=Array(np.float64, (None, 3)))
+GROUND: Final = Part("_um", _looks=Array(np.float64, (None, 4)))
 
 LOOKOUT: Final = Part(
     "_um",
