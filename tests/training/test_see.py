@@ -10,18 +10,19 @@ import torch
 
 from fnrbc_device.errors import BundleError, UsageError
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.vision.centre_picture import CENTRE_UM
+from fnrbc_device.vision.centre_picture import CENTRE_UM, centre_picture
 from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_device.vision.stain import IDENTITY
 from fnrbc_training import see_checkpoint, see_pictures
 from fnrbc_training.see_command import compare_with, save_measured, train_and_save
+from fnrbc_training.see_doubts import doubt_batches, learn_doubts
 from fnrbc_training.see_network import CentreNet
 from fnrbc_training.see_page import UNKNOWN, Page, Shown
 from fnrbc_training.see_pictures import gather
 from fnrbc_training.see_score import score
 from fnrbc_training.see_targets import SIDE, loss_of, targets_of
-from fnrbc_training.see_tiles import TILE, Tile, TileMaker
+from fnrbc_training.see_tiles import TILE, Mix, Tile, TileMaker
 from fnrbc_training.see_train import train
 from fnrbc_training.single_cells import seen_alone
 from painted import paint, write
@@ -209,6 +210,73 @@ def test_training_learns_to_find_painted_cells():
     before, after = (score(network, shown, 0.3)[": field"] for network in networks)
     assert before.found == 0
     assert (after.found, after.false) == (1, 0)
+
+
+def shown_platelet() -> Shown:
+    """As large and dark as the cell, but it passes red light."""
+    cell = shown_cell("bare")
+    image = cell.image.copy()
+    image[cell.mask > 0] = (215, 60, 110)
+    return replace(cell, image=image, cells=np.zeros((0, 3), np.float32), mask=np.zeros_like(cell.mask))
+
+
+def heat_of(network: CentreNet, shown: Shown) -> float:
+    picture = centre_picture(shown.image, shown.glass_rgb, shown.stain_map)
+    with torch.no_grad():
+        return float(torch.sigmoid(network(torch.from_numpy(picture))[0, 0]).max())
+
+
+def test_before_platelets_are_learned_nothing_is_doubted():
+    torch.manual_seed(1)
+    network, picture = CentreNet().eval(), torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.allclose(network(picture), network.undoubted(picture), atol=1e-6)
+
+
+def test_a_platelet_that_passes_for_a_cell_is_doubted_for_its_colour_and_the_cell_is_not():
+    cell, platelet = shown_cell(), shown_platelet()
+    network = train([shown_cell("field")], 1, 60, silent)
+    before, found = heat_of(network, platelet), heat_of(network, cell)
+    picture = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        known = network.undoubted(picture)
+    learn_doubts(network, [cell, platelet], 1, 6, silent)
+    assert heat_of(network, platelet) < 0.2 < before
+    assert heat_of(network, cell) > 0.9 * found
+    with torch.no_grad():
+        assert torch.equal(network.undoubted(picture), known)
+
+
+def test_one_seed_doubts_the_same():
+    learned = []
+    for _ in range(2):
+        network = train([shown_cell("field")], 1, 20, silent)
+        learn_doubts(network, [shown_cell(), shown_platelet()], 3, 2, silent)
+        learned.append(network.state_dict())
+    assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
+
+
+def test_pictures_without_a_cell_teach_no_doubt():
+    network = CentreNet().eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    learn_doubts(network, [shown_platelet()], 1, 1, silent)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_platelets_are_learned_after_every_training():
+    assert [doubt_batches(steps) for steps in (1, 24, 12000)] == [1, 1, 500]
+
+
+def test_a_tile_says_its_kind_and_in_a_settled_stain_keeps_its_colour():
+    mixes = Mix({"cell": 1.0}), Mix({"cell": 1.0}, settled={"cell": 1.0})
+    any_stain, settled = ([TileMaker([shown_cell()], 1, mix).make(number) for number in range(40)] for mix in mixes)
+    assert {tile.kind for tile in settled} == {"cell"}
+    assert _spread_of_colour(settled) < 0.5 * _spread_of_colour(any_stain)
+
+
+def _spread_of_colour(tiles: list[Tile]) -> float:
+    dark = [tile.density[:, tile.mask == 1].mean(axis=1) for tile in tiles if (tile.mask == 1).any()]
+    return float(np.std([red / green for red, green, _ in dark]))
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):

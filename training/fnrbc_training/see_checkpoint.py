@@ -20,7 +20,8 @@ from fnrbc_training import checkpoint
 from fnrbc_training.see_network import CentreNet
 from fnrbc_training.see_page import Shown
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: it doubts platelets."""
 
 FRAME: Final = 96
 """Side of a proof's frames, px of the network's picture: 34 um."""

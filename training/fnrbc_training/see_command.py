@@ -8,6 +8,7 @@ from fnrbc_device.errors import BundleError, UsageError
 from fnrbc_device.model.manifest import SeeingEntry
 from fnrbc_training import see_checkpoint
 from fnrbc_training.description import DESCRIPTION, describe
+from fnrbc_training.see_doubts import doubt_batches, learn_doubts
 from fnrbc_training.see_network import CentreNet
 from fnrbc_training.see_page import Shown
 from fnrbc_training.see_pictures import gather
@@ -46,7 +47,9 @@ def train_and_save(folders: list[Path], out: Path, seed: int, steps: int | None,
     held_out = gather(folders, seed, progress, held_out=True)
     wanted = STEPS if steps is None else steps
     network = train(shown, seed, wanted, progress)
-    return save_measured(network, shown, held_out, folders, f"{wanted} batches of {BATCH}, seed {seed}", out)
+    learn_doubts(network, shown, seed, doubt_batches(wanted), progress)
+    how = f"{wanted} batches of {BATCH}, then {doubt_batches(wanted)} for platelets, seed {seed}"
+    return save_measured(network, shown, held_out, folders, how, out)
 
 
 def compare_with(folders: list[Path], seed: int, entry: SeeingEntry | None, progress: Progress) -> str:

@@ -4,8 +4,8 @@ All that is drawn depends on the seed and the tile's number alone: one seed, one
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import cv2
@@ -46,20 +46,10 @@ PALE: Final = 0.2
 MOST_PALE: Final = 0.55
 """Share of tiles whose nuclei are paler than they were, and how much of their density is taken at most."""
 
-AS_LEARNED: Final = 0.7
-"""Share of tiles in the reference stain; the others are as their laboratory stained them."""
-
-GAIN: Final = (0.6, 1.6)
-CHANNEL_GAIN: Final = 0.15
-MIXING: Final = 0.1
-"""Standard deviations of the channels' own gains, and of what they take from each other, in density."""
-
-TURNED: Final = 0.33
 HUE_DEGREES: Final = 40.0
 SATURATION: Final = (0.45, 1.6)
-"""Share of tiles whose colours are turned, and how far."""
+"""How far colours are turned, and made more or less."""
 
-GREY: Final = 0.06
 BLURRED: Final = 0.35
 MOST_BLUR_PX: Final = 3.5
 """1.2 um."""
@@ -78,6 +68,40 @@ GLASS_OFF: Final = 0.03
 """Standard deviation of an error in what glass is taken for, in density."""
 
 
+@dataclass(frozen=True, slots=True)
+class Staining:
+    """How far a tile's stain is taken from its picture's."""
+
+    gain: tuple[float, float]
+    """Of all channels together."""
+    channel_gain: float
+    mixing: float
+    """Standard deviations of the channels' own gains, and of what they take from each other, in density."""
+    grey: float
+    turned: float
+    """Shares of tiles without colours, and of those whose colours are turned."""
+
+
+ANY_STAIN: Final = Staining((0.6, 1.6), 0.15, 0.1, 0.06, 0.33)
+SETTLED_STAIN: Final = Staining((0.8, 1.25), 0.05, 0.03, 0.0, 0.0)
+"""As near as a session's settled map brings its frames to the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What tiles a network learns from."""
+
+    shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
+    """Of the kinds of pictures."""
+    as_learned: float = 0.7
+    """Share of tiles in the reference stain; the others are as their laboratory stained them."""
+    settled: Mapping[str, float] = field(default_factory=dict)
+    """By kind, the share of tiles in the settled stain; all others are in any."""
+
+
+USUAL: Final = Mix()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
     """One tile and what is known of it."""
@@ -88,6 +112,8 @@ class Tile:
     """(N, 3) row, col, radius, px."""
     mask: NDArray[np.uint8]
     """(TILE, TILE); see ``Shown.mask``."""
+    kind: str = ""
+    """Of the picture that it was cut out of."""
 
 
 class TileMaker:
@@ -99,14 +125,17 @@ class TileMaker:
         All pictures.
     seed
         Of the whole training.
+    mix
+        Of kinds and stains.
     """
 
-    def __init__(self, shown: Sequence[Shown], seed: int) -> None:
-        self._kinds = {kind: [one for one in shown if one.kind == kind] for kind in SHARES}
+    def __init__(self, shown: Sequence[Shown], seed: int, mix: Mix = USUAL) -> None:
+        self._mix = mix
+        self._kinds = {kind: [one for one in shown if one.kind == kind] for kind in mix.shares}
         self._chances = {kind: _chances(pictures) for kind, pictures in self._kinds.items()}
-        present = [kind for kind in SHARES if self._kinds[kind]]
+        present = [kind for kind in mix.shares if self._kinds[kind]]
         self._names = present
-        weights = np.array([SHARES[kind] for kind in present])
+        weights = np.array([mix.shares[kind] for kind in present])
         self._shares = weights / weights.sum()
         self._seed = seed
 
@@ -114,12 +143,13 @@ class TileMaker:
         """The tile of that number, always the same."""
         rng = np.random.default_rng((self._seed, number))
         kind = self._names[int(rng.choice(len(self._names), p=self._shares))]
+        settled = kind in self._mix.settled and rng.random() < self._mix.settled[kind]
         tile = self._cut(kind, rng)
         if kind == "cell" and len(tile.cells) and rng.random() < LAID_TOGETHER:
             for _ in range(int(rng.integers(1, NEIGHBOURS + 1))):
                 tile = _laid_together(tile, self._cut("cell", rng), rng)
         density = _paler(tile, rng) if rng.random() < PALE else tile.density
-        return Tile(_varied(density, rng), tile.cells, tile.mask)
+        return Tile(_varied(density, SETTLED_STAIN if settled else ANY_STAIN, rng), tile.cells, tile.mask, kind)
 
     def _cut(self, kind: str, rng: np.random.Generator) -> Tile:
         pictures = self._kinds[kind]
@@ -132,7 +162,7 @@ class TileMaker:
         )
         mask = np.asarray(cv2.warpAffine(shown.mask, to_tile, size, flags=cv2.INTER_NEAREST), np.uint8)
         density = densities(np.asarray(image, np.uint8), shown.glass_rgb)
-        if rng.random() < AS_LEARNED:
+        if rng.random() < self._mix.as_learned:
             density = np.asarray(cv2.transform(density, shown.stain_map.matrix), np.float32)
         return Tile(np.ascontiguousarray(density.transpose(2, 0, 1)), _moved(shown.cells, to_tile), mask)
 
@@ -205,16 +235,17 @@ def _paler(tile: Tile, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.asarray(tile.density * (1 - np.float32(rng.uniform(0.1, MOST_PALE)) * nucleus), np.float32)
 
 
-def _varied(density: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _varied(density: NDArray[np.float32], stain: Staining, rng: np.random.Generator) -> NDArray[np.float32]:
     """Stained, lit, blurred and photographed otherwise."""
     if rng.random() < TISSUE:
         density = _in_tissue(density, rng)
-    matrix = np.eye(3) * np.exp(rng.uniform(*np.log(GAIN))) * np.exp(rng.normal(0, CHANNEL_GAIN, 3))[:, None]
-    matrix += rng.normal(0, MIXING, (3, 3)) * (1 - np.eye(3))
-    if rng.random() < GREY:
+    gains = np.exp(rng.uniform(*np.log(stain.gain))), np.exp(rng.normal(0, stain.channel_gain, 3))[:, None]
+    matrix = np.eye(3) * gains[0] * gains[1]
+    matrix += rng.normal(0, stain.mixing, (3, 3)) * (1 - np.eye(3))
+    if rng.random() < stain.grey:
         matrix = np.tile(matrix[1], (3, 1))
     varied = np.tensordot(matrix.astype(np.float32), density, 1)
-    if rng.random() < TURNED:
+    if rng.random() < stain.turned:
         varied = _turned(varied, rng)
     if rng.random() < DUSTY:
         _dust(varied, rng)

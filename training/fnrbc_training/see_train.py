@@ -51,7 +51,7 @@ def train(shown: Sequence[Shown], seed: int, steps: int, progress: Progress) -> 
     Returns
     -------
     CentreNet
-        Its weights averaged over the last steps; ready to be used.
+        Its weights averaged over the last steps; ready to be used, and in doubt of nothing. See ``learn_doubts``.
     """
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
@@ -65,7 +65,7 @@ def train(shown: Sequence[Shown], seed: int, steps: int, progress: Progress) -> 
     for step, (seen, wanted) in enumerate(_batches(TileMaker(shown, seed), steps)):
         _set_rate(optimiser, step / steps)
         with torch.autocast("cpu", torch.bfloat16):
-            maps = network(seen)
+            maps = network.undoubted(seen)
         loss = loss_of(maps.float(), wanted)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
@@ -106,7 +106,7 @@ def _settle_normalisation(network: CentreNet, tiles: TileMaker) -> None:
     network.train()
     with torch.no_grad():
         for seen, _ in _batches(tiles, SETTLING_STEPS):
-            network(seen)
+            network.undoubted(seen)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, done: float) -> None:
