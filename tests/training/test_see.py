@@ -1,5 +1,6 @@
 """The centre network's training: what is known of pictures, tiles, targets, and one seed one result."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from fnrbc_device.vision.centre_picture import CENTRE_UM, centre_picture
 from fnrbc_device.vision.reduction import reduce
 from fnrbc_device.vision.segmentation import Segmenter
 from fnrbc_device.vision.stain import IDENTITY
-from fnrbc_training import see_checkpoint, see_pictures
+from fnrbc_training import see_checkpoint, see_pictures, see_train
 from fnrbc_training.see_command import compare_with, save_measured, train_and_save
 from fnrbc_training.see_doubts import doubt_batches, learn_doubts
-from fnrbc_training.see_network import CentreNet
+from fnrbc_training.see_network import NO_DOUBT, CentreNet
 from fnrbc_training.see_page import UNKNOWN, Page, Shown
 from fnrbc_training.see_pictures import gather
 from fnrbc_training.see_score import score
@@ -198,15 +199,22 @@ def test_the_loss_is_least_where_the_maps_are_right():
     assert float(loss_of(right, wanted)) < 0.05 * float(loss_of(shifted, wanted))
 
 
-def test_one_seed_trains_one_network():
+def test_one_seed_trains_one_network(monkeypatch):
+    monkeypatch.setattr(see_train, "SETTLING_STEPS", 3)
     shown = [shown_cell() for _ in range(3)]
     first, again = (train(shown, 5, 2, silent).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_training_learns_to_find_painted_cells():
+@pytest.fixture(scope="module")
+def trained() -> CentreNet:
+    """A network that finds the one cell that it was shown."""
+    return train([shown_cell("field")], 1, 60, silent)
+
+
+def test_training_learns_to_find_painted_cells(trained):
     shown = [shown_cell("field")]
-    networks = CentreNet().eval(), train(shown, 1, 60, silent)
+    networks = CentreNet().eval(), trained
     before, after = (score(network, shown, 0.3)[": field"] for network in networks)
     assert before.found == 0
     assert (after.found, after.false) == (1, 0)
@@ -233,9 +241,9 @@ def test_before_platelets_are_learned_nothing_is_doubted():
         assert torch.allclose(network(picture), network.undoubted(picture), atol=1e-6)
 
 
-def test_a_platelet_that_passes_for_a_cell_is_doubted_for_its_colour_and_the_cell_is_not():
+def test_a_platelet_that_passes_for_a_cell_is_doubted_for_its_colour_and_the_cell_is_not(trained):
     cell, platelet = shown_cell(), shown_platelet()
-    network = train([shown_cell("field")], 1, 60, silent)
+    network = deepcopy(trained)
     before, found = heat_of(network, platelet), heat_of(network, cell)
     picture = torch.rand(1, 3, 96, 96)
     with torch.no_grad():
@@ -250,9 +258,12 @@ def test_a_platelet_that_passes_for_a_cell_is_doubted_for_its_colour_and_the_cel
 def test_one_seed_doubts_the_same():
     learned = []
     for _ in range(2):
-        network = train([shown_cell("field")], 1, 20, silent)
-        learn_doubts(network, [shown_cell(), shown_platelet()], 3, 2, silent)
+        torch.manual_seed(1)
+        network = CentreNet().eval()
+        torch.nn.init.zeros_(network.maps.bias)  # takes everything for a cell, half and half
+        learn_doubts(network, [shown_cell(), shown_platelet()], 3, 1, silent)
         learned.append(network.state_dict())
+    assert float(learned[0]["doubts.doubt.bias"]) > NO_DOUBT
     assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
 
 
