@@ -203,3 +203,19 @@ def test_a_picture_too_small_to_hold_on_to_is_refused_or_placed_but_ends_nothing
         except RegistrationError:
             continue
         assert (placement.pose.row_px, placement.pose.col_px) == (0.0, 0.0)  # or on an island of its own
+
+
+def test_what_follows_a_leap_is_laid_on_the_last_sharp_frame(slide: SimulatedSlide) -> None:
+    # The last lies out of the first frame's reach, and within the second's.
+    path = START + np.array([(0.0, 0.0), (95.0, 130.0), (115.0, 155.0), (280.0, 370.0)])
+    first, second, on_its_way, last = images(slide, path)
+    # The hand leapt when half of the columns were read: what the last frame shares with it lies 32 px off.
+    torn = np.concatenate([second[:, :320], on_its_way[:, 320:]], axis=1)
+    registration = Registration()
+    for image, sharp in ((first, True), (second, True), (torn, False)):
+        registration.place(reduce(image, UM), sharp=sharp)
+
+    found = registration.place(reduce(last, UM)).pose
+
+    assert found.island == 0
+    assert np.hypot(found.row_px - 280.0, found.col_px - 370.0) <= 0.4

@@ -8,6 +8,7 @@ import pickle
 import random
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 
@@ -111,6 +112,21 @@ def test_what_a_frame_leaves_to_the_next_is_in_the_snapshot_or_done_before(fresh
 
     for one in (analyser, resumed):
         assert [said(one.analyse(frame)) for frame in frames[seen:]] == steps[seen:]
+
+
+def test_the_last_sharp_frame_before_a_smeared_one_comes_back(fresh, frames):
+    analyser = fresh()
+    for frame in frames[:20]:
+        analyser.analyse(frame)
+    smeared = dataclasses.replace(frames[20], image=cv2.blur(frames[20].image, (25, 1)))
+    assert analyser.analyse(smeared).reason == "too_fast"
+    keyframes = {one.number: one.grey for one in analyser.registration.keyframes}
+
+    resumed, _ = restored(written(analyser, 20), fresh, keyframes)
+
+    before, after = analyser.registration._clear, resumed.registration._clear
+    assert (after.pose, after.number) == (before.pose, before.number) == (before.pose, 20)
+    assert np.array_equal(after.picture.density, before.picture.density)
 
 
 def test_a_snapshot_of_what_came_from_a_snapshot_is_the_same(learned, fresh):

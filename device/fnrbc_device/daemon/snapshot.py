@@ -180,6 +180,7 @@ def _fill_keyframes(keyframes: Keyframes, said: Any, room: Room, path: str) -> N
 REGISTRATION: Final = Part(
     "_keyframe",
     "_last",
+    "_clear",
     keyframes=OwnWay(_pack_keyframes, _fill_keyframes),
     _relocation=RELOCATION,
     _objective=OBJECTIVE,
@@ -188,26 +189,28 @@ REGISTRATION: Final = Part(
     _factor=NUMBER,
     _moved=Fixed((NUMBER, NUMBER)),
 )
-"""Keyframe and last frame hang together, and are written beside it."""
+"""Keyframe, last frame and last sharp frame hang together, and are written beside it."""
 
 
 def _pack_registration(registration: Registration, room: Room, path: str) -> dict[str, Any]:
-    keyframe, last = registration._keyframe, registration._last
+    keyframe, last, clear = registration._keyframe, registration._last, registration._clear
     _pack_rows([keyframe[0]] if keyframe else [], room, f"{path}.keyframe")
     return {
         "part": REGISTRATION.pack(registration, room, path),
         "last": last and _pack_placed(last, room, f"{path}.last"),
+        "clear": clear and _pack_placed(clear, room, f"{path}.clear"),
         "last_is_keyframe": keyframe is not None and last is not None and keyframe[1] is last.picture,
     }
 
 
 def _fill_registration(registration: Registration, said: Any, room: Room, path: str) -> None:
-    require_names(said, dict.fromkeys(("part", "last", "last_is_keyframe")), path)
+    require_names(said, dict.fromkeys(("part", "last", "clear", "last_is_keyframe")), path)
     REGISTRATION.fill(registration, said["part"], room, path)
     if registration._relocation._listed > registration.keyframes.added:
         raise UnfitError(f"{path}: keyframes are listed that are not there")
     last = None if said["last"] is None else _placed(said["last"], room, f"{path}.last")
     registration._last = last
+    registration._clear = None if said["clear"] is None else _placed(said["clear"], room, f"{path}.clear")
     for keyframe in _rows(room, f"{path}.keyframe"):
         kept = registration.keyframes.get(keyframe.number) or keyframe  # it may have gone to make room
         same = last is not None and said["last_is_keyframe"] is True

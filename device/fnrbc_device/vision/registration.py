@@ -75,6 +75,8 @@ class Registration:
         self._objective = Objective()
         self._keyframe: tuple[Keyframe, ShiftPicture] | None = None
         self._last: Placed | None = None
+        self._clear: Placed | None = None
+        """The last sharp frame, where blurred ones came after it: one smeared in a leap lies wrong by its smear."""
         self._islands = 0
         self._frames = 0
         self._factor = 1.0
@@ -117,6 +119,7 @@ class Registration:
             placement = replace(placement, pose=self._rekeyed(picture, placement.pose))
         self._moved = self._way_to(placement.pose)
         self._frames += 1
+        self._clear = None if sharp else self._last if self._last and self._last.sharp else self._clear
         self._last = Placed(picture, grey, placement.pose, self._frames, sharp)
         if sharp and self._keyframe is None:
             self._keyframe = (self._keep(self._last), picture)
@@ -166,8 +169,7 @@ class Registration:
         keyframe, last = self._keyframe, self._last
         if keyframe is not None and keyframe[0].pose.island == join.island:  # its keyframe has gone to make room
             self.keyframes.move(keyframe[0], join.moved(keyframe[0].pose))
-        if last is not None and last.pose.island == join.island:
-            self._last = replace(last, pose=join.moved(last.pose))
+        self._last, self._clear = _joined(last, join), _joined(self._clear, join)
 
     def refuse(self, join: Join) -> None:
         """Turn a join down: what proposed it is not looked at again."""
@@ -179,13 +181,14 @@ class Registration:
         return self._relocation.comparisons
 
     def _against_known(self, picture: ShiftPicture) -> Placement | None:
-        """The placement against the keyframe or else the last frame; None if it fits neither."""
+        """The placement against the keyframe, else the last sharp frame, else the last one; None if it fits none."""
         last = self._last
         if last is None:
             return None
         known = [] if self._keyframe is None else [(self._keyframe[1], self._keyframe[0].pose)]
-        if not known or known[0][0] is not last.picture:
-            known.append((last.picture, last.pose))
+        for placed in (self._clear, last):
+            if placed is not None and all(one is not placed.picture for one, _ in known):
+                known.append((placed.picture, placed.pose))
         for reference, pose in known:
             found = self._expected(reference, pose, picture) or find_shift(reference, picture)
             if found is None:
@@ -261,6 +264,13 @@ class Registration:
         grey = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
         self._factor = reduced.factor * shrink
         return grey, ShiftPicture.of(grey, reduced.pixel_um * shrink)
+
+
+def _joined(placed: Placed | None, join: Join) -> Placed | None:
+    """A frame where a join moves it to."""
+    if placed is None or placed.pose.island != join.island:
+        return placed
+    return replace(placed, pose=join.moved(placed.pose))
 
 
 def _shifted(pose: Pose, row_px: float, col_px: float) -> Pose:
