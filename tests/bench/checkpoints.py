@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.ledger import Cell
+from fnrbc_device.counting.cell import Cell
 from fnrbc_device.daemon.checkpoint import CheckpointFile
 from fnrbc_device.daemon.recorder import CHECKPOINT_FRAMES
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier

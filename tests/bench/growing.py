@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 from costs import FAR_PX, SHAPE, fill
-from fnrbc_device.counting.ledger import Ledger, View
+from fnrbc_device.counting.cell import View
+from fnrbc_device.counting.ledger import Ledger
 from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.journal.journal import Journal

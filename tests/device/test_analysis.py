@@ -11,7 +11,7 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.ledger import BEST_VIEWS
+from fnrbc_device.counting.cell import BEST_VIEWS
 from fnrbc_device.counting.recount import recount
 from fnrbc_device.errors import UsageError
 from fnrbc_device.host.stopwatch import STAGES

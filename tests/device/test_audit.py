@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fnrbc_device.commands.verify import verify
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.errors import JournalError, UsageError
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox

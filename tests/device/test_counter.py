@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fnrbc_device.counting import counter
+from fnrbc_device.counting.cell import BEST_VIEWS, Cell, View, keep_view, wants_view
 from fnrbc_device.counting.counter import (
     BUSY_IN_A_ROW,
     FIRST_VIEWS,
@@ -20,7 +21,7 @@ from fnrbc_device.counting.counter import (
     decide_alike,
     fuse,
 )
-from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View, keep_view, wants_view
+from fnrbc_device.counting.ledger import Ledger
 from fnrbc_device.counting.merging import merge
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.model.manifest import Manifest

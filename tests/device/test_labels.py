@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.errors import ReviewError, UsageError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.errors import UsageError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal

@@ -6,19 +6,9 @@ import time
 import numpy as np
 import pytest
 
+from fnrbc_device.counting.cell import BEST_VIEWS, Cell, View, keep_view, wants_view
 from fnrbc_device.counting.landmarks import CORRECTION_PRIOR, WANDER_UM
-from fnrbc_device.counting.ledger import (
-    BEST_VIEWS,
-    MARGIN_UM,
-    OFTEN_MISSED,
-    SURE_LOOKS,
-    Cell,
-    Entry,
-    Ledger,
-    View,
-    keep_view,
-    wants_view,
-)
+from fnrbc_device.counting.ledger import MARGIN_UM, OFTEN_MISSED, SURE_LOOKS, Entry, Ledger
 from fnrbc_device.records import Body, Detection, Pose
 
 UM = 0.125

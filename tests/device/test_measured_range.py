@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.counting.measured_range import FEWEST_CROPS, Border
 from fnrbc_device.records import Verdict
 from fnrbc_device.vision.appearance import QUANTILES, appearance

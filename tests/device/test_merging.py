@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.ledger import Cell, Ledger
+from fnrbc_device.counting.cell import Cell
+from fnrbc_device.counting.ledger import Ledger
 from fnrbc_device.counting.merging import agrees, merge
 from fnrbc_device.records import CountEvent, Detection, Join, Pose, Verdict
 from fnrbc_device.vision.relocation import Proposal

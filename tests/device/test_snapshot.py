@@ -15,7 +15,7 @@ import pytest
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.ledger import Cell
+from fnrbc_device.counting.cell import Cell
 from fnrbc_device.daemon import codecs, recorder, snapshot, snapshot_cells
 from fnrbc_device.daemon.checkpoint import CheckpointFile, restored
 from fnrbc_device.daemon.checkpoint import snapshot as written

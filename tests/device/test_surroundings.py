@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal

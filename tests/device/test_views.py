@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fnrbc_device.counting.ledger import BEST_VIEWS, Ledger, Sighting
+from fnrbc_device.counting.cell import BEST_VIEWS
+from fnrbc_device.counting.ledger import Ledger, Sighting
 from fnrbc_device.counting.views import Views
 from fnrbc_device.records import Detection, Field, Frame, Pose
 from fnrbc_device.vision.flatfield import FlatField

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept
 from fnrbc_device.model.bundle import load_bundle

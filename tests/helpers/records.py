@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.command_log import CommandLog

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from fnrbc_device.camera.simulated.files import write_dataset
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.queries import Kept

@@ -11,7 +11,7 @@ import pytest
 
 from axe import axe_source, serious_violations
 from chromium import Chromium, open_chromium
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import SystemClock

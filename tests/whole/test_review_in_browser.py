@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from chromium import CONTRASTS, Chromium, open_chromium
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.proof import prove

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 import fnrbc_device
 from fnrbc_device.camera.pixel_size import ScaleWatch
 from fnrbc_device.commands.left_out import Accounted, account_fields
+from fnrbc_device.counting.cell import Cell
 from fnrbc_device.counting.cells_csv import cell_row
 from fnrbc_device.counting.claim import claim
-from fnrbc_device.counting.ledger import Cell
 from fnrbc_device.counting.measured_range import Border
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.model.bundle import Bundle

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.counting.cell import Cell
 from fnrbc_device.counting.counter import Counter
-from fnrbc_device.counting.ledger import NOTHING_SEEN, Cell, Entry, Ledger
+from fnrbc_device.counting.ledger import NOTHING_SEEN, Entry, Ledger
 from fnrbc_device.counting.lookout import Lookout
 from fnrbc_device.counting.marks import marks_of
 from fnrbc_device.counting.measured_range import Border
@@ -208,7 +209,7 @@ class Analyser:
         self.border.see_field(look.even.glass_rgb)
         self.border.see_cells(events, self.counter.pictures)
         marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, looked=found is not None)
-        return self._used(frame, pose, marks, events, joins, look.judged, speed, watch)
+        return self._used(frame, pose, marks, events, joins, watch, _told(look.judged, speed))
 
     def finish(self) -> list[CountEvent]:
         """End the session: look at the last frame, and settle the cells that are still open."""
@@ -404,21 +405,9 @@ class Analyser:
         speed: Speed | None = None,
     ) -> Step:
         self.tally_keeper.add_frame(reason)
-        pose, sharpness = (look.pose, look.sharpness) if look else (None, 1.0)
-        tally, stages_ms, hand = self.tally(), watch.stages_ms, speed or Speed()
+        pose, judged = (look.pose, look.judged) if look else (None, None)
         return Step(
-            frame,
-            pose,
-            reason,
-            [],
-            [],
-            tally,
-            speed_um_s=hand.um_s,
-            sharpness=sharpness,
-            stages_ms=stages_ms,
-            speed_limit_um_s=hand.limit_um_s,
-            hurried=hand.hurried,
-            **_light(look.judged if look else None),
+            frame, pose, reason, [], [], self.tally(), stages_ms=watch.stages_ms, **_told(judged, speed or Speed())
         )
 
     def _used(
@@ -428,31 +417,19 @@ class Analyser:
         marks: list[Mark],
         events: list[CountEvent],
         joins: tuple[Join, ...],
-        judged: Judgement,
-        speed: Speed,
         watch: Stopwatch,
+        told: dict[str, Any],
     ) -> Step:
         self.tally_keeper.add_frame(None)
         for event in events:
             self.tally_keeper.add_event(event)
-        tally, stages_ms = self.tally(), watch.stages_ms
-        return Step(
-            frame,
-            pose,
-            None,
-            marks,
-            events,
-            tally,
-            speed_um_s=speed.um_s,
-            sharpness=judged.sharpness,
-            stages_ms=stages_ms,
-            speed_limit_um_s=speed.limit_um_s,
-            hurried=speed.hurried,
-            joins=joins,
-            **_light(judged),
-        )
+        return Step(frame, pose, None, marks, events, self.tally(), joins=joins, stages_ms=watch.stages_ms, **told)
 
 
-def _light(judged: Judgement | None) -> dict[str, Any]:
-    """What a step tells of the light."""
-    return {"glass": judged.glass, "white": judged.white, "flooded": judged.flooded} if judged else {}
+def _told(judged: Judgement | None, speed: Speed) -> dict[str, Any]:
+    """What a step tells of the hand, the focus and the light."""
+    hand = {"speed_um_s": speed.um_s, "speed_limit_um_s": speed.limit_um_s, "hurried": speed.hurried}
+    if judged is None:
+        return {**hand, "sharpness": 1.0}
+    light = {"glass": judged.glass, "white": judged.white, "flooded": judged.flooded}
+    return {**hand, "sharpness": judged.sharpness, **light}

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View
+from fnrbc_device.counting.cell import BEST_VIEWS, Cell, View
+from fnrbc_device.counting.ledger import Ledger
 from fnrbc_device.counting.merging import Merged
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.model.manifest import UNDECIDED, Manifest

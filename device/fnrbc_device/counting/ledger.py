@@ -6,14 +6,15 @@ counted here: the ledger says which cells are known, and how often each was seen
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.counting.cell import BEST_VIEWS, Cell
 from fnrbc_device.counting.landmarks import WANDER_UM, agreement, matched_pairs
-from fnrbc_device.records import Body, CountEvent, Detection, Image, Pose
+from fnrbc_device.records import Detection, Pose
 
 SAME_CELL_UM: Final = 3.0
 """Farthest a detection may lie from the cell it is a view of: less than half the distance of two touching small
@@ -41,9 +42,6 @@ SURE_LOOKS: Final = 20
 """Looks at two cells whose nuclei reach into each other, after which it is known whether they are one. The lobes
 of one eosinophil were seen apart in eleven frames before they were seen as one."""
 
-BEST_VIEWS: Final = 3
-"""Views that are kept to be classified."""
-
 POSITION_MEMORY: Final = 30
 """A cell's place is the mean of about this many views that agree: it follows what the map does, and forgets no
 landmark."""
@@ -52,54 +50,6 @@ SAME_PLACE_UM: Final = 0.25
 """Farthest that views which agree lie from their mean: pose and outline tremble by a fifth of that. An outline that now
 and then takes in a neighbour or a lobe lies 0.3 to 1.2 um off, and drew the mean with it: of 290 composed cells 75 lay
 more than 0.5 px elsewhere than with every frame looked at, 42 without those outlines; see decision 31."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """One whole, sharp sight of a cell."""
-
-    quality: float
-    frame: int
-    crop: Image
-    """(120, 120, 3) uint8."""
-    around: Image | None = None
-    """(n, n, 3) uint8: what lies round it, unmasked, for people; None where it was not kept."""
-    around_um: float = 0.0
-    """Side of that on the slide."""
-    said: NDArray[np.float32] | None = None
-    """(classes,) what P-net says of it; None before it is asked."""
-
-
-@dataclass(slots=True, eq=False)
-class Cell:
-    """One physical cell on the slide; changes as it is seen again."""
-
-    number: int
-    island: int
-    row_px: float
-    col_px: float
-    """Slide coordinates of the nucleus."""
-    diameter_um: float
-    """Mean over the views that were measured; the nucleus' before the first was."""
-    nucleus_ratio: float
-    reach_px: float
-    """Farthest point of the nucleus from its centre."""
-    first_rc: tuple[float, float]
-    """Where in the camera's field it was first seen."""
-    views: int = 0
-    agreed: int = 1
-    """Views that agree with its place, up to ``POSITION_MEMORY``, less those since that do not; >= 1."""
-    misses: int = 0
-    """Frames looked at that showed its place whole, without it."""
-    span_px: float = 0.0
-    """How far it has wandered through the camera's field; dust stays where it is."""
-    measured: int = 0
-    """Views that were measured."""
-    best: list[View] = field(default_factory=list)
-    """Up to ``BEST_VIEWS``, best first."""
-    settled: CountEvent | None = None
-    """The event that counted it."""
-    last_index: int = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -390,20 +340,3 @@ def _disputes(cells: list[Cell]) -> list[tuple[Cell, ...]]:
     apart = np.hypot(row - row[unsure, None], col - col[unsure, None])
     pairs = np.argwhere(apart < reach + reach[unsure, None]).tolist()
     return found + [(cells[unsure[i]], cells[j]) for i, j in pairs if unsure[i] != j]
-
-
-def keep_view(cell: Cell, view: View, body: Body) -> None:
-    """Keep a view if it is among the cell's best, and add its measures to the cell's."""
-    before, cell.measured = cell.measured, cell.measured + 1
-    cell.diameter_um = (before * cell.diameter_um + body.diameter_um) / cell.measured
-    cell.nucleus_ratio = (before * cell.nucleus_ratio + body.nucleus_ratio) / cell.measured
-    cell.best.append(view)
-    cell.best.sort(key=lambda kept: -kept.quality)
-    del cell.best[BEST_VIEWS:]
-
-
-def wants_view(cell: Cell, quality: float) -> bool:
-    """Whether a view of this quality would be kept: once P-net is asked about the others, none is."""
-    if any(view.said is not None for view in cell.best):
-        return False
-    return len(cell.best) < BEST_VIEWS or quality > cell.best[-1].quality

@@ -1,6 +1,7 @@
 """What the live page draws of a detection: the class and the certainty of the cell that it stands for."""
 
-from fnrbc_device.counting.ledger import Cell, Entry, Ledger
+from fnrbc_device.counting.cell import Cell
+from fnrbc_device.counting.ledger import Entry, Ledger
 from fnrbc_device.records import INDETERMINATE, Mark, Pose
 
 

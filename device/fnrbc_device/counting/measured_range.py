@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.records import CountEvent, ProvisionalReason
 from fnrbc_device.vision.appearance import FEATURES, appearance
 

@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from fnrbc_device.counting.ledger import BEST_VIEWS, SAME_CELL_UM, Cell, Ledger
+from fnrbc_device.counting.cell import BEST_VIEWS, Cell
+from fnrbc_device.counting.ledger import SAME_CELL_UM, Ledger
 from fnrbc_device.records import Join, Pose
 from fnrbc_device.vision.relocation import Proposal
 

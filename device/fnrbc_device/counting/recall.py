@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from fnrbc_device.counting.cell import Cell
 from fnrbc_device.counting.counter import Counter
-from fnrbc_device.counting.ledger import Cell, Ledger
+from fnrbc_device.counting.ledger import Ledger
 from fnrbc_device.counting.recount import ENTERING
 from fnrbc_device.records import CountEvent
 

@@ -11,7 +11,8 @@ from typing import Final
 
 import cv2
 
-from fnrbc_device.counting.ledger import Sighting, View, keep_view, wants_view
+from fnrbc_device.counting.cell import View, keep_view, wants_view
+from fnrbc_device.counting.ledger import Sighting
 from fnrbc_device.records import Field, Frame
 from fnrbc_device.vision.flatfield import FlatField
 from fnrbc_device.vision.measuring import measure

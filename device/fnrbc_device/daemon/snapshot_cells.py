@@ -7,7 +7,8 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.counting.ledger import BEST_VIEWS, Cell, Ledger, View
+from fnrbc_device.counting.cell import BEST_VIEWS, Cell, View
+from fnrbc_device.counting.ledger import Ledger
 from fnrbc_device.daemon.codecs import Array, Room, Row, UnfitError, Whole, Word, require_names
 from fnrbc_device.records import CountEvent, EventName, Role, Verdict
 from fnrbc_device.vision.preprocessing import CROP_PX

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from fnrbc_device.counting.ledger import View
+from fnrbc_device.counting.cell import View
 from fnrbc_device.counting.recount import recount, standing
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.images import colour, grey

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from fnrbc_device.counting.ledger import Cell, View
+from fnrbc_device.counting.cell import Cell, View
 from fnrbc_device.language import N_, _, ngettext
 from fnrbc_device.records import CountEvent
 from fnrbc_device.reporting.difference import CountedCell, Difference

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.counting.cell import Cell, View
 from fnrbc_device.counting.counter import KEPT_EVERY, KEPT_FIRST, KEPT_UP_TO
-from fnrbc_device.counting.ledger import Cell, View
 from fnrbc_device.counting.measured_range import Border
 from fnrbc_device.counting.tally import TallyKeeper
 from fnrbc_device.model.bundle import Bundle

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fnrbc_device.counting.cell import View
 from fnrbc_device.counting.counter import fuse
-from fnrbc_device.counting.ledger import MARGIN_UM, SAME_CELL_UM, View
+from fnrbc_device.counting.ledger import MARGIN_UM, SAME_CELL_UM
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.model.manifest import Manifest
 from fnrbc_device.records import Detection, Field, Image, Rejection, Verdict
