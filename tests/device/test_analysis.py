@@ -228,6 +228,21 @@ def test_a_frame_of_another_size_is_rejected_and_the_count_goes_on() -> None:
     assert reasons == [None, None, "wrong_size", None, None]
 
 
+def test_what_a_frame_counted_is_told_and_in_the_tally_though_it_fails_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("a strange picture")
+
+    monkeypatch.setattr("fnrbc_device.counting.analyser.marks_of", broken)
+    analyser = Analyser(UM, ByDarkness(), MANIFEST)
+    steps = [analyser.analyse(frame) for frame in iter(pan(frames=40).read, None)]
+    told = [event for step in steps for event in step.events]
+
+    assert {step.reason for step in steps} == {"failed"}
+    assert told
+    assert {event.cell for event in told} == {cell.number for cell in analyser.cells()}
+    assert steps[-1].tally.cells == len(told)
+
+
 def test_a_repeated_a_dark_and_an_empty_frame_are_each_rejected_with_their_reason() -> None:
     analyser = Analyser(UM, ByDarkness(), MANIFEST)
     first, second, third = iter(pan(frames=3).read, None)

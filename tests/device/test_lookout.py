@@ -203,6 +203,23 @@ def test_what_was_looked_at_for_something_else_is_new_again() -> None:
     assert lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE, 0.8)
 
 
+def test_that_is_so_too_where_the_hand_is_on_another_island_by_then() -> None:
+    lookout = settled()
+
+    looked(lookout, 0.0, island=1, anew=True)
+
+    assert lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE, 0.8)
+
+
+@pytest.mark.parametrize("frame", [(64, 64), (1, 640), (95, 97), (96, 1280), (120, 160)])
+def test_a_frame_that_holds_hardly_a_cell_has_ground_all_the_same(frame: tuple[int, int]) -> None:
+    lookout, here = settled(), Pose(0, 0.0, 0.0)
+
+    assert not lookout.may_gain(here, frame, NOWHERE, 0.8)
+    assert lookout.may_gain(Pose(0, frame[0] / 2, frame[1] / 2), frame, NOWHERE, 0.8)
+    assert lookout.may_gain(Pose(1, 0.0, 0.0), frame, NOWHERE, 0.8)
+
+
 def test_ground_that_only_blurred_looks_showed_is_new_to_a_sharp_frame() -> None:
     lookout, here = settled(), Pose(0, 0.0, 0.0)
 
@@ -404,3 +421,18 @@ def test_a_last_frame_that_cannot_be_looked_at_costs_itself_and_not_the_session(
 
     assert [event.reason for event in events] == ["session ended"] * len(events) != []
     assert f"frame {len(path) - 1} failed: a strange picture" in caplog.text
+
+
+def test_a_last_frame_that_told_the_stain_is_looked_at(slide: SimulatedSlide, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(None)
+    classifier = OnnxClassifier(bundle)
+    analyser = Analyser(SLIDE_UM, classifier, bundle.manifest)
+    for frame in iter(SimulatedMicroscope(slide, np.full((3, 2), 40.0), seed=3, frame_shape=SHAPE).read, None):
+        analyser.analyse(frame)
+    passed, since = analyser._passed, analyser._lookout.frames_since_look
+    monkeypatch.setattr(analyser._lookout, "may_gain", lambda *_: False)
+    analyser.stain.state = "changed"
+    analyser.finish()
+    classifier.close()
+
+    assert (passed is not None, since, analyser._lookout.frames_since_look) == (True, 1, 0)

@@ -6,8 +6,9 @@ import pytest
 from fnrbc_device.counting.cell import BEST_VIEWS
 from fnrbc_device.counting.ledger import Ledger, Sighting
 from fnrbc_device.counting.views import Views
-from fnrbc_device.records import Detection, Field, Frame, Pose
+from fnrbc_device.records import Body, Detection, Field, Frame, Pose
 from fnrbc_device.vision.flatfield import FlatField
+from fnrbc_device.vision.measuring import measure
 
 UM, SHAPE = 0.2, (240, 320)
 GLASS = (230.0, 230.0, 230.0)
@@ -81,5 +82,20 @@ def test_a_picture_of_which_no_view_can_be_cut_costs_its_views_alone(
     bench.look([160], 1)
     bench.views.cut()
 
-    assert "no views of frame 0" in caplog.text
+    assert f"no view of cell {sighting.cell.number} in frame 0" in caplog.text
     assert [view.frame for view in sighting.cell.best] == [1]
+
+
+def test_a_cell_of_which_no_view_can_be_cut_costs_the_others_none(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(found: Detection, *_: object) -> Body:
+        if found.centre_rc[1] < 100:
+            raise ValueError("no measures")
+        return measure(found, *_)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fnrbc_device.counting.views.measure", broken)
+    sightings = bench.look([80, 160, 240])
+    bench.views.cut()
+
+    assert [len(one.cell.best) for one in sightings] == [0, 1, 1]

@@ -133,6 +133,8 @@ class Analyser:
         self._known: tuple[StainState, bool] = self._looks_for()
         """What was looked for in the last used frame."""
         self._lookout = Lookout(pixel_size_um, everything=everything or still)
+        self._untold: list[CountEvent] = []
+        """What the frame at hand changed of the count so far: it is told though the frame fails after."""
         self._passed: _Passed | None = None
         """The last used frame, where it was not looked at: it is, if nothing after it shows its ground."""
         self._dust = Dust(pixel_size_um)
@@ -186,8 +188,9 @@ class Analyser:
         )
         if look.reason is not None or look.pose is None:
             return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
-        back = self._looked_back(watch) if self._shows_less(look.pose) else []
-        pictures = self.counter.pictures if back else {}
+        if self._shows_less(look.pose):
+            self._look_back(watch)
+        pictures = self.counter.pictures if self._untold else {}
         with watch.stage("segmentation"):
             found = self._see(frame, look) if self._is_looked_at(look, look.pose) else None
             # The views of a look are cut in the frame after it.
@@ -201,27 +204,26 @@ class Analyser:
             self._passed = _Passed(frame, look, pose) if found is None else None
             if self.slide_map is not None:
                 self.slide_map.paint(pose, frame.image)
-        events = back + self._followed(entry, pose, watch, busy=busy)
+        self._follow(entry, pose, watch, busy=busy)
         self.counter.pictures |= pictures
         with watch.stage("registration"):
             joins = self._join_islands()
-        events += [event for join in joins for event in self._joined(join)]
+        for join in joins:
+            self._join(join)
         self.border.see_field(look.even.glass_rgb)
-        self.border.see_cells(events, self.counter.pictures)
+        self.border.see_cells(self._untold, self.counter.pictures)
         marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, looked=found is not None)
-        return self._used(frame, pose, marks, events, joins, watch, _told(look.judged, speed))
+        return self._used(frame, pose, marks, joins, watch, _told(look.judged, speed))
 
     def finish(self) -> list[CountEvent]:
         """End the session: look at the last frame, and settle the cells that are still open."""
         self.cut_views()
-        events = self._looked_back(Stopwatch(self.clock))
+        self._look_back(Stopwatch(self.clock))
         before = self.counter.pictures
-        events += self.counter.finish()
+        self._untold += self.counter.finish()
         self.counter.pictures |= before
-        for event in events:
-            self.tally_keeper.add_event(event)
-        self.border.see_cells(events, self.counter.pictures)
-        return events
+        self.border.see_cells(self._untold, self.counter.pictures)
+        return self._new_events()
 
     @property
     def views_wait(self) -> bool:
@@ -323,31 +325,39 @@ class Analyser:
     def _may_gain(self, passed: _Passed) -> bool:
         """Whether a look at a frame may say anything new."""
         assert self.frame_shape is not None
-        return self._lookout.may_gain(
+        return self._looks_for() != self._known or self._lookout.may_gain(
             passed.pose, self.frame_shape, self.counter.open_places(passed.pose), passed.look.sharpness
         )
 
-    def _looked_back(self, watch: Stopwatch) -> list[CountEvent]:
+    def _look_back(self, watch: Stopwatch) -> None:
         """Look at the last used frame, if it was not and may say anything new: none after it shows its ground."""
         passed, self._passed = self._passed, None
         if passed is None or not self._may_gain(passed):
-            return []
+            return
         try:
             with watch.stage("segmentation"):
                 found = self._see(passed.frame, passed.look)
+            with watch.stage("ledger"):
+                entry = self._entered(found, passed.look, passed.pose, passed.frame)
         except FAILURES as error:
             _log.exception("frame %d failed: %s", passed.frame.index, error)
-            return []
+            return
         with watch.stage("ledger"):
-            entry = self._entered(found, passed.look, passed.pose, passed.frame)
             self._views.cut()
             self._lookout.note(passed.pose, passed.look.sharpness)
-        return self._followed(entry, passed.pose, watch, busy=True)
+        self._follow(entry, passed.pose, watch, busy=True)
 
-    def _followed(self, entry: Entry, pose: Pose, watch: Stopwatch, *, busy: bool) -> list[CountEvent]:
-        """What a frame's entry changed of the count."""
+    def _follow(self, entry: Entry, pose: Pose, watch: Stopwatch, *, busy: bool) -> None:
+        """Take in what a frame's entry changes of the count."""
         with watch.stage("classify"):
-            return self.counter.follow([one.cell for one in entry.sightings], entry.missed, pose, busy=busy)
+            self._untold += self.counter.follow([one.cell for one in entry.sightings], entry.missed, pose, busy=busy)
+
+    def _new_events(self) -> list[CountEvent]:
+        """What changed of the count since it was told last; the tally has it from now on."""
+        events, self._untold = self._untold, []
+        for event in events:
+            self.tally_keeper.add_event(event)
+        return events
 
     def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none. A known place needs no registration."""
@@ -386,7 +396,7 @@ class Analyser:
         self.registration.join(proposal.join)
         return (proposal.join,)
 
-    def _joined(self, join: Join) -> list[CountEvent]:
+    def _join(self, join: Join) -> None:
         """Bring the count in line with a join: what was counted twice is taken back."""
         self.islands.discard(join.island)
         if self._passed is not None and self._passed.pose.island == join.island:
@@ -394,7 +404,7 @@ class Analyser:
         if self.slide_map is not None:
             self.slide_map.join(join)
         self._views.cut()
-        return self.counter.merge(merge(self.ledger, join, self.pixel_size_um))
+        self._untold += self.counter.merge(merge(self.ledger, join, self.pixel_size_um))
 
     def _rejected(
         self,
@@ -406,8 +416,9 @@ class Analyser:
     ) -> Step:
         self.tally_keeper.add_frame(reason)
         pose, judged = (look.pose, look.judged) if look else (None, None)
+        events = self._new_events()
         return Step(
-            frame, pose, reason, [], [], self.tally(), stages_ms=watch.stages_ms, **_told(judged, speed or Speed())
+            frame, pose, reason, [], events, self.tally(), stages_ms=watch.stages_ms, **_told(judged, speed or Speed())
         )
 
     def _used(
@@ -415,14 +426,12 @@ class Analyser:
         frame: Frame,
         pose: Pose,
         marks: list[Mark],
-        events: list[CountEvent],
         joins: tuple[Join, ...],
         watch: Stopwatch,
         told: dict[str, Any],
     ) -> Step:
         self.tally_keeper.add_frame(None)
-        for event in events:
-            self.tally_keeper.add_event(event)
+        events = self._new_events()
         return Step(frame, pose, None, marks, events, self.tally(), joins=joins, stages_ms=watch.stages_ms, **told)
 
 

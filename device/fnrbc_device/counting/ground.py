@@ -16,6 +16,9 @@ REMEMBERED: Final = 256
 INSIDE_UM: Final = 6.0
 """A cell whose middle lies so far inside the frame is shown whole."""
 
+INSIDE_SHARE: Final = 1 / 4
+"""Of a side, at most: a frame that holds few cells whole has ground all the same."""
+
 SPACING_UM: Final = 2.0
 """Of the places that are asked about."""
 
@@ -68,6 +71,6 @@ class Ground:
 
     def _shown(self, away_px: NDArray[np.float64], side_px: int) -> NDArray[np.float32]:
         """(looks, places) 1 where a look so far away shows a place along one side of the frame, else 0."""
-        margin = INSIDE_UM / self._um
+        margin = min(INSIDE_UM / self._um, INSIDE_SHARE * side_px)
         places = np.arange(margin, side_px - margin, SPACING_UM / self._um) - away_px[:, None]
         return ((places >= margin) & (places <= side_px - margin)).astype(np.float32)

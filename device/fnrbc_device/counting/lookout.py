@@ -114,13 +114,13 @@ class Lookout:
         """
         self._due -= 1
         self.frames_since_look += 1
+        if anew:
+            self._ground.forget()
         looked = self._looked
         if looked is None or looked.island != pose.island:
             return True
         way_px = (float(pose.row_px - looked.row_px), float(pose.col_px - looked.col_px))
         slows = self._slows((way_px[0] * self._um, way_px[1] * self._um))
-        if anew:
-            self._ground.forget()
         if self._everything or anew or self._due <= 0 or correlation < DOUBTFUL:
             return True
         away_um = float(np.hypot(*way_px)) * self._um

@@ -66,12 +66,13 @@ class Views:
         look, self._waiting = self._waiting, None
         if look is None:
             return
-        try:
-            for sighting in look.sightings:
-                if sighting.detection.whole and sighting.cell.settled is None:
-                    self._keep(sighting, look)
-        except FAILURES as error:
-            _log.exception("no views of frame %d: %s", look.frame.index, error)
+        for sighting in look.sightings:
+            if not (sighting.detection.whole and sighting.cell.settled is None):
+                continue
+            try:
+                self._keep(sighting, look)
+            except FAILURES as error:
+                _log.exception("no view of cell %d in frame %d: %s", sighting.cell.number, look.frame.index, error)
 
     def _keep(self, sighting: Sighting, look: _Look) -> None:
         cell, detection, image = sighting.cell, sighting.detection, look.frame.image
