@@ -292,19 +292,36 @@ def test_damage_is_left_aside_or_does_no_harm(learned, fresh, tmp_path):
     assert left_aside > 150
 
 
-def test_a_checkpoint_waits_for_a_frame_after_which_no_views_wait(fresh, frames, tmp_path, monkeypatch):
+@pytest.mark.parametrize("seen_again", [False, True])
+def test_a_checkpoint_waits_for_a_frame_that_suits_it(fresh, frames, tmp_path, monkeypatch, seen_again):
     monkeypatch.setattr(recorder, "CHECKPOINT_FRAMES", 4)
-    waited, kept = [], set()
+    unsuited, kept = [], set()
     with Journal.open(tmp_path / "journal.sqlite") as journal:
-        keeping = Recorder(journal, tmp_path, SystemClock(), RecordSettings())
+        keeping = Recorder(journal, tmp_path, SystemClock(), RecordSettings(), seen_again=seen_again)
         opening = keeping.begin(META, lambda _: fresh(), 0)
         for frame in frames[:SEEN]:
             step = opening.analyser.analyse(frame)
-            waited.append(opening.analyser.views_wait)
+            unsuited.append(opening.analyser.may_look_back if seen_again else opening.analyser.views_wait)
             keeping.write(step, opening.analyser)
             for path in tmp_path.glob("*.checkpoint"):
                 kept.add(json.loads(npz.unpacked(path.read_bytes(), 2**30)["head"].tobytes())["frame"])
 
-    assert any(waited)
+    assert any(unsuited)
     assert len(kept) >= SEEN // 8
-    assert not any(waited[number] for number in kept)
+    assert not any(unsuited[number] for number in kept)
+
+
+def test_from_a_frame_that_nobody_may_look_back_at_a_session_goes_on_to_the_same(fresh, frames, tmp_path):
+    whole = fresh()
+    steps = [whole.analyse(frame) for frame in frames]
+    analyser, resumed, keyframes = fresh(), 0, {}
+    for frame, step in zip(frames, steps, strict=True):
+        again = analyser.analyse(frame)
+        assert (again.events, again.pose, again.marks) == (step.events, step.pose, step.marks)
+        keyframes |= {one.number: one.grey for one in analyser.registration.keyframes}
+        if not analyser.may_look_back and resumed * 12 <= frame.index:
+            resumed += 1
+            analyser, _ = restored(written(analyser, frame.index), fresh, keyframes)
+
+    assert resumed > 5
+    assert analyser.finish() == whole.finish()

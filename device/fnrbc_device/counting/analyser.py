@@ -230,6 +230,11 @@ class Analyser:
         """Whether the next frame begins with cutting views."""
         return self._views.waits
 
+    @property
+    def may_look_back(self) -> bool:
+        """Whether the next frame may show that the last one, whose picture no record holds, is to be looked at."""
+        return self._passed is not None and self._may_gain(self._passed)
+
     def cut_views(self) -> None:
         """Do now what the next frame would begin with: for whoever keeps what is known of the cells."""
         self._views.cut()

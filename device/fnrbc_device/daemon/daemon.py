@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import fnrbc_device
-from fnrbc_device.camera.source import FrameSource
+from fnrbc_device.camera.source import FrameSource, Rereadable
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.daemon.capture import Capture, FrameBox
 from fnrbc_device.daemon.counting_session import CountingSession, Parts
@@ -167,7 +167,8 @@ class Daemon:
                 self._health.keep("engine_parity_failed")
             self._centres = centres.model
             journal = stack.enter_context(Journal.open(setup.journal_path, setup.mqtt.device, self._clock))
-            recorder = Recorder(journal, setup.journal_path.parent, self._clock, setup.record)
+            again = isinstance(setup.source, Rereadable)
+            recorder = Recorder(journal, setup.journal_path.parent, self._clock, setup.record, seen_again=again)
             publisher = self._publisher(stack)
             self._hand_over(stack)
             opening = self._first(recorder, classifier, stop)
