@@ -137,6 +137,7 @@ def _record(folder: Path, links: int, *, crops: bool = False) -> Path:
     rng = np.random.default_rng(0)
     with Journal.open(path) as journal:
         journal._connection.execute("PRAGMA synchronous = OFF")
+        journal._wait_for_disk = lambda wait: None
         journal.begin("s1", NOON, META)
         for index in range(links):
             new = [index + 1] if crops or index % 10 == 0 else []

@@ -178,13 +178,16 @@ class Recorder:
         """
         added = analyser.registration.keyframes.added
         kept = _kept(analyser, step.events, self._keyframes)
+        checkpoint = self._is_checkpoint_due(analyser, step)
         try:
-            last_seq = self._journal.record(step, kept)
+            # A checkpoint that knows of frames which a loss of power took from the record would be of no use.
+            last_seq = self._journal.record(step, kept, on_disk=checkpoint)
         except DiskFullError:
             self._unwritten = step.events
             raise
         self._keyframes = added
-        self._keep_checkpoint(analyser, step)
+        if checkpoint:
+            self._keep_checkpoint(analyser, step)
         self._require_room_to_close()
         return last_seq
 
@@ -245,12 +248,14 @@ class Recorder:
     def _prune(self, now: datetime) -> None:
         prune(self._journal, self._settings, now if self._clock.synchronised() else None)
 
-    def _keep_checkpoint(self, analyser: Analyser, step: Step) -> None:
+    def _is_checkpoint_due(self, analyser: Analyser, step: Step) -> bool:
         self._since_checkpoint += 1
         late = self._since_checkpoint - max(CHECKPOINT_FRAMES, step.tally.cells)
         unsuited = analyser.may_look_back if self._seen_again else analyser.views_wait
-        if self._checkpoint is None or late < (PUT_OFF_FRAMES if unsuited else 0):
-            return
+        return self._checkpoint is not None and late >= (PUT_OFF_FRAMES if unsuited else 0)
+
+    def _keep_checkpoint(self, analyser: Analyser, step: Step) -> None:
+        assert self._checkpoint is not None
         self._since_checkpoint = 0
         try:
             self._checkpoint.write(analyser, step.frame.index)

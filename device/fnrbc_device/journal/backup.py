@@ -15,7 +15,7 @@ from fnrbc_device.host.atomic_file import sync_folder
 from fnrbc_device.host.clock import Clock
 from fnrbc_device.journal.epochs import TOLD_NAME, EpochWriter, LogState
 from fnrbc_device.journal.proof import Proof, prove
-from fnrbc_device.journal.read_only import reading
+from fnrbc_device.journal.read_only import bring_to_disk, reading
 from fnrbc_device.journal.schema import JOURNAL_NAME
 from fnrbc_device.journal.specimen import KEY_NAME
 from fnrbc_device.journal.sqlite_errors import journal_error
@@ -115,6 +115,7 @@ def _copy_database(source: Path, target: Path) -> None:
     os.close(descriptor)
     with reading(source) as connection, closing(sqlite3.connect(target)) as copy:
         connection.backup(copy)
+    bring_to_disk(source)
     _fold(target)
     with target.open("rb") as file:
         os.fsync(file.fileno())

@@ -9,7 +9,7 @@ from fnrbc_device.errors import JournalError
 from fnrbc_device.journal.audit import SEALED_COLUMNS, sealed
 from fnrbc_device.journal.chain import PLATE_COLUMNS, SESSION_COLUMNS, SIGNED_COLUMNS, hash_of_plate, select
 from fnrbc_device.journal.migrations import FIRST_VERSION, SCHEMA_VERSION, schema_fault, version_fault
-from fnrbc_device.journal.read_only import reading
+from fnrbc_device.journal.read_only import bring_to_disk, reading
 from fnrbc_device.journal.sqlite_errors import is_damage
 from fnrbc_device.journal.walk import Walk
 
@@ -47,7 +47,9 @@ def prove(path: Path) -> Proof:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version < FIRST_VERSION or version > SCHEMA_VERSION:
                 raise JournalError(version_fault(path, version))
-            return proved(connection, version)
+            proof = proved(connection, version)
+            bring_to_disk(path)
+            return proof
         except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, sqlite3.Error) and not is_damage(error):
                 raise

@@ -1,5 +1,7 @@
 """A connection to the journal that cannot change it, for who looks while others count."""
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -78,6 +80,27 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("BEGIN")
             yield connection
         except sqlite3.Error as error:
+            raise journal_error(path, error) from error
+
+
+def bring_to_disk(path: Path) -> None:
+    """Bring to the disk what was read: a loss of power must not take from the record what is known of it elsewhere.
+
+    The newest frames, where they changed nothing of the count, may lie with the system alone (``Journal.record``).
+    SQLite holds no lock on the write-ahead file itself, so nobody loses one when it is closed here.
+
+    Raises
+    ------
+    JournalError
+        The disk refuses.
+    """
+    try:
+        with path.with_name(path.name + "-wal").open("rb") as file:
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EINVAL):  # what takes no writing has none on its way
             raise journal_error(path, error) from error
 
 

@@ -38,8 +38,9 @@ EVENT_COLUMNS: Final = (
 def open_database(path: Path, clock: Clock | None = None) -> sqlite3.Connection:
     """Open the journal's file, making it where there is none, and carrying an older one over to today's tables.
 
-    Write-ahead log with ``synchronous=FULL``: what was committed survives a power cut. The connection is
-    bound to the thread that opened it and begins no transaction by itself.
+    Write-ahead log with ``synchronous=FULL``: what was committed survives a power cut, but where its writer says
+    otherwise for frames that change nothing of the count. The connection is bound to the thread that opened it and
+    begins no transaction by itself.
 
     Parameters
     ----------

@@ -45,13 +45,21 @@ class JournalWriter(JournalQueries):
         self.epoch: str
         """Random, made with the file: it tells this journal's numbers from those of any other."""
         self._last_seq: int
+        self._waits_for_disk = True
         self.epoch, self._last_seq = connection.execute("SELECT epoch, last_seq FROM journal").fetchone()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Everything inside is written, or nothing; the number of the last record follows suit."""
+    def _transaction(self, *, on_disk: bool = True) -> Iterator[None]:
+        """Everything inside is written, or nothing; the number of the last record follows suit.
+
+        Parameters
+        ----------
+        on_disk
+            Whether it ends when the disk has what was written, this and all before; else the system brings it there.
+        """
         before = self._last_seq
         try:
+            self._wait_for_disk(on_disk)
             self._connection.execute("BEGIN IMMEDIATE")
             (self._last_seq,) = self._connection.execute("SELECT last_seq FROM journal").fetchone()
             yield
@@ -63,6 +71,12 @@ class JournalWriter(JournalQueries):
             if isinstance(error, sqlite3.Error):
                 raise journal_error(self._path, error) from error
             raise
+
+    def _wait_for_disk(self, wait: bool) -> None:
+        """Whether the transactions from here on wait for the disk."""
+        if wait != self._waits_for_disk:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if wait else 'NORMAL'}")
+            self._waits_for_disk = wait
 
     def _enter_frame(self, session_id: str, step: Step) -> None:
         frame, pose = step.frame, step.pose
