@@ -35,7 +35,7 @@ composed slides of cells held out from the training two views decide as well as 
 VIEWS_A_FRAME: Final = 3
 """Views that P-net is asked about in a frame, so that a field full of new cells does not stall the live view; the rest
 wait. P-net looks nine times at a view of what may be an fNRBC, which takes 8.5 ms, two fifths of a look: it counts for
-three."""
+three, and so do its pictures, which take 6 ms of the record."""
 
 BUSY_IN_A_ROW: Final = 3
 """So many busy frames may follow each other before P-net is asked in one all the same, and then in each second one."""
@@ -224,13 +224,24 @@ class Counter:
                 self._drop(cell)
             elif most <= 0:
                 continue
-            elif self._has_evidence(cell):
-                due[cell] = "evidence complete"
-                most -= self._ask_about(cell, most)
-            elif gone and (self._moved(cell) or self._is_past_doubt(cell)):
-                due[cell] = "left the field"
-                most -= self._ask_about(cell, most)
-        return {cell: reason for cell, reason in due.items() if not self._unasked(cell)}
+            elif self._has_evidence(cell) or (gone and (self._moved(cell) or self._is_past_doubt(cell))):
+                count, decided = self._settle(cell, most)
+                most -= count
+                if decided:
+                    due[cell] = "evidence complete" if self._has_evidence(cell) else "left the field"
+        return due
+
+    def _settle(self, cell: Cell, most: int) -> tuple[int, bool]:
+        """Ask about views of a cell that count for so many; gives for how many it counts, and whether it is decided.
+
+        What may be a target is decided in a frame in which P-net is not asked about it: its pictures take as long.
+        """
+        count = self._ask_about(cell, most)
+        if self._unasked(cell):
+            return count, False
+        if any(self._may_be_target(view) for view in cell.best):
+            return count or VIEWS_A_FRAME, count == 0
+        return count, True
 
     def _ask_about(self, cell: Cell, most: int) -> int:
         """Ask about views of a cell that count for so many, or until it is decided; gives for how many they count."""
