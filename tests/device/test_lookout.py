@@ -155,7 +155,24 @@ def test_a_frame_is_looked_at_where_something_is_not_sure(why: str) -> None:
 
 @pytest.mark.parametrize(("away_um", "chosen"), [(SPAN_UM - 0.5, False), (SPAN_UM + 0.5, True)])
 def test_a_look_from_the_same_place_decides_no_dispute(away_um: float, chosen: bool) -> None:
-    assert looked(settled(), away_um, disputed=True) == chosen
+    lookout = settled()
+    looked(lookout, 0.0)
+
+    assert looked(lookout, away_um, disputed=True) == chosen
+
+
+def test_a_long_dispute_leaves_frames_between_its_votes_that_have_the_time_for_them() -> None:
+    lookout = settled()
+
+    looks = [looked(lookout, float(um), disputed=True) for um in np.arange(1, 21) * (SPAN_UM + 0.1)]
+
+    assert looks == [False, True] * 10
+
+
+def test_a_dispute_holds_up_no_look_that_something_else_asks_for() -> None:
+    lookout = settled()
+
+    assert all(looked(lookout, float(um), disputed=True) for um in np.arange(1, 11) * (STEP_UM + 1))
 
 
 def there_and_back(lookout: Lookout, open_rc: np.ndarray = NOWHERE) -> list[float]:

@@ -27,6 +27,10 @@ SPAN_UM: Final = 2.0
 """Least way between two looks but those that the clock or a doubt asks for: so far a cell must wander through the field
 before it is counted."""
 
+VOTE_EVERY: Final = 2
+"""Used frames from a look to the next one that only what is in dispute asks for, at least. Twenty looks in a row, each
+with its views and P-net beside it, take longer than a camera of 30 frames a second to the next; see decision 56."""
+
 SLOWER: Final = 0.5
 """Share of the way from frame to frame that a hand keeps at most that is about to halt. It is seen a frame before the
 halt, which shows most of the ground: in the frame after it, a hand trembles back."""
@@ -130,7 +134,7 @@ class Lookout:
         shows_more = share >= STEP_SHARE or slows or sharper or leave
         if shows_more and (share >= KNOWN_STEP_SHARE or self.may_gain(pose, frame_shape, open_rc, sharpness)):
             return True
-        return away_um >= SPAN_UM and disputed()
+        return away_um >= SPAN_UM and self.frames_since_look >= VOTE_EVERY and disputed()
 
     def may_gain(
         self, pose: Pose, frame_shape: tuple[int, int], open_rc: NDArray[np.float64], sharpness: float
