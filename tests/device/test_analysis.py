@@ -17,7 +17,8 @@ from fnrbc_device.errors import UsageError
 from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.model.manifest import Manifest
-from fnrbc_device.records import BadFrame, CountEvent, Frame, Image, Step, Tally
+from fnrbc_device.records import BadFrame, CountEvent, Frame, Image, Join, Mark, Step, Tally
+from fnrbc_device.vision.registration import Registration
 
 UM = 0.125
 SMALL = (480, 640)
@@ -349,6 +350,35 @@ def test_ground_that_is_found_again_is_joined_at_the_right_place(lost_and_found:
     assert (join.island, join.into) == (2, 0)
     assert (join.row_px, join.col_px) == pytest.approx((220.0, 150.0), abs=1.0)
     assert lost_and_found.tally.islands == 2
+
+
+def test_a_join_is_told_though_its_frame_fails_after(
+    lost_and_found: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Join] = []
+    real = Registration.join
+
+    def noted(registration: Registration, join: Join) -> None:
+        made.append(join)
+        real(registration, join)
+
+    def broken(*_: object, **__: object) -> list[Mark]:
+        if made and not told:
+            raise ValueError("a strange picture")
+        return []
+
+    monkeypatch.setattr(Registration, "join", noted)
+    monkeypatch.setattr("fnrbc_device.counting.analyser.marks_of", broken)
+    microscope, analyser = lost_and_found.microscope, Analyser(UM, ByDarkness(), MANIFEST)
+    told: list[Step] = []
+    for frame in iter(
+        SimulatedMicroscope(microscope.slide, microscope.path, seed=31, optics=JUMPED).read, None
+    ):
+        step = analyser.analyse(frame)
+        told += [step] if step.joins else []
+
+    assert [(step.reason, step.joins) for step in told] == [("failed", tuple(made))]
+    assert analyser.tally().cells == len(list(analyser.cells()))
 
 
 def test_what_was_counted_on_both_islands_stands_once(lost_and_found: Session) -> None:

@@ -135,6 +135,8 @@ class Analyser:
         self._lookout = Lookout(pixel_size_um, everything=everything or still)
         self._untold: list[CountEvent] = []
         """What the frame at hand changed of the count so far: it is told though the frame fails after."""
+        self._made: list[Join] = []
+        """The same of islands that it was found to join."""
         self._passed: _Passed | None = None
         """The last used frame, where it was not looked at: it is, if nothing after it shows its ground."""
         self._dust = Dust(pixel_size_um)
@@ -207,13 +209,13 @@ class Analyser:
         self._follow(entry, pose, watch, busy=busy)
         self.counter.pictures |= pictures
         with watch.stage("registration"):
-            joins = self._join_islands()
-        for join in joins:
+            self._join_islands()
+        for join in self._made:
             self._join(join)
         self.border.see_field(look.even.glass_rgb)
         self.border.see_cells(self._untold, self.counter.pictures)
         marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, looked=found is not None)
-        return self._used(frame, pose, marks, joins, watch, _told(look.judged, speed))
+        return self._used(frame, pose, marks, watch, _told(look.judged, speed))
 
     def finish(self) -> list[CountEvent]:
         """End the session: look at the last frame, and settle the cells that are still open."""
@@ -364,6 +366,11 @@ class Analyser:
             self.tally_keeper.add_event(event)
         return events
 
+    def _new_joins(self) -> tuple[Join, ...]:
+        """Islands that were found to be one since it was told last."""
+        joins, self._made = tuple(self._made), []
+        return joins
+
     def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
         """The placement, or why there is none. A known place needs no registration."""
         if frame.place is not None:
@@ -390,16 +397,16 @@ class Analyser:
         self._views.wait(entry.sightings, found, frame, look.sharpness)
         return entry
 
-    def _join_islands(self) -> tuple[Join, ...]:
+    def _join_islands(self) -> None:
         """Make a join that pictures prove and cells do not contradict."""
         proposal = None if self._still else self.registration.find_join()
         if proposal is None:
-            return ()
+            return
         if not agrees(self.ledger, proposal, self.pixel_size_um):
             self.registration.refuse(proposal.join)
-            return ()
+            return
         self.registration.join(proposal.join)
-        return (proposal.join,)
+        self._made.append(proposal.join)
 
     def _join(self, join: Join) -> None:
         """Bring the count in line with a join: what was counted twice is taken back."""
@@ -422,21 +429,19 @@ class Analyser:
         self.tally_keeper.add_frame(reason)
         pose, judged = (look.pose, look.judged) if look else (None, None)
         events = self._new_events()
-        return Step(
-            frame, pose, reason, [], events, self.tally(), stages_ms=watch.stages_ms, **_told(judged, speed or Speed())
-        )
+        joins, told = self._new_joins(), _told(judged, speed or Speed())
+        return Step(frame, pose, reason, [], events, self.tally(), joins=joins, stages_ms=watch.stages_ms, **told)
 
     def _used(
         self,
         frame: Frame,
         pose: Pose,
         marks: list[Mark],
-        joins: tuple[Join, ...],
         watch: Stopwatch,
         told: dict[str, Any],
     ) -> Step:
         self.tally_keeper.add_frame(None)
-        events = self._new_events()
+        events, joins = self._new_events(), self._new_joins()
         return Step(frame, pose, None, marks, events, self.tally(), joins=joins, stages_ms=watch.stages_ms, **told)
 
 

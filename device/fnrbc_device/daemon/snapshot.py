@@ -295,7 +295,8 @@ ANALYSER: Final = Part(
     "_still",
     "slide_map",  # the journal says which ground was seen
     "_views",  # those that wait are cut before
-    "_untold",  # told with each frame
+    "_untold",  # told with each frame, as are those that follow
+    "_made",
     "_passed",  # a picture of the camera's; the frames that come next take its place
     frame_shape=SHAPE,
     _frame_quality=QUALITY,
