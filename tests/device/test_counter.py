@@ -305,6 +305,21 @@ def test_once_asked_about_a_cell_wants_no_other_views(bench: Bench) -> None:
     assert (event.verdict.role, bench.classifier.asked) == ("target", FIRST_VIEWS)
 
 
+def test_a_cell_that_comes_back_after_it_was_asked_about_is_decided_by_all_its_views(bench: Bench) -> None:
+    bench.show([(240.0, 600.0)], (0.0, 0.0), sharpness=0.6)
+    bench.show([(240.0, 600.0)], (0.0, -STEP), sharpness=0.6)
+    bench.events += bench.counter.follow([], [], Pose(0, 0.0, 700.0), busy=False)
+    (cell,) = bench.ledger.cells()
+    asked = [view.said is not None for view in cell.best]
+    for frame in range(2):
+        bench.show([(240.0, 600.0)], (0.0, frame * STEP))
+    bench.rest()
+
+    assert asked == [True, False]
+    (event,) = bench.events
+    assert (event.reason, event.views, event.best_frame) == ("evidence complete", 4, 2)
+
+
 def test_an_event_says_where_the_cell_lies(bench: Bench) -> None:
     bench.show([(240.0, 320.0)])
     bench.finish()

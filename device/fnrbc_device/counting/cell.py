@@ -71,7 +71,10 @@ def keep_view(cell: Cell, view: View, body: Body) -> None:
 
 
 def wants_view(cell: Cell, quality: float) -> bool:
-    """Whether a view of this quality would be kept: once P-net is asked about the others, none is."""
-    if any(view.said is not None for view in cell.best):
-        return False
-    return len(cell.best) < BEST_VIEWS or quality > cell.best[-1].quality
+    """Whether a view of this quality would be kept: once P-net is asked about others, only what was lacking is.
+
+    A cell may come back after P-net was asked about the one view that there was when it left the field.
+    """
+    if len(cell.best) < BEST_VIEWS:
+        return True
+    return quality > cell.best[-1].quality and all(view.said is None for view in cell.best)
