@@ -300,6 +300,7 @@ def test_a_checkpoint_waits_for_a_frame_that_suits_it(fresh, frames, tmp_path, m
         keeping = Recorder(journal, tmp_path, SystemClock(), RecordSettings(), seen_again=seen_again)
         opening = keeping.begin(META, lambda _: fresh(), 0)
         for frame in frames[:SEEN]:
+            keeping.catch_up(opening.analyser)
             step = opening.analyser.analyse(frame)
             unsuited.append(opening.analyser.may_look_back if seen_again else opening.analyser.views_wait)
             keeping.write(step, opening.analyser)
@@ -309,6 +310,27 @@ def test_a_checkpoint_waits_for_a_frame_that_suits_it(fresh, frames, tmp_path, m
     assert any(unsuited)
     assert len(kept) >= SEEN // 8
     assert not any(unsuited[number] for number in kept)
+
+
+def test_a_checkpoint_that_waits_for_the_views_is_of_the_frame_that_showed_them(fresh, frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "CHECKPOINT_FRAMES", 1)
+    owed = 0
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        keeping = Recorder(journal, tmp_path, SystemClock(), RecordSettings(), seen_again=True)
+        opening = keeping.begin(META, lambda _: fresh(), 0)
+        file = tmp_path / f"{opening.session}.checkpoint"
+        for frame in frames[:SEEN]:
+            file.unlink(missing_ok=True)
+            step = opening.analyser.analyse(frame)
+            keeping.write(step, opening.analyser)
+            waits, there = opening.analyser.views_wait, file.exists()
+            keeping.catch_up(opening.analyser)
+            assert not (waits and there)
+            owed += waits and file.exists()
+            if file.exists():
+                assert parts(file.read_bytes()) == parts(written(opening.analyser, frame.index))
+
+    assert owed > 5
 
 
 def test_from_a_frame_that_nobody_may_look_back_at_a_session_goes_on_to_the_same(fresh, frames, tmp_path):

@@ -129,6 +129,7 @@ class CountingSession:
         """Count one frame; what it changed is on record before anybody is told."""
         parts, analyser = self._parts, self._analyser
         self._waited_since_s = parts.clock.monotonic_s()
+        parts.recorder.catch_up(analyser)
         analyser.drop(dropped)
         step = analyser.analyse(arrival.frame)
         step = replace(step, tally=self._claimed(step.tally))

@@ -86,6 +86,8 @@ class Recorder:
         self._reserve = Reserve(folder)
         self._checkpoint: CheckpointFile | None = None
         self._since_checkpoint = CHECKPOINT_FRAMES
+        self._owed: int | None = None
+        """Frame whose checkpoint is written before the next frame is counted."""
         self._keyframes = 0
         self.low = False
         """Whether there is less room than a session is begun with."""
@@ -186,10 +188,23 @@ class Recorder:
             self._unwritten = step.events
             raise
         self._keyframes = added
+        self._owed = step.frame.index if checkpoint else None
         if checkpoint:
-            self._keep_checkpoint(analyser, step)
+            self._since_checkpoint = 0
+            if not analyser.views_wait:
+                self.catch_up(analyser)
         self._require_room_to_close()
         return last_seq
+
+    def catch_up(self, analyser: Analyser) -> None:
+        """Write the checkpoint that is owed, before the next frame is counted, which begins with cutting the views."""
+        if self._owed is None or self._checkpoint is None:
+            return
+        frame, self._owed = self._owed, None
+        try:
+            self._checkpoint.write(analyser, frame)
+        except OSError as error:
+            _log.warning("no checkpoint (%s): the record alone will have to do", error.strerror)
 
     def look_at_room(self) -> None:
         """See whether there is room for a session, while none runs."""
@@ -243,7 +258,7 @@ class Recorder:
 
     def _note_session(self, session: str) -> None:
         self._checkpoint = CheckpointFile(self._folder, session)
-        self._since_checkpoint, self._keyframes, self._unwritten = CHECKPOINT_FRAMES, 0, []
+        self._since_checkpoint, self._owed, self._keyframes, self._unwritten = CHECKPOINT_FRAMES, None, 0, []
 
     def _prune(self, now: datetime) -> None:
         prune(self._journal, self._settings, now if self._clock.synchronised() else None)
@@ -253,14 +268,6 @@ class Recorder:
         late = self._since_checkpoint - max(CHECKPOINT_FRAMES, step.tally.cells)
         unsuited = analyser.may_look_back if self._seen_again else analyser.views_wait
         return self._checkpoint is not None and late >= (PUT_OFF_FRAMES if unsuited else 0)
-
-    def _keep_checkpoint(self, analyser: Analyser, step: Step) -> None:
-        assert self._checkpoint is not None
-        self._since_checkpoint = 0
-        try:
-            self._checkpoint.write(analyser, step.frame.index)
-        except OSError as error:
-            _log.warning("no checkpoint (%s): the record alone will have to do", error.strerror)
 
     def _free_name(self, now: datetime) -> str:
         """Name of a session that starts now; a clock that was set back may have given it before."""
