@@ -23,13 +23,15 @@ HEAD: Final = 32
 PRIOR: Final = 0.01
 """Share of the map's pixels that are centres: what the heat begins at."""
 
-
 DOUBTS: Final = 16
 """Channels that doubt is read from; 32 doubt hardly better and cost three times as much."""
 
 NO_DOUBT: Final = -20.0
+"""A doubt, as a logit, that takes nothing from any heat."""
 
 SURE_LOGIT: Final = -0.405
+"""Of a heat of 0.4, from which on a centre counts by itself."""
+
 MARGIN: Final = 2.0
 UNSURE_MARGIN: Final = 5.0
 MARGIN_RISE: Final = 4.0
