@@ -302,6 +302,15 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     assert again.frames.shape[1:] == (96, 96, 3)
 
 
+def test_a_training_by_another_version_is_named_as_that(tmp_path, monkeypatch):
+    shown, path = [shown_cell("field")], tmp_path / "see.pt"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(see_checkpoint, "FORMAT", 1)
+        save_measured(CentreNet().eval(), shown, shown, [], "not at all", path)
+    with pytest.raises(UsageError, match=r"trained by another version \(format 1, 2 is needed\); train it anew"):
+        see_checkpoint.load(path)
+
+
 def test_a_bundle_says_whether_its_network_learned_from_just_this(fields, tmp_path):
     shown = gather([fields], 1, silent)
     entry = load_bundle(None).manifest.seeing

@@ -105,8 +105,13 @@ def load(path: Path) -> SeeCheckpoint:
         It is missing, or no finished training of this kind.
     """
     content = checkpoint.read(path)
-    if content is None or content.get("see") != FORMAT:
+    if content is None or "see" not in content:
         raise UsageError(f"{path} is no finished training of the centre network; run fnrbc-train see to its end")
+    if content["see"] != FORMAT:
+        raise UsageError(
+            f"{path} was trained by another version (format {content['see']}, {FORMAT} is needed); train it anew with "
+            "fnrbc-train see, or go on with the bundle that was made of it"
+        )
     about = json.loads(content["about"])
     return SeeCheckpoint(content["state"], about, content["frames"].numpy(), content["glass"].numpy())
 
