@@ -139,6 +139,32 @@ def test_two_processes_train_together_and_only_one_writes(painted, tmp_path, fre
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.pt", "set.npz"]
 
 
+def test_processes_that_trained_together_end_with_no_thread_left(tmp_path, free_port):
+    """A thread that still runs while the interpreter ends aborts the process now and then, though its work was done."""
+    script = tmp_path / "together.py"
+    script.write_text(
+        "import pathlib\n"
+        "import torch\n"
+        "from fnrbc_training.parallel import joined\n"
+        "with joined() as ranks:\n"
+        "    network = ranks.together(torch.nn.Linear(3, 3))\n"
+        "    network(torch.ones(2, 3)).sum().backward()\n"
+        "    del network\n"
+        "left = [task.read_text().strip() for task in pathlib.Path('/proc/self/task').glob('*/comm')]\n"
+        "gloo = sorted(name for name in left if 'gloo' in name)\n"
+        "pathlib.Path(__file__).with_name(f'left-{ranks.index}').write_text(str(gloo))\n"
+    )
+    rendezvous = ["--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port)]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *rendezvous, script],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_text() for path in tmp_path.glob("left-*")} == {"left-0": "[]", "left-1": "[]"}
+
+
 def test_each_process_gets_its_share_of_a_batch():
     rows = np.arange(7)
     shares = [Ranks(i, 2, torch.device("cpu")).share(rows).tolist() for i in range(2)]

@@ -12,6 +12,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 import torch
+
+# Before any group is made: its functions keep the group of the moment as their default, and with it its threads. They
+# then run while the interpreter ends, and once in hundreds of runs abort a process that had finished (torch 2.13).
+import torch.distributed.nn.functional
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
