@@ -64,6 +64,19 @@ def test_drops_are_told_once(box: Mailbox[int]) -> None:
     assert box.take(0.0) == (7, 0)
 
 
+def test_all_that_waits_can_be_taken_at_once_and_drops_are_told_with_it(box: Mailbox[int]) -> None:
+    for item in range(WAITING + 1):
+        box.put(item)
+    items, dropped = box.take_waiting()
+
+    assert (list(items), dropped) == ([WAITING], WAITING)
+    assert box.take(0.0) == (None, 0)
+    box.put(7)
+    box.put(8)
+    items, dropped = box.take_waiting()
+    assert (list(items), dropped) == ([7, 8], 0)
+
+
 def test_an_empty_box_is_waited_for_no_longer_than_asked(box: Mailbox[int]) -> None:
     start_s = time.monotonic()
 

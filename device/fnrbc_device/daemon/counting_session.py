@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -70,6 +71,8 @@ class CountingSession:
         self._stain = self._analyser.stain.state
         self._last_seq = parts.recorder.last_seq
         self._waited_since_s = parts.clock.monotonic_s()
+        self._held = opening.state == "paused"
+        """What comes is shown, and not counted."""
         self.full: DiskFullError | None = None
         """Why it had to be closed before its time."""
         self._tally = self._analyser.tally()
@@ -100,6 +103,7 @@ class CountingSession:
             self._count()
         except DiskFullError as full:
             self.full = full
+            self._drop_waiting()
         parts.capture.raise_live_fault()
         return self._finish()
 
@@ -115,15 +119,46 @@ class CountingSession:
             trouble = self._watch_camera()
             parts.footswitch.follow()
             parts.garbage.follow()
-            parts.reporter.say_state(parts.control.state, self._last_seq)
-            if parts.control.state == "paused":
-                self._waited_since_s = parts.clock.monotonic_s()
-                self._show(looked_at(arrival.frame if arrival else None), "paused", "paused")
-                parts.status_board.alive()
-            elif arrival is None:
+            state = parts.control.state
+            parts.reporter.say_state(state, self._last_seq)
+            if self._held and state != "running":
+                self._look_on(arrival)
+                continue
+            self._held = False
+            if arrival is None:
                 self._wait(trouble)
             else:
                 self._take(arrival, dropped)
+            if state == "paused":
+                self._take_waiting()
+                self._held = True
+        self._take_waiting()
+
+    def _look_on(self, arrival: Arrival | None) -> None:
+        """Show a frame that comes while the session is held."""
+        parts = self._parts
+        self._waited_since_s = parts.clock.monotonic_s()
+        self._show(looked_at(arrival.frame if arrival else None), "paused", "paused")
+        parts.status_board.alive()
+
+    def _take_waiting(self) -> None:
+        """Count what waits when the session is held or ended: it came before."""
+        arrivals, dropped = self._waiting()
+        try:
+            while arrivals:
+                self._take(arrivals.popleft(), dropped)
+                dropped = 0
+        finally:
+            self._analyser.drop(len(arrivals))
+
+    def _drop_waiting(self) -> None:
+        """Tell what waits as dropped: there is no room for it in the record."""
+        arrivals, dropped = self._waiting()
+        self._analyser.drop(dropped + len(arrivals))
+
+    def _waiting(self) -> tuple[deque[Arrival], int]:
+        """What waits to be counted, oldest first, and how many were dropped before it; nothing while it is held."""
+        return (deque(), 0) if self._held else self._parts.box.take_waiting()
 
     def _take(self, arrival: Arrival, dropped: int) -> None:
         """Count one frame; what it changed is on record before anybody is told."""
