@@ -7,7 +7,7 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.optics import Optics
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.counting.ground import BLURRED, REMEMBERED
+from fnrbc_device.counting.ground import BLURRED, ENOUGH, REMEMBERED
 from fnrbc_device.counting.ledger import SURE_LOOKS, Ledger
 from fnrbc_device.counting.lookout import (
     DOUBTFUL,
@@ -24,7 +24,7 @@ from fnrbc_device.counting.lookout import (
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.model.bundle import load_bundle
-from fnrbc_device.records import Detection, Frame, Pose
+from fnrbc_device.records import Detection, Frame, Join, Pose
 
 UM = 0.125
 FRAME = (960, 1280)
@@ -210,6 +210,44 @@ def test_a_strip_beside_known_ground_is_looked_at() -> None:
     assert not lookout.may_gain(Pose(0, 0.0, 1.0 / UM), FRAME, NOWHERE, 0.8)
     assert lookout.may_gain(Pose(0, 0.0, 5.0 / UM), FRAME, NOWHERE, 0.8)
     assert lookout.may_gain(Pose(1, 0.0, 0.0), FRAME, NOWHERE, 0.8)
+
+
+JOIN = Join(island=1, into=0, row_px=0.0, col_px=300.0 / UM)
+
+
+def test_ground_of_an_island_that_is_part_of_an_older_one_is_known_there() -> None:
+    lookout = settled()
+    for _ in range(ENOUGH):
+        lookout.note(Pose(1, 0.0, 0.0), 0.8)
+
+    lookout.join(JOIN)
+
+    assert not lookout.may_gain(Pose(0, 0.0, 300.0 / UM), FRAME, NOWHERE, 0.8)
+    assert not lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE, 0.8)
+    assert lookout.may_gain(Pose(0, 0.0, 600.0 / UM), FRAME, NOWHERE, 0.8)
+    assert lookout.may_gain(Pose(1, 0.0, 0.0), FRAME, NOWHERE, 0.8)
+
+
+def test_where_islands_are_joined_the_hand_goes_on_from_the_last_look() -> None:
+    lookout, um = settled(), STEP_UM / 3
+    for _ in range(FIRST_LOOKS):
+        lookout.note(Pose(1, 0.0, 0.0), 0.8)
+    assert not looked(lookout, um, island=1)
+
+    lookout.join(JOIN)
+
+    assert lookout.turned(Pose(0, 0.0, (300.0 + 0.5 * um) / UM))
+    assert not looked(lookout, 300.0 + 2 * um)
+    assert looked(lookout, 300.0 + 3 * um + 0.01)
+
+
+def test_a_join_of_other_islands_moves_no_look() -> None:
+    lookout = settled()
+
+    lookout.join(Join(island=2, into=1, row_px=0.0, col_px=300.0 / UM))
+
+    assert not lookout.may_gain(Pose(0, 0.0, 0.0), FRAME, NOWHERE, 0.8)
+    assert not looked(lookout, 0.0)
 
 
 def test_what_was_looked_at_for_something_else_is_new_again() -> None:

@@ -38,6 +38,7 @@ from fnrbc_device.records import (
     Rejection,
     Step,
     Tally,
+    final_pose,
 )
 from fnrbc_device.vision.dust import Dust
 from fnrbc_device.vision.flatfield import FlatField
@@ -263,6 +264,11 @@ class Analyser:
         if self.frame_shape is not None:
             self.slide_map = SlideMap(self.pixel_size_um, self.frame_shape)
 
+    def move_island(self, join: Join) -> None:
+        """Note that an island is part of an older one, and where its frames were looked at lies on that."""
+        self.islands.discard(join.island)
+        self._lookout.join(join)
+
     def drop(self, frames: int) -> None:
         """Note frames that the live view passed over."""
         self.tally_keeper.dropped += frames
@@ -410,9 +416,9 @@ class Analyser:
 
     def _join(self, join: Join) -> None:
         """Bring the count in line with a join: what was counted twice is taken back."""
-        self.islands.discard(join.island)
-        if self._passed is not None and self._passed.pose.island == join.island:
-            self._passed = replace(self._passed, pose=join.moved(self._passed.pose))
+        self.move_island(join)
+        if self._passed is not None:
+            self._passed = replace(self._passed, pose=final_pose(self._passed.pose, (join,)))
         if self.slide_map is not None:
             self.slide_map.join(join)
         self._views.cut()

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fnrbc_device.records import Pose
+from fnrbc_device.records import Join, Pose
 
 ENOUGH: Final = 3
 """Looks that showed a place whole, after which a cell there has all the views that are kept."""
@@ -52,6 +52,12 @@ class Ground:
     def forget(self) -> None:
         """Take all ground for new: what was looked for there was something else."""
         self._looks = self._looks[:0]
+
+    def join(self, join: Join) -> None:
+        """Move the looks at an island that was found to be part of an older one to where they lie on that."""
+        ended = self._looks[:, :1] == join.island
+        shift = np.array([join.into - join.island, join.row_px, join.col_px, 0.0])
+        self._looks = self._looks + ended * shift
 
     def is_new(self, pose: Pose, frame_shape: tuple[int, int], sharpness: float) -> bool:
         """Whether a frame at this pose shows ground that was not looked at often enough.

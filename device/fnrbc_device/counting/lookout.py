@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.counting.ground import Ground
-from fnrbc_device.records import Pose
+from fnrbc_device.records import Join, Pose, final_pose
 
 STEP_SHARE: Final = 1 / 6
 """Of the field, along the way: from one look to the next. Whatever the field, a cell that crosses it is looked at five
@@ -165,6 +165,11 @@ class Lookout:
         # Seeded by their number, so that a resumed session looks at the same frames.
         often = random.Random(self._looks).randint(*EVERY)
         self._due = often if self._first >= FIRST_LOOKS else FIRST_EVERY
+
+    def join(self, join: Join) -> None:
+        """Take in that an island is part of an older one: what was looked at there was looked at on that."""
+        self._looked = self._looked and final_pose(self._looked, (join,))
+        self._ground.join(join)
 
     def _slows(self, way_um: tuple[float, float]) -> bool:
         """Whether the hand, so far from the last look, is about to halt or to turn, or did; takes its way in.

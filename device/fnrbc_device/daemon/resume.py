@@ -207,7 +207,7 @@ def _taken_over(analyser: Analyser, past: Past, frame: int) -> None:
         recall.counted(events)
         for join in past.joins.get(recorded.index, ()):
             analyser.registration.join(join)
-            analyser.islands.discard(join.island)
+            analyser.move_island(join)
             for pair in merge(analyser.ledger, join, analyser.pixel_size_um):
                 analyser.counter.let_go(pair.gone)
         recall.taken_back(events)
