@@ -9,15 +9,14 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
-
+from fnrbc_device.batch import options
 from fnrbc_device.commands.report_language import ReportLanguage, report_language
 from fnrbc_device.errors import FnrbcError, UsageError
 from fnrbc_device.host.folder_lock import hold_state_folder
 from fnrbc_device.host.signals import stopped_by_signal
-from fnrbc_device.records import USUAL_SEEING, SeeingMethod, SessionKind
+from fnrbc_device.records import USUAL_SEEING
 
 # What is imported inside functions is heavy: `fnrbc --help` stays quick.
 if TYPE_CHECKING:
@@ -39,50 +38,25 @@ class BatchOpenError(FnrbcError):
 
 
 def batch(
-    out: Annotated[Path, typer.Option("--out", help="Folder for batch.csv, summary.json and a folder a source.")],
-    sources: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Folders of frames, videos, slides, pictures; or a list: .txt, or .csv with settings."),
-    ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="Model bundle, a folder or a zip. [default: the one shipped]")
-    ] = None,
-    compare: Annotated[
-        Path | None,
-        typer.Option("--compare", help="A bundle, or the --out of an earlier batch: says what changes, cell by cell."),
-    ] = None,
-    pixel_size_um: Annotated[
-        float | None, typer.Option("--pixel-size-um", help="Of sources where neither list nor files say it.")
-    ] = None,
-    kind: Annotated[SessionKind, typer.Option("--kind", help="What is on the slides.")] = "sample",
-    seeing: Annotated[SeeingMethod, typer.Option("--seeing", help="What finds cells.")] = USUAL_SEEING,
-    allow_left_out: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of a source's pictures that may be left out.")
-    ] = 0.0,
-    exchange_red_blue: Annotated[
-        bool, typer.Option("--exchange-red-blue", help="The cameras gave blue for red: set it right.")
-    ] = False,
-    stage_axes: Annotated[
-        str, typer.Option("--stage-axes", help="Of motorised stages: right,down in the picture, as -x,y; or none.")
-    ] = "",
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes on this machine. [default: one a core]")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Of a Dask cluster that runs: tcp://HOST:PORT or tls://HOST:PORT.")
-    ] = None,
-    tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="PEM, with a tls:// scheduler.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="PEM, with a tls:// scheduler.")] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM, with a tls:// scheduler.")] = None,
-    wait: Annotated[
-        float, typer.Option("--wait", min=0.0, help="Seconds to wait for a scheduler, or for a first worker.")
-    ] = WAIT_S,
-    dashboard: Annotated[
-        int | None,
-        typer.Option("--dashboard", min=1, max=65535, help="Port on loopback for Dask's page. [default: none]"),
-    ] = None,
+    out: options.Out,
+    sources: options.Sources = None,
+    bundle: options.BundleFile = None,
+    compare: options.Compare = None,
+    pixel_size_um: options.PixelSize = None,
+    kind: options.Kind = "sample",
+    seeing: options.Seeing = USUAL_SEEING,
+    allow_left_out: options.AllowLeftOut = 0.0,
+    exchange_red_blue: options.ExchangeRedBlue = False,
+    stage_axes: options.StageAxes = "",
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    tls_ca: options.Pem = None,
+    tls_cert: options.Pem = None,
+    tls_key: options.Pem = None,
+    wait: options.Wait = WAIT_S,
+    dashboard: options.Dashboard = None,
     language: ReportLanguage = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Count many sources, one row each; the same command goes on where it was."""
     from fnrbc_device.batch.sources import Settings
