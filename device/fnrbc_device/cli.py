@@ -22,6 +22,7 @@ from fnrbc_device.commands.program import program, with_examples
 from fnrbc_device.commands.progress import progress
 from fnrbc_device.commands.report_language import ReportLanguage, report_language
 from fnrbc_device.commands.validate import validate
+from fnrbc_device.errors import UsageError
 from fnrbc_device.host.malloc import keep_large_buffers
 from fnrbc_device.texts import RESEARCH_USE_ONLY
 
@@ -107,6 +108,8 @@ def count(
     from fnrbc_device.commands.counted_files import in_words, require_writable, write
     from fnrbc_device.commands.left_out import require_counted
 
+    if specimen and not record:
+        raise UsageError("--specimen goes into the device's record; give --record beside it, or leave it out")
     require_writable(out)
     spoken = report_language(language, config)
     device = _device(config) if record else None
@@ -240,7 +243,7 @@ def simulate(
     cells: Annotated[int, typer.Option(min=1, help="Nucleated cells on the slide, or single-cell crops.")] = 500,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     pan: Annotated[bool, typer.Option("--pan", help="Frames of a pan with truth, instead of single cells.")] = False,
-    look: Annotated[StainLook, typer.Option(help="Of a pan: the stain.")] = StainLook.giemsa,
+    look: Annotated[StainLook | None, typer.Option(help="Of a pan: the stain. [default: giemsa]")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Of a pan: how many. [default: the whole slide]")] = None,
 ) -> None:
     """Write simulated pictures with exact truth: single cells to train on, or a pan to count."""
@@ -248,11 +251,13 @@ def simulate(
     from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
     from fnrbc_device.camera.simulated.slide import SimulatedSlide
 
+    if not pan and (look or frames):
+        raise UsageError("--look and --frames are of a pan; give --pan beside them, or leave them out")
     if not pan:
         written = write_dataset(out, cells, seed)
         print(", ".join(f"{number} {name}" for name, number in written.items()), "->", out)
         return
-    microscope = SimulatedMicroscope(SimulatedSlide.make(seed, look.value, cells), seed=seed)
+    microscope = SimulatedMicroscope(SimulatedSlide.make(seed, (look or StainLook.giemsa).value, cells), seed=seed)
     number = write_frames(out, microscope, frames=frames)
     print(f"{number} frames at {microscope.pixel_size_um} um a pixel -> {out}")
 

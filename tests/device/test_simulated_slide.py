@@ -292,6 +292,7 @@ def test_a_slide_of_500_cells_takes_seconds() -> None:
         ({"nucleated_per_mm2": 0.0}, "must be above 0"),
         ({"stain": (1.0, 2.0, 1.0)}, r"outside 0\.5\.\.1\.5"),
         ({"cells": 400, "nucleated_per_mm2": 9000.0}, "do not fit"),
+        ({"cells": 100_000_000}, "ask for 10513 or fewer"),
     ],
 )
 def test_impossible_slides_are_refused_in_one_sentence(wrong: dict[str, object], said: str) -> None:

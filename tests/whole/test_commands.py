@@ -249,6 +249,7 @@ BAD_INPUT = {
     "pixel size zero": (lambda f, pan: (pan, "--pixel-size-um", "0"), 2, "0.0 um"),
     "pixel size absent": (lambda f, pan: (pan,), 2, "--pixel-size-um"),
     "pixel size a word": (lambda f, pan: (pan, "--pixel-size-um", "small"), 2, "--pixel-size-um"),
+    "specimen without record": (lambda f, pan: (pan, *PIXEL, "--specimen", "A 1"), 2, "give --record beside it"),
     "out is a file": (lambda f, pan: (pan, *PIXEL, "--out", f / "text.png"), 2, "is a file"),
 }
 
@@ -407,3 +408,11 @@ def test_bench_of_frames_that_cannot_be_counted_says_so(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert "fit to be counted on" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_said_of_a_pan_is_refused_where_single_cells_are_made(tmp_path):
+    for words in (("--frames", "3"), ("--look", "he")):
+        done = fnrbc("simulate", "--out", tmp_path / "cells", *words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "give --pan beside them" in done.stderr
+    assert not (tmp_path / "cells").exists()

@@ -27,13 +27,14 @@ from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
-from fnrbc_device.errors import SourceError
+from fnrbc_device.errors import SourceError, UsageError
 from fnrbc_device.host.stopwatch import STAGES
 from fnrbc_device.inference.centre_network import open_centres
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.intervals import NORMAL_QUANTILE
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.records import USUAL_SEEING, Frame, Image, Pose, SeeingMethod
+from fnrbc_device.vision.pixelsize import require_pixel_size
 
 FLOOR_THRESHOLD: Final = 100.0
 """Between nucleus and red cell on every stain at hand; the floor's cost hardly depends on it."""
@@ -162,7 +163,14 @@ def bench(
     ------
     SourceError
         No frame of the source is fit to be counted on.
+    UsageError
+        The pixel size cannot be that of a microscope on cells, or there are fewer cores than threads.
     """
+    if pixel_size_um is not None:
+        require_pixel_size(pixel_size_um)
+    cores = os.cpu_count() or 1
+    if threads is not None and threads > cores:
+        raise UsageError(f"--threads {threads} is more than the {cores} cores of this machine; give {cores} or fewer")
     model = load_bundle(bundle)
     rival = _rival(against, model) if against is not None else model
     with ExitStack() as ended:
@@ -170,7 +178,7 @@ def bench(
         ended.callback(source.close)
         pixel_um = require_known_pixel_size(pixel_size_um, source)
         ended.callback(cv2.setNumThreads, cv2.getNumThreads())
-        runs = [_run(model, pixel_um, number, ended) for number in (1, threads or os.cpu_count() or 1)]
+        runs = [_run(model, pixel_um, number, ended) for number in (1, threads or cores)]
         if against is not None:
             runs.append(_run_against(against, rival, pixel_um, ended))
         shape = _take_all(source, frames, runs)

@@ -14,6 +14,8 @@ from fnrbc_device.records import Image
 
 SMALLEST_SLIDE_PX: Final = (1200, 1600)
 """Room to pan a 1280x960 window, even over a slide of one cell."""
+MOST_SLIDE_PX: Final = 2**31 // 3
+"""A picture of more than 2 GiB is beyond what OpenCV counts its bytes by; one so large takes five minutes."""
 NUCLEATED_PER_MM2: Final = 940.0
 """18 in a field of 160x120 um, a dense but readable smear."""
 RED_CELLS_PER_MM2: Final = 4700.0
@@ -127,3 +129,6 @@ def _check(
         raise UsageError(f"density {nucleated_per_mm2} per mm2 must be above 0; the usual is {NUCLEATED_PER_MM2}")
     if not all(0.5 <= part <= 1.5 for part in stain):
         raise UsageError(f"stain {stain} is outside 0.5..1.5; give one within")
+    most = int(MOST_SLIDE_PX * pixel_size_um**2 / 1e6 * nucleated_per_mm2)
+    if cells > most:
+        raise UsageError(f"a slide of {cells} cells is too large for one picture; ask for {most} or fewer")
