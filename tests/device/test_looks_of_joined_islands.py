@@ -79,7 +79,7 @@ def test_a_session_goes_on_the_same_from_a_checkpoint_after_a_join(fresh, frames
     whole = fresh()
     left = iter(frames)
     joined = next(frame.index for frame in left if whole.analyse(frame).joins)
-    keyframes = {one.number: one.grey for one in whole.registration.keyframes}
+    keyframes = {one.number: one.grey for one in whole.placing.registration.keyframes}
 
     resumed, _ = restored(written(whole, joined), fresh, keyframes)
 

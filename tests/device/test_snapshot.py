@@ -69,7 +69,7 @@ def learned(fresh, frames):
     analyser = fresh()
     for frame in frames[:SEEN]:
         analyser.analyse(frame)
-    keyframes = {one.number: one.grey for one in analyser.registration.keyframes}
+    keyframes = {one.number: one.grey for one in analyser.placing.registration.keyframes}
     return analyser, written(analyser, SEEN - 1), keyframes
 
 
@@ -104,7 +104,7 @@ def half_asked(analyser):
 def test_what_a_frame_leaves_to_the_next_is_in_the_snapshot_or_done_before(fresh, frames, state):
     analyser = fresh()
     seen = next(number for number, frame in enumerate(frames) if analyser.analyse(frame) and state(analyser)) + 1
-    keyframes = {one.number: one.grey for one in analyser.registration.keyframes}
+    keyframes = {one.number: one.grey for one in analyser.placing.registration.keyframes}
     undisturbed = fresh()
     steps = [said(undisturbed.analyse(frame)) for frame in frames]
 
@@ -120,11 +120,11 @@ def test_the_last_sharp_frame_before_a_smeared_one_comes_back(fresh, frames):
         analyser.analyse(frame)
     smeared = dataclasses.replace(frames[20], image=cv2.blur(frames[20].image, (25, 1)))
     assert analyser.analyse(smeared).reason == "too_fast"
-    keyframes = {one.number: one.grey for one in analyser.registration.keyframes}
+    keyframes = {one.number: one.grey for one in analyser.placing.registration.keyframes}
 
     resumed, _ = restored(written(analyser, 20), fresh, keyframes)
 
-    before, after = analyser.registration._clear, resumed.registration._clear
+    before, after = analyser.placing.registration._clear, resumed.placing.registration._clear
     assert (after.pose, after.number) == (before.pose, before.number) == (before.pose, 20)
     assert np.array_equal(after.picture.density, before.picture.density)
 
@@ -163,9 +163,9 @@ def test_no_attribute_of_an_analyser_is_forgotten(learned):
     analyser, *_ = learned
     for path, part, thing in objects(snapshot.ANALYSER, analyser):
         known = {*part.parts, *part.made_again} if isinstance(part, codecs.Part) else set(part.attributes)
-        if path == "analyser.registration":
+        if path == "analyser.placing.registration":
             known = {*snapshot.REGISTRATION.parts, *snapshot.REGISTRATION.made_again}
-        if path == "analyser.registration.keyframes":
+        if path == "analyser.placing.registration.keyframes":
             known = {"_limit", "_keyframes", "_squares", "_islands", "added"}
         assert set(vars(thing)) == known, path
 
@@ -239,15 +239,15 @@ def changed_head(content, change):
 CHANGES = [
     lambda head: head.update(format="fnrbc snapshot 0"),
     lambda head: head.update(frame="7"),
-    lambda head: head["analyser"].pop("frame_quality"),
+    lambda head: head["analyser"]["placing"].pop("frame_quality"),
     lambda head: head["analyser"].update(more=1),
-    lambda head: head["analyser"]["frame_quality"].update(sharpest=float("nan")),
+    lambda head: head["analyser"]["placing"]["frame_quality"].update(sharpest=float("nan")),
     lambda head: head["analyser"].update(frame_shape=[480]),
     lambda head: head["analyser"].update(frame_shape=[10**9, 10**9]),
     lambda head: head["analyser"]["counter"].update(open=[99_999]),
     lambda head: head["analyser"]["ledger"].update(next=1),
-    lambda head: head["analyser"]["registration"]["part"]["relocation"].update(listed=2**39),
-    lambda head: head["analyser"]["registration"]["part"]["keyframes"].update(added=2**39),
+    lambda head: head["analyser"]["placing"]["registration"]["part"]["relocation"].update(listed=2**39),
+    lambda head: head["analyser"]["placing"]["registration"]["part"]["keyframes"].update(added=2**39),
     lambda head: head["analyser"]["ledger"].update(words=[]),
 ]
 
@@ -340,7 +340,7 @@ def test_from_a_frame_that_nobody_may_look_back_at_a_session_goes_on_to_the_same
     for frame, step in zip(frames, steps, strict=True):
         again = analyser.analyse(frame)
         assert (again.events, again.pose, again.marks) == (step.events, step.pose, step.marks)
-        keyframes |= {one.number: one.grey for one in analyser.registration.keyframes}
+        keyframes |= {one.number: one.grey for one in analyser.placing.registration.keyframes}
         if not analyser.may_look_back and resumed * 12 <= frame.index:
             resumed += 1
             analyser, _ = restored(written(analyser, frame.index), fresh, keyframes)

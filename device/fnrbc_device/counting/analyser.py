@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,10 @@ from fnrbc_device.counting.lookout import Lookout
 from fnrbc_device.counting.marks import marks_of
 from fnrbc_device.counting.measured_range import Border
 from fnrbc_device.counting.merging import agrees, merge
+from fnrbc_device.counting.placing import Glance, Placing
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.counting.tally import TallyKeeper
 from fnrbc_device.counting.views import FAILURES, Views
-from fnrbc_device.errors import ObjectiveError, RegistrationError
 from fnrbc_device.host.stopwatch import Stopwatch
 from fnrbc_device.inference.classifier import Classifier
 from fnrbc_device.inference.second_look import as_counted
@@ -41,12 +40,8 @@ from fnrbc_device.records import (
     final_pose,
 )
 from fnrbc_device.vision.dust import Dust
-from fnrbc_device.vision.flatfield import FlatField
-from fnrbc_device.vision.frame_quality import FrameQuality, Judgement
-from fnrbc_device.vision.pan_speed import PanSpeed, Speed
 from fnrbc_device.vision.pixelsize import require_pixel_size
-from fnrbc_device.vision.reduction import Reduced, reduce_green, with_stain
-from fnrbc_device.vision.registration import Placement, Registration
+from fnrbc_device.vision.reduction import with_stain
 from fnrbc_device.vision.seeing import CentreModel, Seeing
 from fnrbc_device.vision.session_stain import SessionStain, StainState
 
@@ -54,30 +49,11 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Look:
-    """What the gate and registration say of a frame."""
-
-    raw: Reduced
-    """Without the nuclear picture, which is made of frames that are looked at."""
-    even: Reduced
-    """With the light evened out."""
-    pose: Pose | None
-    reason: Rejection | None
-    judged: Judgement
-    correlation: float = 1.0
-    """With what the frame was laid on."""
-
-    @property
-    def sharpness(self) -> float:
-        return self.judged.sharpness
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Passed:
     """A used frame that was not looked at."""
 
     frame: Frame
-    look: _Look
+    glance: Glance
     pose: Pose
 
 
@@ -125,9 +101,7 @@ class Analyser:
         self.manifest = manifest
         self._still = still
         self.clock = clock
-        self._frame_quality = FrameQuality()
-        self.registration = Registration()
-        self._light = FlatField()
+        self.placing = Placing(pixel_size_um, still=still)
         self.seeing = Seeing(pixel_size_um, centres)
         self.stain = SessionStain()
         """What the session's nuclei absorb; pictures are brought to the reference by it before cells are looked for."""
@@ -146,9 +120,8 @@ class Analyser:
         """(rows, cols) px; None before the first good frame."""
         self.ledger = Ledger(pixel_size_um, (0, 0))
         """The cells seen so far, counted or not; read it, never change it."""
-        self.counter = Counter(self.ledger, self.classifier, manifest, pixel_size_um, self._light)
-        self._views = Views(pixel_size_um, self._light)
-        self._pan_speed = PanSpeed(pixel_size_um)
+        self.counter = Counter(self.ledger, self.classifier, manifest, pixel_size_um, self.placing.light)
+        self._views = Views(pixel_size_um, self.placing.light)
         self.border = Border(manifest.class_names, usual_looks, pixel_size_um, manifest.pixel_size_um)
         """Whether the session lies within what the network was measured on."""
         self.islands: set[int] = set()
@@ -183,28 +156,27 @@ class Analyser:
             return self._rejected(frame, "failed", watch)
 
     def _counted(self, frame: Frame, watch: Stopwatch) -> Step:
-        look = self._look(frame, watch)
-        # The place of a frame out of focus is a guess, and a guess is no haste of the hand.
-        hand = None if look.reason == "blurred" else look.pose
-        speed = self._pan_speed.follow(
-            frame.captured_at_s, frame.image.shape, hand, look.judged.sharpness, look.judged.smeared
-        )
-        if look.reason is not None or look.pose is None:
-            return self._rejected(frame, look.reason or "tracking_lost", watch, look, speed)
-        if self._shows_less(look.pose):
+        glance = self.placing.glance(frame, watch)
+        if self._still:
+            self.stain.learn_still(frame.image, self.pixel_size_um, glance.raw.glass_rgb)
+        if glance.reason is not None or glance.pose is None:
+            return self._rejected(frame, glance.reason or "tracking_lost", watch, glance)
+        if self._shows_less(glance.pose):
             self._look_back(watch)
         pictures = self.counter.pictures if self._untold else {}
         with watch.stage("segmentation"):
-            found = self._see(frame, look) if self._is_looked_at(look, look.pose) else None
+            found = self._see(frame, glance) if self._is_looked_at(glance, glance.pose) else None
             # The views of a look are cut in the frame after it.
             busy = found is not None or self._lookout.frames_since_look == 1
             if not self._still:
-                self._light.learn(look.raw, look.pose)
-                self.stain.learn(frame.image, self.pixel_size_um, look.raw.glass_rgb, look.pose, busy=busy)
+                self.placing.light.learn(glance.raw, glance.pose)
+                self.stain.learn(frame.image, self.pixel_size_um, glance.raw.glass_rgb, glance.pose, busy=busy)
         with watch.stage("ledger"):
-            self.islands.add(look.pose.island)
-            entry, pose = (NOTHING_SEEN, look.pose) if found is None else self._enter(found, look, look.pose, frame)
-            self._passed = _Passed(frame, look, pose) if found is None else None
+            entry, pose = NOTHING_SEEN, glance.pose
+            self.islands.add(pose.island)
+            if found is not None:
+                entry, pose = self._enter(found, glance, pose, frame)
+            self._passed = _Passed(frame, glance, pose) if found is None else None
             if self.slide_map is not None:
                 self.slide_map.paint(pose, frame.image)
         self._follow(entry, pose, watch, busy=busy)
@@ -213,10 +185,10 @@ class Analyser:
             self._join_islands()
         for join in self._made:
             self._join(join)
-        self.border.see_field(look.even.glass_rgb)
+        self.border.see_field(glance.even.glass_rgb)
         self.border.see_cells(self._untold, self.counter.pictures)
         marks = marks_of(entry, self.ledger, pose, self.pixel_size_um, looked=found is not None)
-        return self._used(frame, pose, marks, watch, _told(look.judged, speed))
+        return self._used(frame, pose, marks, watch, glance)
 
     def finish(self) -> list[CountEvent]:
         """End the session: look at the last frame, and settle the cells that are still open."""
@@ -256,7 +228,7 @@ class Analyser:
         """Lay out what depends on the frames' (rows, cols); the first good frame does it, or who knows it before."""
         self.frame_shape = shape
         self.ledger = Ledger(self.pixel_size_um, shape)
-        self.counter = Counter(self.ledger, self.classifier, self.manifest, self.pixel_size_um, self._light)
+        self.counter = Counter(self.ledger, self.classifier, self.manifest, self.pixel_size_um, self.placing.light)
         self.set_map()
 
     def set_map(self) -> None:
@@ -279,38 +251,11 @@ class Analyser:
             self.set_frame_shape(shape)
         return shape == self.frame_shape
 
-    def _look(self, frame: Frame, watch: Stopwatch) -> _Look:
-        """Gate and registration. A blurred frame is still registered: the next one builds on its place."""
-        with watch.stage("gate"):
-            reduced = self._reduced(frame)
-            judged = self._frame_quality.judge(reduced)
-        if self._still:
-            exposed = judged.reason not in ("too_dark", "too_bright")
-            reason = None if exposed else judged.reason
-            return _Look(reduced, reduced, Pose(0, 0.0, 0.0), reason, judged)
-        if judged.reason in ("too_dark", "too_bright", "repeated"):
-            return _Look(reduced, reduced, None, judged.reason, judged)
-        with watch.stage("registration"):
-            even = self._light.flatten(reduced)
-            placement, lost = self._place(frame, even, sharp=judged.reason is None)
-        if placement is None:
-            # Where the blur hides the place, the blur is what is told: it is the cause.
-            told = lost if lost == "objective_changed" else judged.reason or lost
-            return _Look(reduced, even, None, told, judged)
-        return _Look(reduced, even, placement.pose, judged.reason, judged, placement.correlation)
-
-    def _reduced(self, frame: Frame) -> Reduced:
-        """The working picture; one that is a whole session tells its stain first."""
-        reduced = reduce_green(frame.image, self.pixel_size_um)
-        if self._still:
-            self.stain.learn_still(frame.image, self.pixel_size_um, reduced.glass_rgb)
-        return reduced
-
     def _looks_for(self) -> tuple[StainState, bool]:
         """What is known of what is looked for: of the stain, and of what is dark enough."""
         return self.stain.state, self.seeing.knows
 
-    def _is_looked_at(self, look: _Look, pose: Pose) -> bool:
+    def _is_looked_at(self, glance: Glance, pose: Pose) -> bool:
         """Whether a used frame is looked at."""
         assert self.frame_shape is not None
         before, self._known = self._known, self._looks_for()
@@ -318,15 +263,15 @@ class Analyser:
             pose,
             self.frame_shape,
             self.counter.open_places(pose),
-            sharpness=look.sharpness,
-            correlation=look.correlation,
+            sharpness=glance.sharpness,
+            correlation=glance.correlation,
             anew=self._known != before,
             disputed=lambda: self.ledger.is_in_dispute(pose),
         )
 
-    def _see(self, frame: Frame, look: _Look) -> Field:
+    def _see(self, frame: Frame, glance: Glance) -> Field:
         """Find the cells of a frame."""
-        even = self._light.flatten_stain(with_stain(look.even, frame.image, self.stain.map))
+        even = self.placing.light.flatten_stain(with_stain(glance.even, frame.image, self.stain.map))
         return self.seeing.see(frame.image, even, self.stain.map, self._lookout.frames_since_look)
 
     def _shows_less(self, pose: Pose) -> bool:
@@ -339,7 +284,7 @@ class Analyser:
         """Whether a look at a frame may say anything new."""
         assert self.frame_shape is not None
         return self._looks_for() != self._known or self._lookout.may_gain(
-            passed.pose, self.frame_shape, self.counter.open_places(passed.pose), passed.look.sharpness
+            passed.pose, self.frame_shape, self.counter.open_places(passed.pose), passed.glance.sharpness
         )
 
     def _look_back(self, watch: Stopwatch) -> None:
@@ -349,15 +294,15 @@ class Analyser:
             return
         try:
             with watch.stage("segmentation"):
-                found = self._see(passed.frame, passed.look)
+                found = self._see(passed.frame, passed.glance)
             with watch.stage("ledger"):
-                entry = self._entered(found, passed.look, passed.pose, passed.frame)
+                entry = self._entered(found, passed.glance, passed.pose, passed.frame)
         except FAILURES as error:
             _log.exception("frame %d failed: %s", passed.frame.index, error)
             return
         with watch.stage("ledger"):
             self._views.cut()
-            self._lookout.note(passed.pose, passed.look.sharpness)
+            self._lookout.note(passed.pose, passed.glance.sharpness)
         self._follow(entry, passed.pose, watch, busy=True)
 
     def _follow(self, entry: Entry, pose: Pose, watch: Stopwatch, *, busy: bool) -> None:
@@ -377,41 +322,30 @@ class Analyser:
         joins, self._made = tuple(self._made), []
         return joins
 
-    def _place(self, frame: Frame, reduced: Reduced, sharp: bool) -> tuple[Placement | None, Rejection]:
-        """The placement, or why there is none. A known place needs no registration."""
-        if frame.place is not None:
-            return Placement(frame.place, 1.0, 0.0, lost=False), "tracking_lost"
-        try:
-            return self.registration.place(reduced, sharp=sharp), "tracking_lost"
-        except ObjectiveError:
-            return None, "objective_changed"
-        except RegistrationError:
-            return None, "tracking_lost"
-
-    def _enter(self, found: Field, look: _Look, pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
+    def _enter(self, found: Field, glance: Glance, pose: Pose, frame: Frame) -> tuple[Entry, Pose]:
         """Enter what was found; the place by what is known there."""
-        entry = self._entered(found, look, pose, frame)
+        entry = self._entered(found, glance, pose, frame)
         row, col = entry.correction_rc
-        self.registration.correct(row, col)
+        self.placing.registration.correct(row, col)
         corrected = Pose(pose.island, pose.row_px + row, pose.col_px + col)
-        self._lookout.note(corrected, look.sharpness)
+        self._lookout.note(corrected, glance.sharpness)
         return entry, corrected
 
-    def _entered(self, found: Field, look: _Look, pose: Pose, frame: Frame) -> Entry:
+    def _entered(self, found: Field, glance: Glance, pose: Pose, frame: Frame) -> Entry:
         cells = found.detections if self._still else self._dust.without(found.detections, pose)
         entry = self.ledger.enter(cells, pose, frame.index)
-        self._views.wait(entry.sightings, found, frame, look.sharpness)
+        self._views.wait(entry.sightings, found, frame, glance.sharpness)
         return entry
 
     def _join_islands(self) -> None:
         """Make a join that pictures prove and cells do not contradict."""
-        proposal = None if self._still else self.registration.find_join()
+        proposal = None if self._still else self.placing.registration.find_join()
         if proposal is None:
             return
         if not agrees(self.ledger, proposal, self.pixel_size_um):
-            self.registration.refuse(proposal.join)
+            self.placing.registration.refuse(proposal.join)
             return
-        self.registration.join(proposal.join)
+        self.placing.registration.join(proposal.join)
         self._made.append(proposal.join)
 
     def _join(self, join: Join) -> None:
@@ -425,36 +359,15 @@ class Analyser:
         self._untold += self.counter.merge(merge(self.ledger, join, self.pixel_size_um))
 
     def _rejected(
-        self,
-        frame: Frame | BadFrame,
-        reason: Rejection,
-        watch: Stopwatch,
-        look: _Look | None = None,
-        speed: Speed | None = None,
+        self, frame: Frame | BadFrame, reason: Rejection, watch: Stopwatch, glance: Glance | None = None
     ) -> Step:
         self.tally_keeper.add_frame(reason)
-        pose, judged = (look.pose, look.judged) if look else (None, None)
-        events = self._new_events()
-        joins, told = self._new_joins(), _told(judged, speed or Speed())
+        pose, told = (glance.pose, glance.told) if glance else (None, {"speed_um_s": 0.0, "sharpness": 1.0})
+        events, joins = self._new_events(), self._new_joins()
         return Step(frame, pose, reason, [], events, self.tally(), joins=joins, stages_ms=watch.stages_ms, **told)
 
-    def _used(
-        self,
-        frame: Frame,
-        pose: Pose,
-        marks: list[Mark],
-        watch: Stopwatch,
-        told: dict[str, Any],
-    ) -> Step:
+    def _used(self, frame: Frame, pose: Pose, marks: list[Mark], watch: Stopwatch, glance: Glance) -> Step:
         self.tally_keeper.add_frame(None)
         events, joins = self._new_events(), self._new_joins()
-        return Step(frame, pose, None, marks, events, self.tally(), joins=joins, stages_ms=watch.stages_ms, **told)
-
-
-def _told(judged: Judgement | None, speed: Speed) -> dict[str, Any]:
-    """What a step tells of the hand, the focus and the light."""
-    hand = {"speed_um_s": speed.um_s, "speed_limit_um_s": speed.limit_um_s, "hurried": speed.hurried}
-    if judged is None:
-        return {**hand, "sharpness": 1.0}
-    light = {"glass": judged.glass, "white": judged.white, "flooded": judged.flooded}
-    return {**hand, "sharpness": judged.sharpness, **light}
+        told, times = glance.told, watch.stages_ms
+        return Step(frame, pose, None, marks, events, self.tally(), joins=joins, stages_ms=times, **told)

@@ -178,7 +178,7 @@ class Recorder:
         JournalError
             The record cannot be written.
         """
-        added = analyser.registration.keyframes.added
+        added = analyser.placing.registration.keyframes.added
         kept = _kept(analyser, step.events, self._keyframes)
         checkpoint = self._is_checkpoint_due(analyser, step)
         try:
@@ -227,7 +227,7 @@ class Recorder:
         if ending:
             self._reserve.give_up()
             self._journal.fold()
-        kept = NOTHING_KEPT if ending else _kept(analyser, events, analyser.registration.keyframes.added)
+        kept = NOTHING_KEPT if ending else _kept(analyser, events, analyser.placing.registration.keyframes.added)
         if not ending:
             kept = replace(kept, mosaics=_mosaics(analyser))
         last_seq = self._journal.end(ended, tally, complete, [*self._unwritten, *events], ending, kept)
@@ -249,7 +249,7 @@ class Recorder:
         resuming = Resume(self._journal, cut_off.session, self._folder, lambda: fresh(meta.pixel_size_um))
         analyser = resuming.analyser(source, may_go_on)
         self._note_session(cut_off.session)
-        self._keyframes = analyser.registration.keyframes.added
+        self._keyframes = analyser.placing.registration.keyframes.added
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
         began, following = moment_of(cut_off.started_utc), cut_off.last_frame + 1
         specimen = specimen_hash(meta.specimen, self._folder)
@@ -306,10 +306,11 @@ class Recorder:
 
 def _kept(analyser: Analyser, events: list[CountEvent], keyframes_before: int) -> Kept:
     """Pictures that go with events: what a person reviews, and what registration holds on to since then."""
-    if not events and analyser.registration.keyframes.added == keyframes_before:
+    keyframes = analyser.placing.registration.keyframes
+    if not events and keyframes.added == keyframes_before:
         return NOTHING_KEPT
-    keyframes = [keyframe for keyframe in analyser.registration.keyframes if keyframe.number >= keyframes_before]
-    return Kept(analyser.counter.pictures, keyframes, analyser.frame_shape or (0, 0))
+    new = [keyframe for keyframe in keyframes if keyframe.number >= keyframes_before]
+    return Kept(analyser.counter.pictures, new, analyser.frame_shape or (0, 0))
 
 
 def _mosaics(analyser: Analyser) -> list[Mosaic]:

@@ -200,13 +200,13 @@ def _taken_over(analyser: Analyser, past: Past, frame: int) -> None:
     for recorded in past.frames:
         analyser.tally_keeper.add_frame(recorded.reason)
         for keyframe in keyframes.get(recorded.index, ()):
-            analyser.registration.recall(keyframe.keyframe)
+            analyser.placing.registration.recall(keyframe.keyframe)
         if recorded.reason is None and recorded.pose is not None:
             analyser.islands.add(recorded.pose.island)
         events = past.events.get(recorded.index, [])
         recall.counted(events)
         for join in past.joins.get(recorded.index, ()):
-            analyser.registration.join(join)
+            analyser.placing.registration.join(join)
             analyser.move_island(join)
             for pair in merge(analyser.ledger, join, analyser.pixel_size_um):
                 analyser.counter.let_go(pair.gone)

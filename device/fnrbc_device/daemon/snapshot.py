@@ -287,6 +287,15 @@ BORDER: Final = Part(
 
 SHAPE: Final = Maybe(Fixed((Whole(1, 100_000), Whole(1, 100_000))))
 
+PLACING: Final = Part(
+    "_um",
+    "_still",
+    _frame_quality=QUALITY,
+    _pan_speed=SPEED,
+    registration=OwnWay(_pack_registration, _fill_registration),
+    light=LIGHT,
+)
+
 ANALYSER: Final = Part(
     "pixel_size_um",
     "classifier",
@@ -299,9 +308,7 @@ ANALYSER: Final = Part(
     "_made",
     "_passed",  # a picture of the camera's; the frames that come next take its place
     frame_shape=SHAPE,
-    _frame_quality=QUALITY,
-    registration=OwnWay(_pack_registration, _fill_registration),
-    _light=LIGHT,
+    placing=PLACING,
     seeing=SEEING,
     stain=STAIN,
     _lookout=LOOKOUT,
@@ -316,7 +323,6 @@ ANALYSER: Final = Part(
         _fill_counter,
         ("_open", "_suspected", "_in_a_row", "pictures", "_ledger", "_classifier", "_manifest", "_um", "_light"),
     ),
-    _pan_speed=SPEED,
     border=BORDER,
     islands=Row(COUNT, set),
 )
