@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from fnrbc_device.contract.results import ResultRecord
+from fnrbc_device.counting.claim_words import CLAIMS, provisional_words
 from fnrbc_device.laboratory.settings import Code, LaboratorySettings
 from fnrbc_device.language import ENGLISH, speaking
-from fnrbc_device.texts import CLAIMS, RESEARCH_USE_ONLY, UNVERIFIED, provisional_words, sentence
+from fnrbc_device.texts import RESEARCH_USE_ONLY, UNVERIFIED, sentence
 
 LetterState = Literal["final", "amended", "withdrawn"]
 

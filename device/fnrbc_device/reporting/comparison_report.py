@@ -9,9 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from fnrbc_device.counting.claim_words import CLAIMS
 from fnrbc_device.language import _, decimal
 from fnrbc_device.reporting.rendering import render
-from fnrbc_device.texts import CLAIMS, RESEARCH_USE_ONLY, class_words
+from fnrbc_device.texts import RESEARCH_USE_ONLY, class_words
 
 
 @dataclass(frozen=True, slots=True)

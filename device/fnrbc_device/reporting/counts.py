@@ -5,9 +5,10 @@ from dataclasses import asdict
 from math import inf
 from typing import Any, Final
 
+from fnrbc_device.counting.claim_words import claim_words, provisional_words
 from fnrbc_device.intervals import PLANNED_WITHIN
 from fnrbc_device.records import Claim, Interval, Tally
-from fnrbc_device.texts import RESEARCH_USE_ONLY, claim_words, provisional_words
+from fnrbc_device.texts import RESEARCH_USE_ONLY
 
 _PLAIN: Final = ("fnrbc", "leukocytes", "other", "indeterminate", "cells", "complete", "bundle", "version")
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from fnrbc_device.counting.claim_words import claim_words, provisional_words
 from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.queries import JournalQueries
 from fnrbc_device.language import ENGLISH, N_, Said, _, as_decimal, decimal, local, number, speaking, spoken
@@ -18,7 +19,7 @@ from fnrbc_device.reporting.report import GalleryItem, Report
 from fnrbc_device.sessions.archive import ArchivedSession, Happening, happenings
 from fnrbc_device.sessions.recorded_stain import stain_happened, stain_of
 from fnrbc_device.sessions.verified_count import VerifiedTally
-from fnrbc_device.texts import CONTROL_STATES, KIND_WORDS, claim_words, class_words, provisional_words, undecided
+from fnrbc_device.texts import CONTROL_STATES, KIND_WORDS, class_words, undecided
 
 MAX_GALLERY: Final = 400
 """Candidates and near misses in a report, those nearest to the threshold: 12 kB each."""

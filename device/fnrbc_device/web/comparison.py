@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from fnrbc_device.counting.claim_words import claim_words
 from fnrbc_device.language import N_, _, as_decimal, decimal, local, number
 from fnrbc_device.records import Interval
 from fnrbc_device.sessions.archive import ArchivedSession
-from fnrbc_device.texts import claim_words, rejection
+from fnrbc_device.texts import rejection
 
 Weight = Literal["none", "may_matter", "decides"]
 """What it means where sessions differ: nothing for their counts, perhaps something, or that other rules counted."""

@@ -10,20 +10,13 @@ import cv2
 import numpy as np
 
 from fnrbc_device import __version__
+from fnrbc_device.counting.claim_words import claim_lines, provisional_words
 from fnrbc_device.counting.slidemap import SlideMap
 from fnrbc_device.health import HARMLESS
 from fnrbc_device.language import speaking
 from fnrbc_device.records import BadFrame, Image, Mark, SessionMeta, Step, Tally
 from fnrbc_device.reporting.counts import claim_fields
-from fnrbc_device.texts import (
-    HEALTH_STATES,
-    KIND_WORDS,
-    SESSION_STATES,
-    claim_lines,
-    provisional_words,
-    rejection,
-    to_go,
-)
+from fnrbc_device.texts import HEALTH_STATES, KIND_WORDS, SESSION_STATES, rejection, to_go
 from fnrbc_device.web.cues import cues, gauge, glance, pill, sentence, stopped_by
 from fnrbc_device.web.snapshot import Shown, Snapshot
 

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from fnrbc_device import __version__
+from fnrbc_device.counting.claim_words import claim_lines, claim_words
 from fnrbc_device.language import _, languages, script_words, spoken
 from fnrbc_device.reporting.rendering import environment
 from fnrbc_device.texts import (
@@ -16,8 +17,6 @@ from fnrbc_device.texts import (
     SESSION_STATES,
     UNVERIFIED,
     WAITS,
-    claim_lines,
-    claim_words,
     sentence,
 )
 from fnrbc_device.web.access.user import user_of

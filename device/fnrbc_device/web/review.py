@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fnrbc_device.contract.payloads import Judgement
+from fnrbc_device.counting.claim_words import claim_words
 from fnrbc_device.counting.recount import column
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.journal.read_only import reading
@@ -23,7 +24,6 @@ from fnrbc_device.sessions.decisions import Decisions, require_blind
 from fnrbc_device.sessions.lookup import newest
 from fnrbc_device.sessions.reviews import Candidate, Group, Reader, Review
 from fnrbc_device.sessions.verified_count import agreement, tally_of
-from fnrbc_device.texts import claim_words
 from fnrbc_device.web.access.user import require
 from fnrbc_device.web.context import WebContext
 from fnrbc_device.web.long_poll import LongPoll
