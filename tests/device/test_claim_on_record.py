@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fnrbc_device.contract.payloads import TallyNow, count_fields
+from fnrbc_device.contract.states import TallyNow, count_fields
 from fnrbc_device.counting.claim import claim
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.read_only import reading

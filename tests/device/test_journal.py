@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnrbc_device.contract.payloads import CellRecord, SessionRecord
+from fnrbc_device.contract.log_records import CellRecord, SessionRecord
 from fnrbc_device.errors import ConfigError, JournalError
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.migrations import SCHEMA_VERSION

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fnrbc_device.contract.payloads import CellRecord, HealthNow, SessionNow, StatusNow, TallyNow, count_fields
+from fnrbc_device.contract.log_records import CellRecord
+from fnrbc_device.contract.states import HealthNow, SessionNow, StatusNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, TALLY
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.journal.outbox import Outbox

@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from fnrbc_device.contract.payloads import SessionNow, TallyNow, count_fields
+from fnrbc_device.contract.states import SessionNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import SESSION, STATES, STATUS, TALLY
 from fnrbc_device.errors import PublishError
 from fnrbc_device.journal.outbox import Acknowledgement, Outbox

@@ -5,17 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from fnrbc_device.contract.payloads import (
-    CellRecord,
-    HealthNow,
-    SessionNow,
-    SessionRecord,
-    StatusNow,
-    SummaryNow,
-    TallyNow,
-    cell_fields,
-    count_fields,
-)
+from fnrbc_device.contract.log_records import CellRecord, SessionRecord, cell_fields
+from fnrbc_device.contract.states import HealthNow, SessionNow, StatusNow, SummaryNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import STATES, Topics
 from fnrbc_device.errors import ConfigError
 from fnrbc_device.records import Interval, Tally

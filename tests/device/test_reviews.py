@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from fnrbc_device.contract.payloads import CellRecord
+from fnrbc_device.contract.log_records import CellRecord
 from fnrbc_device.errors import JournalError, ReviewError
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.journal.journal import Journal

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
-from fnrbc_device.contract import asyncapi, payloads, topics
+from fnrbc_device.contract import asyncapi, log_records, states, topics
 from fnrbc_device.contract import markdown as page
 from fnrbc_device.contract import replies as answers
 from fnrbc_device.contract.commands import VERBS, shape_of
@@ -141,10 +141,10 @@ EXAMPLES = {
     "log_audit": answers.AuditRecord(
         **ENVELOPE, user="anna", verb="stop", request="r", outcome="accepted", code="", detail=""
     ),
-    "log_alarm": payloads.AlarmRecord(**ENVELOPE, code="camera_lost", event="raised", detail="x"),
-    "alarm": payloads.AlarmNow(**COMMON, code="camera_lost", active=True, detail="x"),
-    "session": payloads.SessionNow(**COMMON, session="s1", state="running"),
-    "health": payloads.HealthNow(**COMMON, state="counting", reasons="", fps=30.0),
+    "log_alarm": log_records.AlarmRecord(**ENVELOPE, code="camera_lost", event="raised", detail="x"),
+    "alarm": states.AlarmNow(**COMMON, code="camera_lost", active=True, detail="x"),
+    "session": states.SessionNow(**COMMON, session="s1", state="running"),
+    "health": states.HealthNow(**COMMON, state="counting", reasons="", fps=30.0),
     "reply": answers.Reply(
         device="d", ts="t", request="r", verb="stop", accepted=True, code="", reason="", state="stopping", epoch="0f",
         log_seq=1, oldest_seq=1,

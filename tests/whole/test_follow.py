@@ -150,7 +150,7 @@ def wait_for_log(path, words):
 
 
 def status_of(epoch, log_seq):
-    from fnrbc_device.contract.payloads import StatusNow
+    from fnrbc_device.contract.states import StatusNow
 
     return StatusNow(
         device="fnrbc", ts="2026-03-01T12:00:00.000Z", log_seq=log_seq, software="0", bundle="b", camera="c",

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fnrbc_device.contract.payloads import AlarmNow
+from fnrbc_device.contract.states import AlarmNow
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import SystemClock, iso_utc
 from fnrbc_device.journal.epochs import LogState

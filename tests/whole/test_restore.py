@@ -26,7 +26,7 @@ DEVICE = """
 import itertools, runpy, sys, time
 from datetime import datetime, timezone
 from pathlib import Path
-from fnrbc_device.contract.payloads import StatusNow
+from fnrbc_device.contract.states import StatusNow
 from fnrbc_device.host.clock import iso_utc
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.mqtt.publisher import Publisher

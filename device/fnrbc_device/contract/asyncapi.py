@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from fnrbc_device.contract import commands as requests
-from fnrbc_device.contract import payloads, topics
+from fnrbc_device.contract import log_records, payloads, states, topics
 from fnrbc_device.contract import replies as answers
 from fnrbc_device.contract.examples import examples
 from fnrbc_device.contract.homeassistant import DISCOVERY
@@ -84,26 +84,26 @@ def write(folder: Path) -> None:
 
 
 def _channels() -> list[_Channel]:
-    states: dict[str, type[BaseModel]] = {
-        topics.STATUS: payloads.StatusNow,
-        topics.SESSION: payloads.SessionNow,
-        topics.TALLY: payloads.TallyNow,
-        topics.HEALTH: payloads.HealthNow,
-        topics.SUMMARY: payloads.SummaryNow,
+    retained: dict[str, type[BaseModel]] = {
+        topics.STATUS: states.StatusNow,
+        topics.SESSION: states.SessionNow,
+        topics.TALLY: states.TallyNow,
+        topics.HEALTH: states.HealthNow,
+        topics.SUMMARY: states.SummaryNow,
         topics.RESULT: ResultNow,
     }
-    records: dict[str, type[BaseModel]] = {
-        topics.LOG_CELL: payloads.CellRecord,
-        topics.LOG_SESSION: payloads.SessionRecord,
+    logged: dict[str, type[BaseModel]] = {
+        topics.LOG_CELL: log_records.CellRecord,
+        topics.LOG_SESSION: log_records.SessionRecord,
         topics.LOG_AUDIT: answers.AuditRecord,
-        topics.LOG_ALARM: payloads.AlarmRecord,
+        topics.LOG_ALARM: log_records.AlarmRecord,
         topics.LOG_RESULT: ResultRecord,
     }
     return [
         _own(topics.AVAILABILITY, _presence(), topics.PRESENCE, "text/plain"),
-        *(_own(suffix, _schema(states[suffix]), delivery) for suffix, delivery in topics.STATES.items()),
-        *(_own(suffix, _schema(record), topics.LOG) for suffix, record in records.items()),
-        _own(f"{topics.ALARM}/{{code}}", _schema(payloads.AlarmNow), topics.ALARM_STATE),
+        *(_own(suffix, _schema(retained[suffix]), delivery) for suffix, delivery in topics.STATES.items()),
+        *(_own(suffix, _schema(record), topics.LOG) for suffix, record in logged.items()),
+        _own(f"{topics.ALARM}/{{code}}", _schema(states.AlarmNow), topics.ALARM_STATE),
         _own(f"{topics.THUMB}/{{cell_id}}", _picture(), THUMBNAIL, "image/jpeg"),
         _own(f"{topics.REPLY}/{{user}}", _schema(answers.Reply), topics.ANSWER),
         _Channel("home_assistant", "homeassistant/device/{site}/{device}/config", _discovery(), DISCOVERY),

@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from fnrbc_device.contract import payloads
+from fnrbc_device.contract import log_records, payloads, states
 from fnrbc_device.contract import replies as answers
 from fnrbc_device.contract.results import ResultNow, ResultRecord
 
@@ -44,30 +44,30 @@ _COMMAND: Final[dict[str, Any]] = {"id": "c0ffee-17", "ts": _AT}
 def examples() -> dict[str, Any]:
     """An example by the name of each channel whose messages are JSON."""
     made: dict[str, payloads.Payload] = {
-        "status": payloads.StatusNow(
+        "status": states.StatusNow(
             **_STATE, software=_SOFTWARE, bundle=_BUNDLE, camera="uvc 046d:0825", boot_id="0b51a4c5", backlog=0,
             epoch="9f86d081884c7d65", clock_sync=True, cert_days_left=211,
         ),
-        "session": payloads.SessionNow(
+        "session": states.SessionNow(
             **_STATE, session=_SESSION, state="running", started="2026-03-02T09:05:12.000Z", specimen=_SPECIMEN
         ),
-        "tally": payloads.TallyNow(**_STATE, **_COUNTS, state="running"),
-        "health": payloads.HealthNow(
+        "tally": states.TallyNow(**_STATE, **_COUNTS, state="running"),
+        "health": states.HealthNow(
             **_STATE, state="degraded", reasons="pan_too_fast", fps=29.8, latency_ms_p50=21.4, latency_ms_p95=38.2,
             sharpness=0.82, exposure_ms=0.1, pan_um_s=140.2, gpu_temp_c=51.5, cpu_temp_c=48.0, throttled=False,
             mem_used_mb=812.3, disk_free_mb=51230.1, backlog=0,
         ),
-        "summary": payloads.SummaryNow(
+        "summary": states.SummaryNow(
             **_STATE, **_COUNTS, bundle=_BUNDLE, software=_SOFTWARE, started="2026-03-02T09:05:12.000Z",
             finished="2026-03-02T09:08:19.400Z", complete=True,
         ),
         "result": ResultNow(**_STATE, **_RESULT),
-        "log_cell": payloads.CellRecord(
+        "log_cell": log_records.CellRecord(
             **_ENVELOPE, cell_id=118, event="counted", class_name="fnrbc", role="target", probability=0.9731,
             target_probability=0.9731, x_um=812.4, y_um=220.1, diameter_um=10.3, views=3, island=0, bundle=_BUNDLE,
             review="unverified", reason="evidence complete",
         ),
-        "log_session": payloads.SessionRecord(
+        "log_session": log_records.SessionRecord(
             **_ENVELOPE, event="finished", software=_SOFTWARE, bundle=_BUNDLE, source="uvc 046d:0825",
             pixel_size_um=0.086, specimen=_SPECIMEN, cells=470, fnrbc=24, leukocytes=412, other=31, indeterminate=3,
             frames=2298, frames_used=2101, complete=True, chain_link=3126, chain_hash=_HASH,
@@ -76,11 +76,11 @@ def examples() -> dict[str, Any]:
             **_ENVELOPE, user="carla", verb="sign", request="", outcome="accepted", code="",
             detail="27 of 27 candidates reviewed", chain_link=3126, chain_hash=_HASH,
         ),
-        "log_alarm": payloads.AlarmRecord(
+        "log_alarm": log_records.AlarmRecord(
             **_ENVELOPE, code="camera_lost", event="raised", detail="The camera is gone: plug it in again."
         ),
         "log_result": ResultRecord(**_ENVELOPE, **{name: one for name, one in _RESULT.items() if name != "session"}),
-        "alarm": payloads.AlarmNow(
+        "alarm": states.AlarmNow(
             **_STATE, code="camera_lost", active=True, detail="The camera is gone: plug it in again."
         ),
         "reply": answers.Reply(

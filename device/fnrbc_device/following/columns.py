@@ -2,7 +2,8 @@
 
 from typing import Any, Final, Literal
 
-from fnrbc_device.contract.payloads import AlarmRecord, CellRecord, Record, SessionRecord
+from fnrbc_device.contract.log_records import AlarmRecord, CellRecord, SessionRecord
+from fnrbc_device.contract.payloads import Record
 from fnrbc_device.contract.replies import AuditRecord
 from fnrbc_device.contract.results import ResultRecord
 

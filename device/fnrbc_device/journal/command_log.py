@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final, Literal
 
-from fnrbc_device.contract.payloads import AlarmRecord
+from fnrbc_device.contract.log_records import AlarmRecord
 from fnrbc_device.contract.replies import AuditRecord, RefusalCode
 from fnrbc_device.contract.topics import LOG_ALARM, LOG_AUDIT
 from fnrbc_device.host.clock import iso_utc

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fnrbc_device.contract.payloads import CellRecord, Record, SessionRecord, cell_fields
+from fnrbc_device.contract.log_records import CellRecord, SessionRecord, cell_fields
+from fnrbc_device.contract.payloads import Record
 from fnrbc_device.contract.results import ResultRecord, fallen
 from fnrbc_device.contract.topics import LOG_CELL, LOG_RESULT, LOG_SESSION
 from fnrbc_device.host.clock import Clock, iso_utc

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from fnrbc_device.contract.payloads import AlarmNow
+from fnrbc_device.contract.states import AlarmNow
 from fnrbc_device.contract.topics import ALARM
 from fnrbc_device.host.clock import Clock, iso_utc
 from fnrbc_device.journal.command_log import CommandLog

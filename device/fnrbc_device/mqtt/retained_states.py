@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fnrbc_device.contract.payloads import State, TallyNow
+from fnrbc_device.contract.payloads import State
+from fnrbc_device.contract.states import TallyNow
 from fnrbc_device.contract.topics import STATES, Delivery, state_delivery
 from fnrbc_device.errors import PublishError
 

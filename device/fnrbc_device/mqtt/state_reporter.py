@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import fnrbc_device
-from fnrbc_device.contract.payloads import HealthNow, SessionNow, StatusNow, SummaryNow, TallyNow, count_fields
+from fnrbc_device.contract.states import HealthNow, SessionNow, StatusNow, SummaryNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, SUMMARY, TALLY
 from fnrbc_device.health import Health
 from fnrbc_device.host.clock import Clock, boot_id, iso_utc

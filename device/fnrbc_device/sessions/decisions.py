@@ -4,7 +4,7 @@ import sqlite3
 from types import TracebackType
 from typing import Any, Final, Literal
 
-from fnrbc_device.contract.payloads import CellRecord, Judgement
+from fnrbc_device.contract.log_records import CellRecord, Judgement
 from fnrbc_device.contract.topics import LOG_CELL
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.journal.side_writer import MAX_TEXT, SideWriter

@@ -4,7 +4,7 @@ import json
 from types import TracebackType
 from typing import Any
 
-from fnrbc_device.contract.payloads import SessionRecord
+from fnrbc_device.contract.log_records import SessionRecord
 from fnrbc_device.contract.replies import AuditRecord
 from fnrbc_device.contract.topics import LOG_AUDIT, LOG_SESSION
 from fnrbc_device.journal.audit import anchor

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fnrbc_device.contract.payloads import Judgement
+from fnrbc_device.contract.log_records import Judgement
 from fnrbc_device.counting.recount import ENTERING, Column, column
 from fnrbc_device.errors import ReviewError
 from fnrbc_device.journal.audit import provisional

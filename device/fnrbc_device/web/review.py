@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fnrbc_device.contract.payloads import Judgement
+from fnrbc_device.contract.log_records import Judgement
 from fnrbc_device.counting.claim_words import claim_words
 from fnrbc_device.counting.recount import column
 from fnrbc_device.errors import ReviewError
