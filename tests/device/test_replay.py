@@ -354,6 +354,9 @@ def test_decoding_runs_only_a_few_frames_ahead() -> None:
 
     source = ReplaySource("counted", counted, 100, None)
     source.read()
+    deadline = time.monotonic() + 30
+    while len(decoded) < DECODE_AHEAD and time.monotonic() < deadline:
+        time.sleep(0.01)
     time.sleep(0.3)
     source.close()
     assert DECODE_AHEAD <= len(decoded) <= DECODE_AHEAD + 2
