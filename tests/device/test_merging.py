@@ -107,3 +107,41 @@ def test_cells_outside_the_shared_ground_are_not_asked() -> None:
     ledger = two_islands(PLACES, PLACES + ASIDE)
 
     assert agrees(ledger, Proposal(JOIN, (700.0, 0.0, 960.0, 1280.0)), UM)
+
+
+def known_apart(diameters_um: tuple[float, float]) -> tuple[Ledger, Cell, Cell]:
+    """Two counted cells of these diameters, 3.5 um apart: one that each of two islands knows."""
+    ledger = two_islands(PLACES[:1], np.add(PLACES[:1], (0.0, 3.5 / UM)))
+    older, younger = ledger.cells()
+    older.diameter_um, younger.diameter_um = diameters_um
+    for cell in (older, younger):
+        count(cell)
+    return ledger, older, younger
+
+
+@pytest.mark.parametrize("diameters_um", [(14.0, 5.0), (5.0, 14.0)])
+def test_a_nucleus_that_one_island_knows_by_a_lobe_is_not_counted_twice(diameters_um: tuple[float, float]) -> None:
+    ledger, older, younger = known_apart(diameters_um)
+
+    (pair,) = merge(ledger, JOIN, UM)
+
+    assert (pair.kept, pair.gone) == (older, younger)
+    assert list(ledger.cells()) == [older]
+
+
+def test_two_small_cells_that_touch_stay_two_though_each_island_knows_one_of_them() -> None:
+    ledger, _, _ = known_apart((6.5, 6.5))
+
+    assert merge(ledger, JOIN, UM) == []
+    assert len(ledger) == 2
+
+
+def test_a_neighbour_within_a_large_cells_reach_stays_where_the_border_had_cut_it_on_the_other_island() -> None:
+    ledger = two_islands(PLACES[:1], np.vstack([PLACES[:1] + 2, np.add(PLACES[:1], (0.0, 5.5 / UM))]))
+    large, same, neighbour = ledger.cells()
+    large.diameter_um = same.diameter_um = 14.0
+
+    (pair,) = merge(ledger, JOIN, UM)
+
+    assert (pair.kept, pair.gone) == (large, same)
+    assert list(ledger.cells()) == [large, neighbour]

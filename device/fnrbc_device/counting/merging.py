@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from fnrbc_device.counting.cell import BEST_VIEWS, Cell
-from fnrbc_device.counting.ledger import SAME_CELL_UM, Ledger
+from fnrbc_device.counting.ledger import FRAGMENT_SHARE, SAME_CELL_UM, Ledger
 from fnrbc_device.records import Join, Pose
 from fnrbc_device.vision.relocation import Proposal
 
@@ -16,6 +16,9 @@ FEWEST: Final = 3
 LANDMARKS_SHARE: Final = 0.5
 """Share of the fewer cells that must lie on one of the other island: of right joins 0.8 and more do, of islands laid
 on each other at random 0.15; at the border of the shared ground, and where views were few, some have no counterpart."""
+
+LARGEST_UM: Final = 30.0
+"""Of a cell: half of it is as far as one lies from what may be a part of it."""
 
 MARGIN_UM: Final = 6.0
 """Cells nearer to the border of the shared ground are not asked: one of the frames may not show them whole."""
@@ -49,7 +52,7 @@ def agrees(ledger: Ledger, proposal: Proposal, pixel_size_um: float) -> bool:
 
 
 def merge(ledger: Ledger, join: Join, pixel_size_um: float) -> list[Merged]:
-    """Move an island's cells into the older island; two that fall on one place become one cell.
+    """Move an island's cells into the older island; two that fall on one place, or one into the other, become one cell.
 
     Of two the counted one stays, of two counted the older one.
 
@@ -59,7 +62,7 @@ def merge(ledger: Ledger, join: Join, pixel_size_um: float) -> list[Merged]:
         The pairs that became one, nearest first.
     """
     ended = ledger.of_island(join.island)
-    partners = _partners(ledger, ended, join, SAME_CELL_UM / pixel_size_um)
+    partners = _partners(ledger, ended, join, pixel_size_um)
     for cell in ended:
         if cell.number not in partners:
             ledger.lay(cell, Pose(join.into, *_moved(cell, join)))
@@ -67,14 +70,23 @@ def merge(ledger: Ledger, join: Join, pixel_size_um: float) -> list[Merged]:
     return [_as_one(ledger, by_number[number], other, join) for number, other in partners.items()]
 
 
-def _partners(ledger: Ledger, ended: list[Cell], join: Join, radius_px: float) -> dict[int, Cell]:
-    """The older island's cell for each ended one that has one; the nearest pairs first, each cell once."""
+def _partners(ledger: Ledger, ended: list[Cell], join: Join, pixel_size_um: float) -> dict[int, Cell]:
+    """The older island's cell for each ended one that has one; the nearest pairs first, each cell once.
+
+    As on one island, a nucleus that one knows whole and the other by a lobe is one cell. Of two neighbours that one
+    island knows, the other's cell is the nearer, and the farther stays.
+    """
     pairs = []
+    radius_px = max(SAME_CELL_UM, FRAGMENT_SHARE * LARGEST_UM) / pixel_size_um
     for cell in ended:
         row, col = _moved(cell, join)
         near = ledger.within(join.into, (row - radius_px, col - radius_px, row + radius_px, col + radius_px))
         apart = [(float(np.hypot(other.row_px - row, other.col_px - col)), other) for other in near]
-        pairs += [(distance, cell.number, other.number, other) for distance, other in apart if distance <= radius_px]
+        pairs += [
+            (distance, cell.number, other.number, other)
+            for distance, other in apart
+            if distance * pixel_size_um <= max(SAME_CELL_UM, FRAGMENT_SHARE * max(cell.diameter_um, other.diameter_um))
+        ]
     found: dict[int, Cell] = {}
     taken: set[int] = set()
     for _, number, other_number, other in sorted(pairs, key=lambda pair: pair[:3]):
