@@ -111,6 +111,17 @@ def test_the_light_at_a_place_is_what_a_crop_must_be_divided_by():
     assert light.light_at((240.0, 630.0), SHAPE) == pytest.approx(0.85, abs=0.02)
 
 
+@pytest.mark.parametrize("place", [(0.0, 0.0), (240.0, 320.0), (479.0, 639.0), (3.0, 630.0), (6.0, 2.0)])
+def test_the_light_at_a_place_is_the_median_of_what_was_learned_round_it(place):
+    light, rng = FlatField(), np.random.default_rng(0)
+    learned = light.begin(replace(glass(200), green=np.full((240, 320), 200, np.uint8)))
+    learned[...] = rng.uniform(0.2, 1.3, learned.shape)
+    row, col = (int(at * side / whole) for at, side, whole in zip(place, learned.shape, SHAPE, strict=True))
+
+    near = learned[max(0, row - 2) : row + 3, max(0, col - 2) : col + 3]
+    assert light.light_at(place, SHAPE) == float(np.clip(np.median(near), 0.3, 1.2))
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (9, 7), (64, 64)])
 @pytest.mark.parametrize("level", [0, 255])
 def test_a_strange_picture_ends_nothing(shape, level):

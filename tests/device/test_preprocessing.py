@@ -1,5 +1,6 @@
 """Cropping: the same cell gives the same crop, whatever the light, the tint and the camera's pixel."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -142,3 +143,33 @@ def test_a_crop_is_the_light_over_that_of_glass_inside_the_mask_and_glass_outsid
     wanted = np.minimum(plain * GLASS / np.array([200.0, 190.0, 180.0]), 255)
     assert np.abs(bright[inside] - wanted[inside]).max() <= 1.2
     assert (bright[far_from_nucleus(MARGIN_UM + 1.0)] == GLASS).all()
+
+
+@pytest.mark.parametrize("pixel_size_um", [0.03, 0.05, 0.105, 0.2, 0.4])
+@pytest.mark.parametrize("at_um", [(20.0, 25.0), (0.4, 0.3), (39.5, 13.0), (12.0, 49.6)])
+@pytest.mark.parametrize("diameter_um", [2.5, 6.0, 20.0])
+def test_what_is_left_out_beyond_the_mask_changes_no_pixel_of_a_crop(pixel_size_um, at_um, diameter_um):
+    image, found = field([(0.0, 0.0, diameter_um, NUCLEUS)], pixel_size_um, at_um=at_um)
+    image = np.clip(image + np.random.default_rng(0).normal(0, 30, image.shape), 0, 255).astype(np.uint8)
+    glass = (231.0, 217.5, 243.0)
+
+    assert (crop(image, found, pixel_size_um, glass) == plain_crop(image, found, pixel_size_um, glass)).all()
+
+
+def plain_crop(image: Image, found: Detection, pixel_size_um: float, glass: tuple[float, float, float]) -> Image:
+    """A crop by the whole square: low-passed, divided by the light and blended with glass all over."""
+    scale = pixel_size_um / CROP_PIXEL_SIZE_UM
+    (row, col), half = found.centre_rc, int(np.ceil(0.5 * CROP_PX / scale)) + 2
+    way = np.array([[scale, 0.0, CROP_PX / 2 - 0.5 - scale * col], [0.0, scale, CROP_PX / 2 - 0.5 - scale * row]])
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    hull = cv2.convexHull(np.rint(found.outline_xy @ way[:, :2].T + way[:, 2]).astype(np.int32))
+    cv2.fillConvexPoly(mask, hull, 255)
+    cv2.polylines(mask, [hull], True, 255, thickness=2 * round(MARGIN_UM / CROP_PIXEL_SIZE_UM) + 1)
+    if scale < 0.75:
+        top, left = max(int(row) - half, 0), max(int(col) - half, 0)
+        image = cv2.GaussianBlur(image[top : int(row) + half, left : int(col) + half], (0, 0), 0.35 / scale)
+        way[:, 2] += scale * left, scale * top
+    square = cv2.warpAffine(image, way, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    lit = np.clip(square * (GLASS / np.array(glass, np.float32)), 0, 255)
+    alpha = (cv2.GaussianBlur(mask, (0, 0), 1.0).astype(np.float32) / 255.0)[..., None]
+    return np.rint(lit * alpha + GLASS * (1 - alpha)).astype(np.uint8)

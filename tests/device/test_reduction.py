@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fnrbc_device.errors import PictureError
-from fnrbc_device.vision.reduction import LOW_PASS_UM, WORKING_UM, glass_colour, reduce
+from fnrbc_device.vision.reduction import GLASS, LOW_PASS_UM, WORKING_UM, glass_colour, in_reference, reduce
+from fnrbc_device.vision.stain import DARK_LEVELS, Anchors, map_of
 
 RED_CELL = np.array([0.085, 0.135, 0.115])
 NUCLEUS = np.array([0.62, 0.90, 0.23])
@@ -113,3 +114,19 @@ def test_a_picture_of_a_few_pixels_is_reduced_without_a_fault(shape: tuple[int, 
     reduced = reduce(np.full((*shape, 3), 77, np.uint8), 0.125)
 
     assert reduced.glass_rgb == pytest.approx((77, 77, 77), abs=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 70_000), (643, 201), (700, 1000)])
+def test_the_way_to_the_reference_is_the_same_in_bands_as_at_once(shape):
+    rng = np.random.default_rng(0)
+    channels = tuple(rng.integers(0, 256, shape, np.uint8) for _ in range(3))
+    glass, stain_map = (231.0, 240.0, 235.0), map_of(Anchors((0.9, 1.5, 0.4), (0.13, 0.28, 0.16), 12))
+
+    levels = np.log(np.arange(256) + DARK_LEVELS)
+    red, green, blue = (
+        (weight * (levels - np.log(at + DARK_LEVELS))).astype(np.float32)[channel]
+        for channel, at, weight in zip(channels, glass, stain_map.nuclear_weights, strict=True)
+    )
+    at_once = cv2.convertScaleAbs(cv2.exp(red + green + blue), alpha=GLASS)
+
+    assert (in_reference(channels, glass, stain_map) == at_once).all()

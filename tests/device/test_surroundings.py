@@ -36,9 +36,10 @@ def dotted(shape: tuple[int, int] = (400, 600), at: tuple[int, int] = (200, 300)
 
 @pytest.mark.parametrize("pixel_um", [0.06, 0.125, 0.25])
 def test_the_cell_lies_in_the_middle_of_forty_micrometres_whatever_the_camera(pixel_um: float) -> None:
-    picture, side_um = surroundings(dotted((900, 1300), (450, 650)), (450, 650), pixel_um)
+    cut = surroundings(dotted((900, 1300), (450, 650)), (450, 650), pixel_um)
+    picture = cut.picture()
 
-    assert side_um == pytest.approx(SIDE_UM, rel=0.03)
+    assert cut.side_um == pytest.approx(SIDE_UM, rel=0.03)
     assert picture.shape[0] == picture.shape[1] <= MOST_PX
     dark = np.argwhere(picture[..., 1] < 120)
     assert np.abs(dark.mean(axis=0) - picture.shape[0] / 2).max() < 1.5
@@ -46,7 +47,7 @@ def test_the_cell_lies_in_the_middle_of_forty_micrometres_whatever_the_camera(pi
 
 @pytest.mark.parametrize("at", [(3, 300), (396, 596), (200, 2)])
 def test_beyond_the_frames_border_nothing_is_made_up(at: tuple[int, int]) -> None:
-    picture, _ = surroundings(dotted(at=at), at, 0.125)
+    picture = surroundings(dotted(at=at), at, 0.125).picture()
 
     middle = picture.shape[0] // 2
     assert picture[middle, middle, 1] < 120
@@ -55,10 +56,29 @@ def test_beyond_the_frames_border_nothing_is_made_up(at: tuple[int, int]) -> Non
 
 def test_the_picture_is_a_copy_and_no_window_on_the_frame() -> None:
     image = dotted()
-    picture, _ = surroundings(image, (200, 300), 0.125)
+    cut = surroundings(image, (200, 300), 0.125)
     image[...] = 0
 
-    assert picture.max() == 235
+    assert cut.picture().max() == 235
+
+
+@pytest.mark.parametrize("pixel_um", [0.03, 0.062, 0.0631, 0.105])
+def test_what_waits_to_be_asked_for_is_bounded_whatever_the_camera_and_gives_the_same_picture(pixel_um: float) -> None:
+    image = dotted((1400, 1400), (700, 700))
+    cut = surroundings(image, (700, 700), pixel_um)
+
+    assert cut.seen.nbytes < 3 * (2 * MOST_PX) ** 2
+    assert (cut.picture() == shrunk_at_once(image, pixel_um)).all()
+
+
+def shrunk_at_once(image: Image, pixel_um: float) -> Image:
+    """The middle of a picture by averages of whole pixels, then by interpolation."""
+    half = round(SIDE_UM / 2 / pixel_um)
+    square = image[700 - half : 700 + half, 700 - half : 700 + half]
+    factor = len(square) // MOST_PX
+    side = len(square) // factor
+    averaged = cv2.resize(square[: side * factor, : side * factor], (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(averaged, (MOST_PX, MOST_PX), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def counted(cell: int, class_name: str = "fnrbc") -> CountEvent:
@@ -70,9 +90,9 @@ def counted(cell: int, class_name: str = "fnrbc") -> CountEvent:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """An ended session of three candidates and a leukocyte, one without surroundings; its slide's mosaic."""
-    around, side = surroundings(dotted(), (200, 300), 0.125)
-    views = {cell: [View(1.0, 0, around[:120, :120], around, side)] for cell in (1, 2)}
-    views[3] = [replace(views[1][0], around=None, around_um=0.0)]
+    around = surroundings(dotted(), (200, 300), 0.125)
+    views = {cell: [View(1.0, 0, around.seen[:120, :120], around)] for cell in (1, 2)}
+    views[3] = [replace(views[1][0], around=None)]
     step = Step(Frame(0, 0.0, dotted()), Pose(0, 0.0, 0.0), None, [], [], Tally(), 0.0, 1.0, {})
     events = [counted(1), counted(2), counted(3), counted(4, "leukocyte")]
     mosaic = Mosaic(0, dotted(), np.full((400, 600), 255, np.uint8), (-5.0, 7.5), 2.0)

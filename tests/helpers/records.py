@@ -20,6 +20,7 @@ from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.details import Describing
 from fnrbc_device.sessions.sign_off import SignOff
 from fnrbc_device.vision.keyframes import Keyframe
+from fnrbc_device.vision.surroundings import Surroundings
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 META = SessionMeta("0.2.0", "b", "simulation", 0.125, operator="anna", specimen="S-17")
@@ -29,10 +30,11 @@ SHAPE = (270, 360)
 def full_record(path: Path, make_step) -> None:
     """Write it: s1 signed off, s2 ended, s3 cut off; some messages acknowledged, some let go of, an alarm raised."""
     crop = np.full((120, 120, 3), 180, np.uint8)
+    view = View(1.0, 0, crop, Surroundings(crop, (0, 0), 120, 24.0))
     with Journal.open(path) as journal:
         for number, session in enumerate(("s1", "s2")):
             journal.begin(session, NOON + timedelta(hours=number), META)
-            journal.record(make_step(0, [4, 5]), Kept({4: [View(1.0, 0, crop, crop, 24.0)]}, [_keyframe(1)], SHAPE))
+            journal.record(make_step(0, [4, 5]), Kept({4: [view]}, [_keyframe(1)], SHAPE))
             journal.record(make_step(1, [], reason="blurred"))
             journal.record(replace(make_step(2, [8]), joins=[Join(2, 1, 3.0, 4.0)]))
             journal.record(make_step(3, [4], event="retracted"))
@@ -42,8 +44,7 @@ def full_record(path: Path, make_step) -> None:
         _decide_and_sign(path)
         _command_and_alarm(path)
         journal.begin("s3", NOON + timedelta(hours=3), META)
-        views = {4: [View(1.0, 0, crop, crop, 24.0)]}
-        journal.record(make_step(0, [4, 9]), Kept(views, [_keyframe(1), _keyframe(2)], SHAPE))
+        journal.record(make_step(0, [4, 9]), Kept({4: [view]}, [_keyframe(1), _keyframe(2)], SHAPE))
         journal.note("flagged", {"row_px": 1.0}, frame=0)
     _settle(path)
     with closing(sqlite3.connect(path)) as database:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnrbc_device.records import Body, CountEvent, Image
+from fnrbc_device.vision.surroundings import Surroundings
 
 BEST_VIEWS: Final = 3
 """Views that are kept to be classified."""
@@ -20,10 +21,8 @@ class View:
     frame: int
     crop: Image
     """(120, 120, 3) uint8."""
-    around: Image | None = None
-    """(n, n, 3) uint8: what lies round it, unmasked, for people; None where it was not kept."""
-    around_um: float = 0.0
-    """Side of that on the slide."""
+    around: Surroundings | None = None
+    """What lies round it, unmasked, for people; None where it was not kept."""
     said: NDArray[np.float32] | None = None
     """(classes,) what P-net says of it; None before it is asked."""
 

@@ -82,4 +82,4 @@ class Views:
         red, green, blue = look.found.background_rgb
         picture = crop(image, detection, self._um, (light * red, light * green, light * blue))
         around = surroundings(image, detection.centre_rc, self._um)
-        keep_view(cell, View(look.sharpness, look.frame.index, picture, *around), measure(detection, look.found))
+        keep_view(cell, View(look.sharpness, look.frame.index, picture, around), measure(detection, look.found))

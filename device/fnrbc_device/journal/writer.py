@@ -109,7 +109,7 @@ class JournalWriter(JournalQueries):
             row = (self._last_seq, number, int(view.frame), as_png(view.crop))
             self._connection.execute("INSERT INTO crops (seq, view, frame, picture) VALUES (?, ?, ?, ?)", row)
             if view.around is not None:
-                around = (self._last_seq, number, float(view.around_um), as_jpeg(view.around))
+                around = (self._last_seq, number, float(view.around.side_um), as_jpeg(view.around.picture()))
                 self._connection.execute(
                     "INSERT INTO surroundings (seq, view, side_um, picture) VALUES (?, ?, ?, ?)", around
                 )

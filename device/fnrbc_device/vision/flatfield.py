@@ -128,8 +128,10 @@ class FlatField:
         height, width = self._light.shape
         row = min(int(centre_rc[0] * height / frame_shape[0]), height - 1)
         col = min(int(centre_rc[1] * width / frame_shape[1]), width - 1)
-        near = self._light[max(0, row - 2) : row + 3, max(0, col - 2) : col + 3]
-        return float(np.clip(np.median(near), DARKEST, 1.2))
+        # As numpy's median and clip have it, which take ten times as long over so few numbers.
+        near = np.sort(self._light[max(0, row - 2) : row + 3, max(0, col - 2) : col + 3], axis=None)
+        middle = (near[(len(near) - 1) // 2] + near[len(near) // 2]) / 2
+        return float(min(max(middle, np.float32(DARKEST)), np.float32(1.2)))
 
     def is_dusty(self, centre_rc: tuple[float, float]) -> bool:
         """Whether a speck keeps the light off a place of the frame, (row, col) px; False before one was learned."""

@@ -37,6 +37,9 @@ GLASS: Final = 240.0
 GREY_LEVELS: Final = 3
 """Channels that nowhere differ by more come from a camera without colours; JPEG makes up to 2."""
 
+BAND_PX: Final = 1 << 16
+"""Pixels that are brought to the reference stain at once: their densities fit into the cache."""
+
 LOW_PASS_UM: Final = 0.2
 """Sigma of the low-pass. The paper's 2 px at about 0.1 um/px."""
 
@@ -216,16 +219,18 @@ def in_reference(
         (h, w) uint8, as ``green_over_blue`` gives it.
     """
     levels = np.log(np.arange(256) + DARK_LEVELS)
-    tables = (
-        weight * (levels - np.log(max(glass, 1.0) + DARK_LEVELS))
+    tables = [
+        (weight * (levels - np.log(max(glass, 1.0) + DARK_LEVELS))).astype(np.float32)
         for glass, weight in zip(glass_rgb, stain_map.nuclear_weights, strict=True)
-    )
-    red, green, blue = (
-        np.asarray(cv2.LUT(channel, table.astype(np.float32)), np.float32)
-        for channel, table in zip(channels, tables, strict=True)
-    )
-    total = cv2.add(cv2.add(red, green, dst=red), blue, dst=red)
-    return cv2.convertScaleAbs(cv2.exp(total), alpha=GLASS).astype(np.uint8, copy=False)
+    ]
+    shown = np.empty_like(channels[0])
+    rows = max(1, BAND_PX // max(1, shown.shape[1]))
+    for start in range(0, len(shown), rows):
+        band = slice(start, start + rows)
+        red, green, blue = (cv2.LUT(channel[band], table) for channel, table in zip(channels, tables, strict=True))
+        total = cv2.add(cv2.add(red, green, dst=red), blue, dst=red)
+        cv2.convertScaleAbs(cv2.exp(total, dst=total), dst=shown[band], alpha=GLASS)
+    return shown
 
 
 def is_coloured(sample: Image) -> bool:
