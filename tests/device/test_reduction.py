@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from fnrbc_device.errors import PictureError
-from fnrbc_device.vision.reduction import GLASS, LOW_PASS_UM, WORKING_UM, glass_colour, in_reference, reduce
+from fnrbc_device.vision.reduction import (
+    GLASS,
+    LOW_PASS_UM,
+    WORKING_UM,
+    glass_colour,
+    halved,
+    in_reference,
+    low_pass,
+    reduce,
+    reduce_green,
+)
 from fnrbc_device.vision.stain import DARK_LEVELS, Anchors, map_of
 
 RED_CELL = np.array([0.085, 0.135, 0.115])
@@ -130,3 +140,13 @@ def test_the_way_to_the_reference_is_the_same_in_bands_as_at_once(shape):
     at_once = cv2.convertScaleAbs(cv2.exp(red + green + blue), alpha=GLASS)
 
     assert (in_reference(channels, glass, stain_map) == at_once).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (481, 643), (96, 128)])
+def test_a_picture_halved_with_all_its_colours_gives_the_green_that_green_alone_gives(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+
+    reduced = reduce_green(image, WORKING_UM / 2)
+
+    assert reduced.factor == 2
+    assert (reduced.green == low_pass(halved(np.ascontiguousarray(image[..., 1])), reduced.pixel_um)).all()

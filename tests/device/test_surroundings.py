@@ -22,7 +22,7 @@ from fnrbc_device.sessions import reviews
 from fnrbc_device.sessions.decisions import Decisions
 from fnrbc_device.sessions.disagreements import SETTLED, disagreements
 from fnrbc_device.sessions.verified_count import agreement, verified_tally
-from fnrbc_device.vision.surroundings import MOST_PX, OUTSIDE, SIDE_UM, surroundings
+from fnrbc_device.vision.surroundings import KEPT_PX, MOST_PX, OUTSIDE, SIDE_UM, surroundings
 
 BEGUN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
@@ -62,12 +62,12 @@ def test_the_picture_is_a_copy_and_no_window_on_the_frame() -> None:
     assert cut.picture().max() == 235
 
 
-@pytest.mark.parametrize("pixel_um", [0.03, 0.062, 0.0631, 0.105])
+@pytest.mark.parametrize("pixel_um", [0.03, 0.062, 0.0631, 0.099, 0.105])
 def test_what_waits_to_be_asked_for_is_bounded_whatever_the_camera_and_gives_the_same_picture(pixel_um: float) -> None:
     image = dotted((1400, 1400), (700, 700))
     cut = surroundings(image, (700, 700), pixel_um)
 
-    assert cut.seen.nbytes < 3 * (2 * MOST_PX) ** 2
+    assert cut.seen.nbytes <= 3 * KEPT_PX**2
     assert (cut.picture() == shrunk_at_once(image, pixel_um)).all()
 
 

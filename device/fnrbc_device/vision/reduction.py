@@ -63,8 +63,8 @@ class Reduced:
     light_power: float = 0.0
     """``stain`` goes with the light to this power; 0: it does not depend on it."""
     colours: NDArray[np.uint8] | None = None
-    """(h, w, 3) uint8 RGB: the frame halved, not low-passed, where that is the working scale and ``stain`` was made.
-    The centre network, which looks at coarser pixels, goes on from it."""
+    """(h, w, 3) uint8 RGB: the frame halved, not low-passed, where that is the working scale. The nuclear picture and
+    the centre network's, which has coarser pixels, are made of it."""
 
     @property
     def nuclear(self) -> NDArray[np.uint8]:
@@ -135,8 +135,10 @@ def reduce_green(
         raise PictureError(f"the image is {image.dtype} of shape {image.shape}; give (H, W, 3) uint8 RGB")
     factor = _factor(pixel_size_um, image.shape[:2])
     pixel_um = pixel_size_um * factor
-    green = low_pass(_channel(image, 1, factor), pixel_um)
-    return Reduced(green, factor, pixel_um, glass_rgb or _glass_colour(sampled(image)), None)
+    # To halve all colours costs hardly more than to take green out of them first; a look needs them.
+    colours = halved(image) if factor == 2 else None
+    green = low_pass(_channel(image, 1, factor) if colours is None else _channel(colours, 1, 1), pixel_um)
+    return Reduced(green, factor, pixel_um, glass_rgb or _glass_colour(sampled(image)), None, colours=colours)
 
 
 def with_stain(reduced: Reduced, image: Image, stain_map: StainMap) -> Reduced:
@@ -153,8 +155,6 @@ def with_stain(reduced: Reduced, image: Image, stain_map: StainMap) -> Reduced:
     """
     if not is_coloured(sampled(image)):
         return reduced
-    if reduced.factor == 2:
-        reduced = replace(reduced, colours=halved(image))
     red, green, blue = _channels(image, reduced)
     if stain_map.is_identity:
         stain = low_pass(green_over_blue(green, blue, reduced.glass_rgb), reduced.pixel_um)
