@@ -21,7 +21,7 @@ from fnrbc_device.camera.simulated.files import write_frames
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.host.stopwatch import STAGES
-from fnrbc_device.model.manifest import Manifest
+from fnrbc_device.model.manifest import SEEING_FILES, Manifest
 from progressing import beside_progress
 
 PIXEL = ("--pixel-size-um", "0.125")
@@ -239,7 +239,24 @@ def broken_bundle(folder):
     return folder
 
 
+def bundle_without_eyes(folder):
+    """The shipped one, as it was before a network found cells."""
+    shutil.copytree(SHIPPED, folder, ignore=shutil.ignore_patterns(*SEEING_FILES))
+    said = json.loads((folder / "manifest.json").read_text())
+    del said["seeing"]
+    said["files"] = {name: digest for name, digest in said["files"].items() if name not in SEEING_FILES}
+    manifest = Manifest.model_validate_json(json.dumps(said))
+    sealed = manifest.model_copy(update={"bundle_id": manifest.identify()})
+    (folder / "manifest.json").write_bytes(sealed.canonical())
+    return folder
+
+
+def blind(f):
+    return ("--bundle", bundle_without_eyes(f / "blind"), "--seeing", "network")
+
+
 BAD_INPUT = {
+    "no network to find cells": (lambda f, pan: (pan, *PIXEL, *blind(f)), 2, "has no network that finds cells"),
     "missing folder": (lambda f, pan: (f / "nowhere", *PIXEL), 2, "does not exist"),
     "empty folder": (lambda f, pan: (f / "empty", *PIXEL), 1, "0 files"),
     "text called png": (lambda f, pan: (f / "text.png", *PIXEL), 1, "no picture"),
@@ -416,3 +433,16 @@ def test_what_is_said_of_a_pan_is_refused_where_single_cells_are_made(tmp_path):
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert "give --pan beside them" in done.stderr
     assert not (tmp_path / "cells").exists()
+
+
+def test_a_bundle_without_a_network_that_finds_cells_counts_by_the_threshold_and_says_so(pan, tmp_path):
+    bundle = bundle_without_eyes(tmp_path / "blind")
+    done = fnrbc("count", pan, *PIXEL, "--bundle", bundle, "--out", tmp_path / "out", "--json")
+    assert (done.returncode, json.loads(done.stdout)["seeing"]) == (0, "threshold"), done.stderr
+
+    held = fnrbc("bench", pan, *PIXEL, "--frames", "2", "--bundle", bundle, "--against", "both")
+    assert (held.returncode, held.stderr.count("\n")) == (2, 1), held.stderr
+    assert "has no network that finds cells" in held.stderr
+    batch = fnrbc("batch", pan, *PIXEL, "--bundle", bundle, "--seeing", "network", "--out", tmp_path / "batch")
+    assert batch.returncode == 1
+    assert "has no network that finds cells" in batch.stderr

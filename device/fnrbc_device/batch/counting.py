@@ -202,10 +202,12 @@ def row_of(
 def _count(order: Order, made: Path, warn: Callable[[str], None]) -> tuple[State, str, dict[str, Any] | None]:
     """As ``fnrbc count`` does; gives what it came to, why it is not complete where it is not, and the summary."""
     from fnrbc_device.commands.counted_files import write
+    from fnrbc_device.inference.centre_network import require_network
     from fnrbc_device.model.bundle import load_bundle
     from fnrbc_device.slides.opening import is_slide
 
     bundle = load_bundle(order.bundle)
+    require_network(bundle, order.source.settings.seeing)
     counted = (_of_slide if is_slide(order.source.path) else _of_frames)(order, bundle, warn)
     if doubt := counted.scale.doubt(counted.analyser.pixel_size_um, "pixel_size_um"):
         warn(doubt)

@@ -29,7 +29,7 @@ from fnrbc_device.camera.source import FrameSource
 from fnrbc_device.counting.analyser import Analyser
 from fnrbc_device.errors import SourceError, UsageError
 from fnrbc_device.host.stopwatch import STAGES
-from fnrbc_device.inference.centre_network import open_centres
+from fnrbc_device.inference.centre_network import open_centres, require_network
 from fnrbc_device.inference.onnx_classifier import OnnxClassifier
 from fnrbc_device.intervals import NORMAL_QUANTILE
 from fnrbc_device.model.bundle import Bundle, load_bundle
@@ -249,6 +249,7 @@ def _run_against(against: str, model: Bundle, pixel_um: float, ended: ExitStack)
         return _run(model, pixel_um, 1, ended, everything=against == EVERYTHING)
     for method in get_args(SeeingMethod):
         if against == method:
+            require_network(model, "threshold" if method == "threshold" else "network")
             return _run(model, pixel_um, 1, ended, method)
     return _run(model, pixel_um, 1, ended)
 

@@ -13,6 +13,7 @@ from fnrbc_device.commands.count_slide import count_job
 from fnrbc_device.commands.counted import Counted, Progress, compared
 from fnrbc_device.commands.counted_files import require_apart
 from fnrbc_device.errors import UsageError
+from fnrbc_device.inference.centre_network import require_network
 from fnrbc_device.inference.proof_apart import prove_apart
 from fnrbc_device.model.bundle import Bundle, load_bundle
 from fnrbc_device.records import SeeingMethod, SessionKind
@@ -137,8 +138,10 @@ def _bundle(asked: Asked, device: "Config | None") -> Bundle:
     if asked.bundle is None and device is not None:
         from fnrbc_device.daemon.active_bundle import bundle_for
 
-        return load_bundle(bundle_for(device), device.bundle_key)
-    bundle = load_bundle(asked.bundle)
+        bundle = load_bundle(bundle_for(device), device.bundle_key)
+    else:
+        bundle = load_bundle(asked.bundle)
+    require_network(bundle, asked.method)
     if asked.bundle is not None:
         prove_apart(bundle)
     return bundle

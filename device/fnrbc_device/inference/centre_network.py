@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fnrbc_device.errors import BundleError, EngineError, ParityError
+from fnrbc_device.errors import BundleError, EngineError, ParityError, UsageError
 from fnrbc_device.inference.choose import EngineSettings, build, newest, plan_for
 from fnrbc_device.inference.cuda_memory import PycudaMemory
 from fnrbc_device.inference.engines import EngineCache, fit_for_seeing
@@ -41,6 +41,20 @@ class OpenedCentres:
         """Give back what the network holds."""
         if self.model is not None:
             self.model.network.close()
+
+
+def require_network(bundle: Bundle, method: SeeingMethod) -> None:
+    """Refuse to look for cells by a network alone where there is none: the threshold's count would bear its name.
+
+    Raises
+    ------
+    UsageError
+        The bundle has none.
+    """
+    if method == "network" and bundle.seeing is None:
+        raise UsageError(
+            f"the bundle {bundle.id[:12]} has no network that finds cells; choose threshold, or a bundle that has one"
+        )
 
 
 def open_centres(

@@ -188,7 +188,7 @@ def _signature(read: Callable[[str], bytes]) -> bytes | None:
 
 
 def _lacking(where: Path, name: str, reason: str) -> str:
-    needed = ", ".join((MANIFEST, *SEALED_FILES))
+    needed = ", ".join((MANIFEST, *SEALED_FILES, *(SEEING_FILES if name in SEEING_FILES else ())))
     return f"the bundle {where} lacks {name} ({reason}); {needed} are needed, export it again"
 
 
