@@ -118,6 +118,17 @@ def test_two_counts_of_the_same_frames_write_identical_files(pan, tmp_path):
     }
 
 
+def test_no_summary_of_an_earlier_count_stands_beside_what_was_written_of_another(pan, tmp_path):
+    assert fnrbc("count", pan, *PIXEL, "--out", tmp_path / "out").returncode == 0
+    (tmp_path / "out" / "poses.csv").unlink()
+    (tmp_path / "out" / "poses.csv").mkdir()  # where a disk is full, or the process is killed
+
+    done = fnrbc("count", pan, *PIXEL, "--seeing", "threshold", "--out", tmp_path / "out")
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert not {"summary.json", "report.html"} & set(os.listdir(tmp_path / "out"))
+
+
 def test_a_bad_frame_costs_that_frame_only(pan, tmp_path):
     folder = tmp_path / "frames"
     shutil.copytree(pan, folder)

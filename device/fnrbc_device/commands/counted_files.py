@@ -42,6 +42,8 @@ def write(counted: Counted, out: Path, source_name: str, bundle: Bundle, languag
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name in ("summary.json", "report.html"):  # of an earlier count, they would stand for the cells of this one
+            (out / name).unlink(missing_ok=True)
         write_table(out / "cells.csv", CELL_COLUMNS, (row.values() for row in counted.rows))
         write_table(out / "poses.csv", POSE_COLUMNS, counted.steps)
         write_table(out / "counts.csv", COUNT_COLUMNS, [count_row(counted.summary)])
