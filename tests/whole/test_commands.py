@@ -126,7 +126,7 @@ def test_no_summary_of_an_earlier_count_stands_beside_what_was_written_of_anothe
     done = fnrbc("count", pan, *PIXEL, "--seeing", "threshold", "--out", tmp_path / "out")
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert not {"summary.json", "report.html"} & set(os.listdir(tmp_path / "out"))
+    assert not {"summary.json", "report.html"} & {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_a_bad_frame_costs_that_frame_only(pan, tmp_path):
