@@ -227,6 +227,26 @@ def test_what_looks_like_a_platelet_is_a_cell_only_if_the_network_says_so(radius
         assert len(seeing.see(image, reduce(image, UM), IDENTITY).detections) == wanted
 
 
+@pytest.mark.parametrize(
+    ("radius", "colour", "heat", "is_cell"),
+    [
+        (10, NUCLEUS, 0.1, True),
+        (10, PALE_NUCLEUS, 0.1, False),
+        (10, PLATELET, 0.1, False),
+        (7, NUCLEUS, 0.1, False),
+        (16, NUCLEUS, 0.1, False),
+        (10, NUCLEUS, 0.02, False),
+    ],
+    ids=["a late erythroblast", "paler", "a platelet", "as small as a platelet", "larger", "denied"],
+)
+def test_what_absorbs_as_only_a_nucleus_does_is_one_though_the_network_contradicts(radius, colour, heat, is_cell):
+    image = field([])
+    cv2.circle(image, (300, 250), radius, colour, -1, cv2.LINE_AA)
+    assert len(Seeing(UM).see(image, reduce(image, UM), IDENTITY).detections) == 1
+    seeing = Seeing(UM, CentreModel(Lukewarm([(250.0, 300.0, float(radius))], heat), "both", 0.4, 0.2))
+    assert len(seeing.see(image, reduce(image, UM), IDENTITY).detections) == is_cell
+
+
 @pytest.mark.parametrize("place", [(0, 0), (399, 479), (3, 477), (396, 240)])
 def test_what_lies_at_the_frames_corner_is_asked_about_without_a_word(place):
     image = field([])

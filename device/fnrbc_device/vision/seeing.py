@@ -11,7 +11,7 @@ from fnrbc_device.records import Detection, Field, Image, SeeingMethod
 from fnrbc_device.vision.agreeing import AGREED_UM, agreed_on
 from fnrbc_device.vision.centre_picture import STRIDE, at_centre_scale, centre_picture
 from fnrbc_device.vision.centres import Centre, centres_of, outlines_of
-from fnrbc_device.vision.platelets import may_be_a_platelet
+from fnrbc_device.vision.platelets import is_dense_chromatin, may_be_a_platelet
 from fnrbc_device.vision.reduction import Reduced
 from fnrbc_device.vision.segmentation import Level, Segmenter, detection_of
 from fnrbc_device.vision.stain import StainMap
@@ -96,6 +96,7 @@ class Seeing:
             self._pixel_size_um,
             heat_at=lambda one: self._hottest(maps[0], factor, one),
             like_a_platelet=lambda one: may_be_a_platelet(one, picture, factor),
+            like_chromatin=lambda one: is_dense_chromatin(one, picture, factor),
             agreed_heat=self._known.agreed_heat,
             least_heat=self._known.least_heat,
             outlined=lambda places: self._outlined(centres, reduced, places),
