@@ -142,7 +142,10 @@ _TABLE: Final = (
     ),
     HealthReason(
         "seeing_by_threshold",
-        N_("The network that finds cells failed its proof: the threshold alone finds them, tell an engineer."),
+        N_(
+            "The network that finds cells is missing or failed its proof: the threshold alone finds them, tell an "
+            "engineer."
+        ),
         alarm=True,
     ),
     HealthReason(

@@ -68,7 +68,7 @@ GLANCES: Final[Mapping[str, str]] = Said(
         "camera_slow": N_("slow camera"),
         "stain_changed": N_("other stain"),
         "engine_parity_failed": N_("GPU failed its proof"),
-        "seeing_by_threshold": N_("network failed its proof"),
+        "seeing_by_threshold": N_("network not in use"),
         "colours_impossible": N_("colours wrong"),
         "colours_missing": N_("no colours"),
         "pixel_size_doubtful": N_("check the pixel size"),

@@ -14,16 +14,17 @@ from fnrbc_device.config import Config, load_config
 from fnrbc_device.host.clock import SystemClock
 from fnrbc_device.laboratory.settings import LaboratorySettings
 from fnrbc_device.mqtt.settings import MqttSettings
+from older_bundle import bundle_without_eyes
 
 
 @pytest.fixture
 def findings(tmp_path: Path):
-    def look(text: str = "", state: str = "state") -> dict[str, tuple[str, str]]:
+    def look(text: str = "", state: str = "state", first: str = "") -> dict[str, tuple[str, str]]:
         (tmp_path / "state").mkdir(exist_ok=True)
         path = tmp_path / "fnrbc.toml"
         replay = f'[camera]\nkind = "replay"\npath = "{picture(tmp_path)}"\npixel_size_um = 0.125\n'
         camera = "" if "[camera]" in text else replay
-        path.write_text(f'state_dir = "{tmp_path / state}"\n{camera}{text}', encoding="utf-8")
+        path.write_text(f'state_dir = "{tmp_path / state}"\n{first}{camera}{text}', encoding="utf-8")
         return {one.what: (one.state, one.words) for one in check(load_config(path))}
 
     return look
@@ -68,6 +69,17 @@ def test_a_missing_state_folder_and_a_silent_broker_are_both_found(findings, fre
     assert found["disk"][1].endswith("does not exist; make it, and give it to the daemon's user")
     assert found["broker"][0] == "warning"
     assert found["broker"][1].endswith("start it there, or mend host and port; counting goes on without it")
+
+
+def test_a_bundle_without_the_network_that_shall_find_the_cells_is_a_fault(findings, tmp_path):
+    bundle = f'bundle = "{bundle_without_eyes(tmp_path / "older")}"\n'
+
+    assert findings(method_of("network"), first=bundle)["bundle"][0] == "fault"
+    assert findings(method_of("both"), first=bundle)["bundle"][0] == "ok"
+
+
+def method_of(name: str) -> str:
+    return f'[seeing]\nmethod = "{name}"\n[mqtt]\nenabled = false\n'
 
 
 def test_too_little_room_is_a_fault(findings):

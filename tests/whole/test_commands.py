@@ -9,19 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
 import pytest
 
-import fnrbc_device
 from fnrbc_device.camera.simulated.files import write_frames
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.host.stopwatch import STAGES
-from fnrbc_device.model.manifest import SEEING_FILES, Manifest
+from fnrbc_device.model.manifest import Manifest
+from older_bundle import SHIPPED, bundle_without_eyes
 from progressing import beside_progress
 
 PIXEL = ("--pixel-size-um", "0.125")
@@ -182,9 +181,6 @@ def test_one_large_image_is_one_frame(tmp_path):
     assert summary["complete"] is True
 
 
-SHIPPED = Path(fnrbc_device.__file__).parent / "bundles" / "default"
-
-
 def stricter_bundle(folder):
     """The shipped model, but what is not almost certainly an fNRBC is indeterminate."""
     shutil.copytree(SHIPPED, folder)
@@ -247,18 +243,6 @@ def broken_bundle(folder):
     content = bytearray((folder / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "model.onnx").write_bytes(content)
-    return folder
-
-
-def bundle_without_eyes(folder):
-    """The shipped one, as it was before a network found cells."""
-    shutil.copytree(SHIPPED, folder, ignore=shutil.ignore_patterns(*SEEING_FILES))
-    said = json.loads((folder / "manifest.json").read_text())
-    del said["seeing"]
-    said["files"] = {name: digest for name, digest in said["files"].items() if name not in SEEING_FILES}
-    manifest = Manifest.model_validate_json(json.dumps(said))
-    sealed = manifest.model_copy(update={"bundle_id": manifest.identify()})
-    (folder / "manifest.json").write_bytes(sealed.canonical())
     return folder
 
 

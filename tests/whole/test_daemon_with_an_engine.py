@@ -1,6 +1,7 @@
 """The daemon over an engine: it says while one is built, counts with it, and says aloud when it counts without."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from fnrbc_device.inference.choose import EngineSettings
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.snapshot import LiveView
+from older_bundle import bundle_without_eyes
 
 
 class Watched(LiveView):
@@ -30,7 +32,7 @@ class Watched(LiveView):
 def count(tmp_path):
     """Count a small slide; gives what was counted and what was shown."""
 
-    def run(fallback="onnxruntime"):
+    def run(fallback="onnxruntime", **changes):
         slide = SimulatedSlide.make(41, "giemsa", 4)
         live = Watched()
         setup = Setup(
@@ -46,7 +48,7 @@ def count(tmp_path):
         stop = threading.Event()
         timer = threading.Timer(4.0, stop.set)
         try:
-            return Daemon(setup).run(stop, timer.start), live
+            return Daemon(replace(setup, **changes)).run(stop, timer.start), live
         finally:
             timer.cancel()
 
@@ -79,3 +81,14 @@ def test_without_a_proved_network_it_does_not_count_at_all(fake_gpu, count, monk
     monkeypatch.setenv("FAKE_TENSORRT_FAULT", "channels")
     with pytest.raises(EngineError, match="nor is there a last good engine"):
         count("last_good")
+
+
+@pytest.mark.parametrize(("method", "says"), [("network", True), ("both", False)])
+def test_where_the_network_that_shall_find_the_cells_is_missing_the_threshold_finds_them_and_it_says_so(
+    count, tmp_path, method, says
+):
+    older = load_bundle(bundle_without_eyes(tmp_path / "older"))
+    tally, live = count(bundle=older, method=method, engines=None)
+
+    assert tally.cells > 0
+    assert {"seeing_by_threshold" in one.reasons for one in live.healths if one.state != "starting"} == {says}

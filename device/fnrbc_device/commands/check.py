@@ -21,7 +21,7 @@ from fnrbc_device.errors import ConfigError, FnrbcError
 from fnrbc_device.host.clock import SystemClock, clock_fault
 from fnrbc_device.host.disk_space import MB, room_bytes
 from fnrbc_device.host.vitals import hottest_c
-from fnrbc_device.inference.centre_network import open_centres
+from fnrbc_device.inference.centre_network import open_centres, require_network
 from fnrbc_device.inference.choose import open_classifier
 from fnrbc_device.inference.machine import import_runtime, look_at_machine
 from fnrbc_device.model.bundle import load_bundle
@@ -99,6 +99,7 @@ def _clock(config: Config) -> Finding:
 
 def _bundle(config: Config) -> Finding:
     bundle = load_bundle(bundle_for(config), config.bundle_key)
+    require_network(bundle, config.seeing.method)
     with closing(open_classifier(bundle, None, lambda: True).classifier):
         return Finding("bundle", "ok", f"{bundle.id[:12]} reproduces its golden crops on the processor")
 

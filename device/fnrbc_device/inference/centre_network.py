@@ -31,7 +31,7 @@ class OpenedCentres:
     model: CentreModel | None
     """None: the paper's threshold."""
     fault: str = ""
-    """Why a network that the bundle has may not be used; empty where it may, and where there is none."""
+    """Why the network that is asked for is not used; empty where it is, and where there may be none."""
     runtime: str = ""
     """What runs the network, for a person; empty without one."""
     engine_fault: str = ""
@@ -84,8 +84,9 @@ def open_centres(
     if method == "threshold":
         return OpenedCentres(None)
     if entry is None or seeing is None:
-        _log.info("the bundle %s has no network that sees: the paper's threshold finds the cells", bundle.id[:12])
-        return OpenedCentres(None)
+        words = f"the bundle {bundle.id[:12]} has no network that sees: the paper's threshold finds the cells"
+        _log.info("%s", words)
+        return OpenedCentres(None, words if method == "network" else "")
     try:
         processor = OnnxCentreNetwork(seeing.model, threads)
         prove_seeing(processor, bundle)
