@@ -11,12 +11,12 @@ from fnrbc_device.counting.counter import (
     BUSY_IN_A_ROW,
     FIRST_VIEWS,
     GIVE_UP,
-    OPEN_FREELY,
-    OPEN_SHARE,
     PROOF_FIELDS,
     RETRACT_MISSES,
     SPAN_UM,
     VIEWS_A_FRAME,
+    WAIT_FREELY,
+    WAIT_SHARE,
     Counter,
     decide_alike,
     fuse,
@@ -254,20 +254,20 @@ def test_a_full_field_is_settled_over_several_frames_and_nobody_is_left_out(benc
     crowd = [(80.0 + 100 * row, 100.0 + 100 * col) for row in range(4) for col in range(5)]
     settled = settled_by_frame(bench, crowd, 120)
 
-    assert max(settled) <= max(VIEWS_A_FRAME, len(crowd) // OPEN_SHARE) < len(crowd)
+    assert max(settled) <= len(crowd) // VIEWS_A_FRAME < len(crowd)
     assert sorted(event.cell for event in bench.events) == list(range(1, 21))
     assert bench.classifier.asked == FIRST_VIEWS * len(crowd)
 
 
 @pytest.mark.parametrize(("crop", "busy", "counted"), [
     (FNRBC, False, [0, 0, 1, 1, 1, 2]),  # nine looks a view: one view a frame; then its pictures
-    (LEUKOCYTE, False, [1, 3, 4, 4]),  # three views a frame
+    (LEUKOCYTE, False, [1, 3, 3]),  # three views a frame
     (FNRBC, True, [0] * (BUSY_IN_A_ROW - 1) + [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2]),
 ])  # fmt: skip
 def test_cells_wait_for_a_frame_that_has_the_time_or_for_many_that_have_none(
     bench: Bench, crop: Image, busy: bool, counted: list[int]
 ) -> None:
-    cells = [(80.0 + 100 * row, 320.0) for row in range(4)]
+    cells = [(80.0 + 100 * row, 320.0) for row in range(WAIT_FREELY)]
     found = []
     for frame in range(3):
         bench.rest()
@@ -277,6 +277,17 @@ def test_cells_wait_for_a_frame_that_has_the_time_or_for_many_that_have_none(
         found.append(len(bench.events))
 
     assert found == counted
+
+
+def test_where_more_cells_wait_than_may_they_are_counted_beside_looks(bench: Bench) -> None:
+    """A hand that never rests would let them gather else, and who is cut off loses what waits."""
+    cells = [(80.0 + 60 * row, 320.0) for row in range(WAIT_FREELY + 3)]
+    for frame in range(3):
+        bench.show(cells, (0.0, frame * STEP), crop=FNRBC)
+    for _ in range(3 * 3):
+        bench.events += bench.counter.follow([], [], Pose(0, 0.0, 2 * STEP), busy=True)
+
+    assert bench.counter.open <= WAIT_FREELY
 
 
 def test_of_a_crowd_more_are_asked_about_a_frame_so_that_it_does_not_gather(bench: Bench) -> None:
@@ -289,7 +300,7 @@ def test_of_a_crowd_more_are_asked_about_a_frame_so_that_it_does_not_gather(benc
         bench.show(crowd, (0.0, STEP), crop=LEUKOCYTE)
         asked.append(bench.classifier.asked)
 
-    assert asked[1] - asked[0] >= (len(crowd) - OPEN_FREELY) // OPEN_SHARE > VIEWS_A_FRAME
+    assert asked[1] - asked[0] >= (len(crowd) - WAIT_FREELY) // WAIT_SHARE > VIEWS_A_FRAME
     assert max(np.diff(asked)) < len(crowd)
     assert len({event.cell for event in bench.events}) == len(bench.events) == len(crowd)
 
