@@ -23,8 +23,11 @@ from paho.mqtt.properties import Properties
 from fnrbc_device.mqtt.embedded_broker import EmbeddedBroker
 from mosquitto import Mosquitto, free_port, mosquitto_path
 
-LEFTOVER_GRACE_S = 3.0
+LEFTOVER_GRACE_S = 10.0
 """A thread that was told to end may still be on its way out when the test function returns."""
+
+SOON_S = 60.0
+"""What surely comes about is waited for so long: a machine that does much else at once takes its time."""
 
 
 @pytest.fixture(autouse=True)
@@ -188,12 +191,12 @@ class Listener:
         properties.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", port, clean_start=False, properties=properties)
         self._client.loop_start()
-        assert self._subscribed.wait(5)
+        assert self._subscribed.wait(SOON_S)
 
     def _on_connect(self, *_: object) -> None:
         self._client.subscribe(self._topic, qos=1)
 
-    def wait_for(self, what: Callable[[list[Heard]], bool], timeout_s: float = 15.0) -> list[Heard]:
+    def wait_for(self, what: Callable[[list[Heard]], bool], timeout_s: float = SOON_S) -> list[Heard]:
         deadline = time.monotonic() + timeout_s
         while not what(self.heard):
             assert time.monotonic() < deadline, f"heard only {self.heard[-10:]} ({len(self.heard)} in all)"

@@ -22,6 +22,8 @@ from fnrbc_device.records import BadFrame, CountEvent, Frame, Pose, SessionMeta,
 
 SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
 FAKE = "arv-fake-gv-camera-0.8"
+GIGE_ADDRESS = "0100007F:0F74"
+"""127.0.0.1:3956, where a GigE Vision camera listens, as the system lists it."""
 
 CLASSES = (
     ("fnrbc", "target"),
@@ -142,7 +144,11 @@ class FakeCamera:
     def start(self, *options: str) -> None:
         command = [FAKE, "-i", "127.0.0.1", *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(0.3)
+        deadline = time.monotonic() + 30
+        while GIGE_ADDRESS not in Path("/proc/net/udp").read_text():
+            assert self._process.poll() is None, f"{FAKE} ended"
+            assert time.monotonic() < deadline, f"{FAKE} does not listen"
+            time.sleep(0.02)
 
     def kill(self) -> None:
         if self._process is not None:

@@ -131,7 +131,7 @@ def test_a_server_that_says_nothing_does_not_hold_up_the_stop(mute_server, journ
     time.sleep(0.5)
     started_s = time.monotonic()
     assert publisher.stop(5.0)
-    assert time.monotonic() - started_s < 1.0
+    assert time.monotonic() - started_s < 3.0  # the connection would give up after 4.5 more
 
 
 def test_what_is_no_mqtt_5_broker_is_said_as_such(journal, publish, monkeypatch):

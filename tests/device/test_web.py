@@ -114,7 +114,7 @@ def viewer(client: httpx.Client) -> Iterator[Viewer]:
     found.close()
 
 
-def wait_until(what: Callable[[], bool], timeout_s: float = 5.0) -> None:
+def wait_until(what: Callable[[], bool], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline

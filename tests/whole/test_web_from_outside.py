@@ -318,7 +318,7 @@ def test_viewers_who_do_not_read_make_room_for_one_who_does(monkeypatch: pytest.
     server = WebServer(LiveView())
     server.start()
     with many(server.port, 4, SLOW_READER):
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while server.viewers < 4 and time.monotonic() < deadline:
             time.sleep(0.01)
         ended = threading.Event()
@@ -347,7 +347,7 @@ def test_who_stops_reading_a_long_answer_is_cut_off(monkeypatch: pytest.MonkeyPa
         ended = threading.Event()
         posting = threading.Thread(target=post_much, args=(server, ended))
         posting.start()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while server.viewers == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
         while server.viewers and time.monotonic() < deadline:
