@@ -5,14 +5,19 @@ import threading
 from contextlib import closing
 
 import numpy as np
+import pytest
 
+from attended import Device, power_lost
 from fnrbc_device.camera.simulated.microscope import SimulatedMicroscope
 from fnrbc_device.camera.simulated.slide import SimulatedSlide
 from fnrbc_device.daemon.daemon import Daemon, Setup
+from fnrbc_device.host.clock import SystemClock, moment_of
+from fnrbc_device.journal.command_log import CommandLog
 from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.snapshot import LiveView
+from mortal import recorded
 from truth import held_against, offset_of
 
 B = "fnrbc/v1/lab/bench"
@@ -95,6 +100,33 @@ def test_a_late_client_learns_who_speaks_and_how_the_count_stands(broker, listen
     assert all(one.retained for one in heard.values())
 
 
+def test_a_client_reads_what_is_on_record_of_a_session_that_was_held_when_the_power_went(broker, listen, tmp_path):
+    """What was said last before that lay up to half a second behind the record."""
+    with power_lost():
+        device = Device(tmp_path)
+        device.ask("start")
+        device.shown(lambda one: one.step is not None and one.tally.frames >= 20)
+        command_log = CommandLog(device.journal_path, "fnrbc", SystemClock())
+        device.control.ask("pause", lambda: command_log.audit("anna", "pause", "r1", ""))
+        command_log.close()
+        device.shown(lambda one: one.state == "paused")
+        device.end()
+    ((began,),) = recorded(tmp_path, "SELECT started_utc FROM sessions")
+
+    listener = listen(broker.port)
+    again = Device(tmp_path, mqtt=MqttSettings(port=broker.port, site="lab", device="bench"))
+    try:
+        listener.wait_for(lambda _: listener.on("tally"))
+    finally:
+        again.end()
+
+    told = listener.on("tally")[0].fields
+    ((frames,),) = recorded(tmp_path, "SELECT count(*) FROM frames")
+    assert (told["state"], told["frames"]) == ("paused", frames)
+    since_s = (moment_of(told["ts"]) - moment_of(began)).total_seconds()
+    assert told["elapsed_s"] == pytest.approx(since_s, abs=0.5)
+
+
 def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, tmp_path, monkeypatch):
     monkeypatch.setattr("fnrbc_device.daemon.daemon.FLUSH_TIMEOUT_S", 0.5)  # in vain here
     slide = SimulatedSlide.make(23, "giemsa", 10)
@@ -131,9 +163,11 @@ def test_a_count_is_paused_goes_on_and_ends_by_command(broker, listen, operate, 
 
     assert operator.ask("pause")["state"] == "paused"
     wait_for_state("paused")
+    listener.wait_for(lambda _: listener.on("tally") and listener.on("tally")[-1].fields["state"] == "paused")
+    assert recorded(tmp_path, "SELECT count(*) FROM frames") == [(listener.on("tally")[-1].fields["frames"],)]
     assert operator.ask("resume")["accepted"]
     wait_for_state("running")
-    frames = listener.on("tally")[-1].fields["frames"] if listener.on("tally") else 0
+    frames = listener.on("tally")[-1].fields["frames"]
     assert operator.ask("start")["code"] == "wrong_state"
     listener.wait_for(lambda _: listener.on("tally") and listener.on("tally")[-1].fields["frames"] > frames)
     assert operator.ask("mark", note="here")["accepted"]

@@ -119,6 +119,26 @@ def test_a_foot_starts_holds_flags_and_takes_back_and_all_of_it_is_on_record(dev
     assert prove(tmp_path / "journal.sqlite").fault == ""
 
 
+def test_a_pause_names_the_last_frame_that_was_counted_before_it_and_none_is_counted_until_it_is_over(
+    device, footswitch, tmp_path
+):
+    device.shown(lambda one: one.step is not None)
+    for _ in range(4):
+        footswitch.do([TAP, REST])
+        device.shown(lambda one: one.state == "running" and one.step is not None and one.step.tally.frames >= 5)
+        footswitch.do([TAP, REST])
+        device.shown(lambda one: one.state == "paused")
+    device.end()
+
+    links = recorded(tmp_path, "SELECT kind, frame FROM audit WHERE kind IN ('frame', 'paused', 'unpaused')")
+    pauses = [number for number, (kind, _) in enumerate(links) if kind == "paused"]
+    assert len(pauses) == 4
+    for number in pauses:
+        assert links[number - 1][0] == "frame"
+        assert links[number][1] == links[number - 1][1]
+        assert [kind for kind, _ in links[number + 1 : number + 2]] in ([], ["unpaused"])
+
+
 def test_a_second_tap_after_the_end_begins_another_session(device, footswitch, tmp_path):
     for _ in range(2):
         footswitch.do([TAP, REST])

@@ -132,14 +132,40 @@ def test_a_camera_that_stays_away_while_nobody_counts_ends_the_process_so_that_i
     assert "has given no good picture for" in str(device.ended_with)
 
 
+def ask_on_record(device, verb):
+    """Ask as a page or a broker's client does: it is on record first."""
+    command_log = CommandLog(device.journal_path, "fnrbc", SystemClock())
+    device.control.ask(verb, lambda: command_log.audit("anna", verb, "r1", ""))
+    command_log.close()
+
+
+def test_a_session_whose_end_was_ordered_when_the_power_went_is_ended_and_counts_nothing_more(start_device, tmp_path):
+    with power_lost():
+        device = start_device()
+        device.ask("start")
+        device.shown(is_counting)
+        ask_on_record(device, "stop")
+        device.thread.join(SOON_S)
+        assert isinstance(device.ended_with, PowerLost)
+    frames = recorded(tmp_path, "SELECT count(*) FROM frames")
+    assert recorded(tmp_path, "SELECT ended_utc FROM sessions") == [(None,)]
+
+    again = start_device()
+    again.shown(lambda one: one.state == "finished" and one.step is not None)
+    again.end()
+
+    assert again.ended_with is None
+    assert recorded(tmp_path, "SELECT ended_utc IS NOT NULL, complete FROM sessions") == [(1, 1)]
+    assert recorded(tmp_path, "SELECT count(*) FROM frames") == frames
+    assert prove(tmp_path / "journal.sqlite").fault == ""
+
+
 def test_a_session_that_was_held_when_the_power_went_is_still_held(start_device, tmp_path):
     with power_lost():
         device = start_device()
         device.ask("start")
         device.shown(is_counting)
-        command_log = CommandLog(device.journal_path, "fnrbc", SystemClock())
-        device.control.ask("pause", lambda: command_log.audit("anna", "pause", "r1", ""))
-        command_log.close()
+        ask_on_record(device, "pause")
         device.shown(lambda one: one.state == "paused")
         device.end()
         assert isinstance(device.ended_with, PowerLost)

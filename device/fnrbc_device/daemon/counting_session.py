@@ -71,7 +71,7 @@ class CountingSession:
         self._stain = self._analyser.stain.state
         self._last_seq = parts.recorder.last_seq
         self._waited_since_s = parts.clock.monotonic_s()
-        self._held = opening.state == "paused"
+        self._held = opening.state != "running"
         """What comes is shown, and not counted."""
         self.full: DiskFullError | None = None
         """Why it had to be closed before its time."""
@@ -99,6 +99,8 @@ class CountingSession:
         opening = self._opening
         about = (opening.specimen, opening.state, opening.meta.kind)
         parts.reporter.begin(opening.session, opening.began, self._last_seq, *about)
+        self._tally = self._claimed(self._tally)
+        parts.reporter.tell(self._tally, self._last_seq)  # what was told before the power went may be behind the record
         try:
             self._count()
         except DiskFullError as full:
@@ -117,22 +119,24 @@ class CountingSession:
         while not (parts.stop.is_set() or parts.box.ended or parts.control.state == "stopping"):
             arrival, dropped = parts.box.take(TAKE_TIMEOUT_S)
             trouble = self._watch_camera()
-            parts.footswitch.follow()
             parts.garbage.follow()
-            state = parts.control.state
-            parts.reporter.say_state(state, self._last_seq)
-            if self._held and state != "running":
+            self._held = self._held and parts.control.state != "running"
+            if self._held:
                 self._look_on(arrival)
-                continue
-            self._held = False
-            if arrival is None:
+            elif arrival is None:
                 self._wait(trouble)
             else:
                 self._take(arrival, dropped)
-            if state == "paused":
-                self._take_waiting()
-                self._held = True
+            parts.footswitch.follow(self._hold)
+            if parts.control.state == "paused" and not self._held:
+                self._hold()
+            parts.reporter.say_state(parts.control.state, self._last_seq, self._tally)
         self._take_waiting()
+
+    def _hold(self) -> None:
+        """Count what waits, for it came before; what comes from now on is shown, and not counted."""
+        self._take_waiting()
+        self._held = True
 
     def _look_on(self, arrival: Arrival | None) -> None:
         """Show a frame that comes while the session is held."""
@@ -142,7 +146,7 @@ class CountingSession:
         parts.status_board.alive()
 
     def _take_waiting(self) -> None:
-        """Count what waits when the session is held or ended: it came before."""
+        """Count what waits when the session is held or ended."""
         arrivals, dropped = self._waiting()
         try:
             while arrivals:
@@ -176,7 +180,8 @@ class CountingSession:
             self._show_candidates(step)
         parts.reporter.tell(step.tally, self._last_seq)
         parts.footswitch.see(step)
-        self._show(step, "running", "counting")
+        state = parts.control.state
+        self._show(step, state, "paused" if state == "paused" else "counting")
         parts.status_board.alive()
 
     def _wait(self, trouble: str) -> None:

@@ -1,6 +1,7 @@
 """What the technician's foot does to a session: each step of it is on record."""
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from fnrbc_device.daemon.recorder import Recorder
@@ -48,11 +49,17 @@ class Footswitch:
         self._last = None
         self._flags = []
 
-    def follow(self) -> None:
-        """Do what was asked since the last time."""
+    def follow(self, hold: Callable[[], None] = lambda: None) -> None:
+        """Do what was asked since the last time.
+
+        Parameters
+        ----------
+        hold
+            Called before a pause is put on record: counts what came before it, and nothing that comes then.
+        """
         for gesture in self._panel.take() if self._panel else ():
             if gesture == "start_pause":
-                self._tap()
+                self._tap(hold)
             elif self._control.state not in ("running", "paused"):
                 continue
             elif gesture == "flag":
@@ -72,14 +79,15 @@ class Footswitch:
         if self._panel is not None:
             self._panel.show(lamp_of(health))
 
-    def _tap(self) -> None:
+    def _tap(self, hold: Callable[[], None]) -> None:
         """Start a session, hold it, or let it go on."""
-        control, frame = self._control, self._frame()
+        control = self._control
         try:
             if control.state == "running":
-                control.ask("pause", lambda: self._recorder.note("paused", {}, frame))
+                hold()
+                control.ask("pause", lambda: self._recorder.note("paused", {}, self._frame()))
             elif control.state == "paused":
-                control.ask("resume", lambda: self._recorder.note("unpaused", {}, frame))
+                control.ask("resume", lambda: self._recorder.note("unpaused", {}, self._frame()))
             else:
                 control.ask("start", lambda: None, SessionPlan(operator=FOOT))  # its begin is on record
         except CommandError as error:

@@ -55,7 +55,7 @@ class Opening:
     specimen: str
     """Hash of the specimen's id, for the lab."""
     state: SessionState = "running"
-    """``paused`` where it was so when it was cut off."""
+    """``paused`` or ``stopping`` where somebody had asked for that when it was cut off."""
 
 
 class Recorder:
@@ -253,7 +253,7 @@ class Recorder:
         _log.warning("going on with session %s after frame %d", cut_off.session, cut_off.last_frame)
         began, following = moment_of(cut_off.started_utc), cut_off.last_frame + 1
         specimen = specimen_hash(meta.specimen, self._folder)
-        state: SessionState = "paused" if self._journal.held(cut_off.session) else "running"
+        state = self._journal.state_asked_for(cut_off.session)
         return Opening(cut_off.session, meta, analyser, began, following, specimen, state)
 
     def _note_session(self, session: str) -> None:

@@ -15,7 +15,7 @@ from fnrbc_device.counting.slidemap import Mosaic
 from fnrbc_device.journal.images import colour, grey
 from fnrbc_device.journal.schema import EVENT_COLUMNS, event_of
 from fnrbc_device.journal.sqlite_errors import journal_error
-from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, Tally
+from fnrbc_device.records import CountEvent, Image, Join, Pose, Rejection, SessionState, Tally
 from fnrbc_device.vision.keyframes import Keyframe
 
 
@@ -53,6 +53,9 @@ class Kept:
 
 
 NOTHING_KEPT: Final = Kept()
+
+_ASKED: Final[Mapping[str, SessionState]] = {"pause": "paused", "resume": "running", "stop": "stopping"}
+"""What a session does that was asked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +147,8 @@ class JournalQueries:
             found = self._connection.execute("SELECT 1 FROM sessions WHERE session = ?", (session_id,))
             return found.fetchone() is not None
 
-    def held(self, session_id: str) -> bool:
-        """Whether a session was paused, at the microscope or from elsewhere, and nobody let it go on."""
+    def state_asked_for(self, session_id: str) -> SessionState:
+        """What a session that has not ended was last asked to do, at the microscope or from elsewhere."""
         with self._reading():
             rows = self._connection.execute(
                 "SELECT kind, payload FROM audit LEFT JOIN outbox ON outbox.seq = audit.last_seq"
@@ -153,7 +156,7 @@ class JournalQueries:
                 (session_id,),
             )
             verbs = (_verb(kind, payload) for kind, payload in rows)
-            return next((verb == "pause" for verb in verbs if verb), False)
+            return next((_ASKED[verb] for verb in verbs if verb in _ASKED), "running")
 
     def oldest_to_let_go(self) -> tuple[str, str] | None:
         """Oldest session and when it ended; None where it is not ended, or not acknowledged message by message."""
@@ -278,9 +281,8 @@ class JournalQueries:
 
 
 def _verb(kind: str, payload: str | None) -> str:
-    """What a link of the audit did to a running session: ``pause``, ``resume`` or nothing."""
+    """What a link of the audit asked of a running session; nothing where it was refused."""
     if kind != "command":
         return {"paused": "pause", "unpaused": "resume"}[kind]
     told = json.loads(payload or "{}")
-    followed = told.get("outcome") == "accepted" and told.get("verb") in ("pause", "resume")
-    return str(told["verb"]) if followed else ""
+    return str(told["verb"]) if told.get("outcome") == "accepted" else ""

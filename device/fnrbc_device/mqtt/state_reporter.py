@@ -96,18 +96,21 @@ class StateReporter:
             return  # said already, before the publisher spoke
         self._session, self._specimen, self._started_utc = session_id, specimen, iso_utc(started)
         self._kind = kind
-        self._started_s = self._clock.monotonic_s()
+        before_s = (self._clock.utc() - started).total_seconds()  # of a session that was cut off and goes on
+        self._started_s = self._clock.monotonic_s() - max(0.0, before_s)
         self._say_session(state, log_seq)
 
-    def say_state(self, state: SessionState, log_seq: int) -> None:
-        """Say what the session does, where that is news."""
+    def say_state(self, state: SessionState, log_seq: int, tally: Tally | None = None) -> None:
+        """Say what the session does, where that is news, and with it the counts."""
         if state != self._state:
             self._say_session(state, log_seq)
+            if tally is not None:
+                self.tell(tally, log_seq)
 
     def tell(self, tally: Tally, log_seq: int) -> None:
         """Say the counts."""
-        about = self._about_counts()
-        late = Late(log_seq, lambda: TallyNow(**_counts(about, tally, log_seq), state="running"))
+        about, state = self._about_counts(), self._state
+        late = Late(log_seq, lambda: TallyNow(**_counts(about, tally, log_seq), state=state))
         self._publisher.set_state(TALLY, late)
 
     def tell_health(self, health: Health, log_seq: int) -> None:
