@@ -17,7 +17,7 @@ from fnrbc_device.journal.journal import Journal
 from fnrbc_device.model.bundle import load_bundle
 from fnrbc_device.mqtt.settings import MqttSettings
 from fnrbc_device.web.snapshot import LiveView
-from mortal import recorded
+from mortal import SHAPE, calm_path, recorded
 from truth import held_against, offset_of
 
 B = "fnrbc/v1/lab/bench"
@@ -125,6 +125,35 @@ def test_a_client_reads_what_is_on_record_of_a_session_that_was_held_when_the_po
     assert (told["state"], told["frames"]) == ("paused", frames)
     since_s = (moment_of(told["ts"]) - moment_of(began)).total_seconds()
     assert told["elapsed_s"] == pytest.approx(since_s, abs=0.5)
+
+
+def test_a_client_reads_the_last_count_of_a_session_that_ended_while_no_broker_was_there(broker, listen, tmp_path):
+    slide = SimulatedSlide.make(5, "giemsa", 40)
+    microscope = SimulatedMicroscope(slide, calm_path(slide, 80), seed=5, frame_shape=SHAPE, fps=60)
+    setup = Setup(
+        source=microscope,
+        bundle=load_bundle(None),
+        pixel_size_um=slide.pixel_size_um,
+        journal_path=tmp_path / "journal.sqlite",
+        mqtt=MqttSettings(enabled=False),
+        live=LiveView(),
+    )
+    tally = Daemon(setup).run(threading.Event())
+    ((ended,),) = recorded(tmp_path, "SELECT ended_utc FROM sessions")
+
+    listener = listen(broker.port)
+    again = Device(tmp_path, mqtt=MqttSettings(port=broker.port, site="lab", device="bench"))
+    try:
+        listener.wait_for(lambda _: listener.on("summary"))
+        listener.wait_for(lambda _: listener.on("tally"))
+    finally:
+        again.end()
+
+    told = listener.on("summary")[0].fields
+    assert (told["cells"], told["frames"], told["frames_dropped"]) == (tally.cells, tally.frames, tally.frames_dropped)
+    assert (told["area_mm2"], told["finished"]) == (round(tally.unique_area_mm2, 4), ended)
+    assert told["claim"] == (tally.claim.state if tally.claim else None)
+    assert listener.on("tally")[0].fields["state"] == "finished"
 
 
 def test_counting_goes_on_with_no_broker_and_the_outbox_keeps_it_all(free_port, tmp_path, monkeypatch):

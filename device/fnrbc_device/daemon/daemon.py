@@ -44,6 +44,7 @@ from fnrbc_device.mqtt.state_reporter import StateReporter
 from fnrbc_device.panel.board import Panel
 from fnrbc_device.records import USUAL_SEEING, ErrorCounts, SeeingMethod, SessionKind, SessionMeta, Tally
 from fnrbc_device.session_state import SessionControl, SessionPlan
+from fnrbc_device.sessions.last_finished import last_finished
 from fnrbc_device.vision.seeing import CentreModel
 from fnrbc_device.web.snapshot import LiveView
 
@@ -181,6 +182,7 @@ class Daemon:
             if opening is not None:
                 about = (opening.specimen, opening.state, opening.meta.kind)
                 parts.reporter.begin(opening.session, opening.began, journal.last_seq, *about)
+            self._recall(parts.reporter, journal.last_seq)
             publisher.start()  # only now: `online` must not be said before what it stands for
             capture.start()
             setup.notifier.ready()
@@ -192,6 +194,13 @@ class Daemon:
             raise self._full
         capture.raise_fault()
         return tally
+
+    def _recall(self, reporter: StateReporter, log_seq: int) -> None:
+        """Say how the last session ended: the process before may not have come to it, or found no broker."""
+        last = last_finished(self._setup.journal_path)
+        if last is not None:
+            times = (last.started_utc, last.ended_utc)
+            reporter.recall(last.session, last.meta, last.tally, times, log_seq, complete=last.complete)
 
     def _parts(
         self,

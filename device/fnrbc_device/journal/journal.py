@@ -225,7 +225,8 @@ class Journal(JournalWriter):
             self._tell_session("finished", session_id, meta, counts | {"complete": complete})
             self._keep_mosaics(session_id, kept)
             reasons = provisional(self._connection, session_id)
-            self._link(session_id, "ended", first, note={"reasons": reasons} if reasons else None)
+            note = {"frames_dropped": tally.frames_dropped} | ({"reasons": reasons} if reasons else {})
+            self._link(session_id, "ended", first, note=note)
         self._running = None
         return self._last_seq
 

@@ -8,12 +8,12 @@ import fnrbc_device
 from fnrbc_device.contract.states import HealthNow, SessionNow, StatusNow, SummaryNow, TallyNow, count_fields
 from fnrbc_device.contract.topics import HEALTH, SESSION, STATUS, SUMMARY, TALLY
 from fnrbc_device.health import Health
-from fnrbc_device.host.clock import Clock, boot_id, iso_utc
+from fnrbc_device.host.clock import Clock, boot_id, iso_utc, moment_of
 from fnrbc_device.host.vitals import Vitals
 from fnrbc_device.journal.epochs import LogState
 from fnrbc_device.mqtt.retained_states import Late
 from fnrbc_device.mqtt.silent import AnyPublisher
-from fnrbc_device.records import SessionKind, SessionState, Tally
+from fnrbc_device.records import SessionKind, SessionMeta, SessionState, Tally
 
 HEALTH_EVERY_S: Final = 5.0
 """The contract's interval."""
@@ -99,6 +99,32 @@ class StateReporter:
         before_s = (self._clock.utc() - started).total_seconds()  # of a session that was cut off and goes on
         self._started_s = self._clock.monotonic_s() - max(0.0, before_s)
         self._say_session(state, log_seq)
+
+    def recall(
+        self, session: str, meta: SessionMeta, tally: Tally, times: tuple[str, str], log_seq: int, *, complete: bool
+    ) -> None:
+        """Say how the last finished session ended, which the process before may not have come to say.
+
+        Parameters
+        ----------
+        times
+            When it began and ended: UTC, ISO 8601.
+        """
+        started, finished = times
+        elapsed_s = max(0.0, (moment_of(finished) - moment_of(started)).total_seconds())
+        about = _AboutCounts(self._device, self._clock.utc(), session, meta.kind, elapsed_s)
+        counts = _counts(about, tally, log_seq)
+        summary = SummaryNow(
+            **counts,
+            bundle=meta.bundle,
+            software=meta.software,
+            started=started,
+            finished=finished,
+            complete=complete,
+        )
+        if self._state == "idle":  # else the tally is that of the session that goes on
+            self._publisher.set_state(TALLY, TallyNow(**counts, state="finished"))
+        self._publisher.set_state(SUMMARY, summary)
 
     def say_state(self, state: SessionState, log_seq: int, tally: Tally | None = None) -> None:
         """Say what the session does, where that is news, and with it the counts."""
