@@ -19,16 +19,36 @@ from fnrbc_device.web.snapshot import LiveView
 from mortal import SHAPE, calm_path, recorded, run_daemon, standing
 
 FRAMES, FPS = 160, 40.0
+PATIENCE_S = 0.2
+"""So long the hand waits for who counts, that a busy machine drops no picture; the camera is not silent meanwhile."""
 
 
 class Healths(LiveView):
     def __init__(self):
         super().__init__()
         self.said = []
+        self.taken = 0
 
     def show(self, snapshot):
         self.said.append((time.monotonic(), snapshot.health.reasons))
+        if snapshot.step is not None:
+            self.taken = snapshot.step.tally.frames + snapshot.step.tally.frames_dropped
         super().show(snapshot)
+
+
+class PatientMicroscope(SimulatedMicroscope):
+    """Its hand goes on when the picture before the last one is counted."""
+
+    def follow(self, live):
+        self._live, self._given = live, 0
+        return self
+
+    def read(self):
+        deadline = time.monotonic() + PATIENCE_S
+        while self._given - self._live.taken > 1 and time.monotonic() < deadline:
+            time.sleep(0.002)
+        self._given += 1
+        return super().read()
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +59,12 @@ def slide():
 @pytest.fixture
 def count(slide, tmp_path):
     def run(folder, pulls=(), give_up_s=60.0):
-        microscope = SimulatedMicroscope(slide, calm_path(slide, FRAMES), seed=7, frame_shape=SHAPE, fps=FPS)
+        live = Healths()
+        microscope = PatientMicroscope(slide, calm_path(slide, FRAMES), seed=7, frame_shape=SHAPE, fps=FPS).follow(live)
         pulled, done = threading.Event(), threading.Event()
         camera = WatchedCamera(
             "cable", lambda: Cable(microscope, pulled, done), FPS, slide.pixel_size_um, give_up_s=give_up_s
         )
-        live = Healths()
         (tmp_path / folder).mkdir(exist_ok=True)
         setup = Setup(
             source=camera,
@@ -62,7 +82,7 @@ def count(slide, tmp_path):
                 pulled.set()
                 time.sleep(seconds)
                 pulled.clear()
-            done.wait(30)
+            done.wait(120)
             stop.set()
 
         thread = threading.Thread(target=hand)
@@ -86,8 +106,10 @@ def test_a_cable_that_is_pulled_costs_no_cell_and_is_on_record(count, slide, tmp
     assert len(standing(tmp_path / "pulled")) == len(standing(tmp_path / "whole")) > 5
     named = [at for at, reasons in live.said if "camera_lost" in reasons]
     assert started < named[0]
-    ((frame, note),) = recorded(tmp_path / "pulled", "SELECT frame, note FROM audit WHERE kind = 'gap'")
-    gap = json.loads(note)
+    noted = recorded(tmp_path / "pulled", "SELECT frame, note FROM audit WHERE kind = 'gap'")
+    gaps = [(frame, json.loads(note)) for frame, note in noted]
+    # Beside it, on a busy machine, stands that pictures come slowly: the hand waits.
+    ((frame, gap),) = [one for one in gaps if one[1]["reason"] != "camera_slow"]
     assert gap["reason"] == "camera_lost"
     assert 0.8 < gap["seconds"] < 6.0
     assert recorded(tmp_path / "pulled", f"SELECT 1 FROM frames WHERE frame = {frame}") == [(1,)]
