@@ -23,7 +23,7 @@ from paho.mqtt.properties import Properties
 from fnrbc_device.mqtt.embedded_broker import EmbeddedBroker
 from mosquitto import Mosquitto, free_port, mosquitto_path
 
-LEFTOVER_GRACE_S = 10.0
+LEFTOVER_GRACE_S = 5.0
 """A thread that was told to end may still be on its way out when the test function returns."""
 
 SOON_S = 60.0

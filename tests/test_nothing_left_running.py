@@ -10,10 +10,10 @@ import socket, subprocess, threading, time
 kept = []
 
 def test_thread():
-    threading.Thread(target=time.sleep, args=(6,), name="stray", daemon=True).start()
+    threading.Thread(target=time.sleep, args=(9,), name="stray", daemon=True).start()
 
 def test_process():
-    kept.append(subprocess.Popen(["sleep", "6"]))
+    kept.append(subprocess.Popen(["sleep", "9"]))
 
 def test_listener():
     kept.append(socket.create_server(("127.0.0.1", 0)))

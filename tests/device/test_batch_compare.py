@@ -133,7 +133,7 @@ def another(folder: Path, heat: float | None = None, **changed: object) -> Path:
 
 @pytest.fixture(scope="module")
 def counts(tmp_path_factory):
-    """A pan counted by the shipped bundle, by one that is sure of nothing, and by one that finds nothing."""
+    """A pan counted by the shipped bundle, by one that is sure of nothing, and by one that finds next to nothing."""
     folder = tmp_path_factory.mktemp("compared")
     slide = SimulatedSlide.make(31, "giemsa", 40)
     write_frames(folder / "pan", SimulatedMicroscope(slide, seed=31, frame_shape=(480, 640)), frames=5)
@@ -174,6 +174,10 @@ def compared(counts):
 def rows(path):
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def places(cells):
+    return np.array([(float(one["x_px"]), float(one["y_px"])) for one in cells]).reshape(-1, 2)
 
 
 def nobody() -> Crew:
@@ -221,7 +225,10 @@ def test_a_slide_has_its_counts_and_rates_before_and_now(compared):
 def test_cells_that_only_one_of_two_ways_of_seeing_finds_are_listed_with_their_pictures(compared, first, second, only):
     before, now, folder, summary = compared(first, second)
 
-    cells = rows((before if only == "before" else now) / "cells.csv")
+    seeing, blind = (before, now) if only == "before" else (now, before)
+    # A nucleus as dense as no platelet is a cell though the network doubts it.
+    other = places(rows(blind / "cells.csv"))
+    cells = [one for one in rows(seeing / "cells.csv") if not any(np.hypot(*(places([one]) - other).T) * UM < 3)]
     assert len(cells) > 2
     assert summary[f"only_{only}"] == summary["changed"] == len(cells)
     listed = rows(folder / "changed.csv")
