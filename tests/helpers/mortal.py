@@ -221,8 +221,8 @@ WHOLE_PX = 60
 """A cell this far inside a frame is whole: 7.5 um at 0.125 um a pixel."""
 
 TIMES = 3
-WAITS = 10
-"""A cell that so many used frames show whole, and the next ten no more, must be counted: P-net is asked in frames that
+WAITS = 5
+"""A cell that so many used frames show whole, and the next five no more, must be counted: P-net is asked in frames that
 have the time. Of 50 such sessions on a busy machine 5 of 623 cells waited longer than two, none longer than three."""
 
 
